@@ -1,0 +1,83 @@
+"""The `ebm` command: a table of verbs, did-you-mean, exit codes. Standard library only, so that help is instant.
+
+Exit codes: 0 done; 1 the run failed; 2 bad input (nothing was started); 130 / 143 interrupted with the state saved.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest
+
+COMMANDS = {
+    "train": "train one model, a stack of seeds (seeds=8), or a sweep (-m)",
+    "sample": "draw samples from a trained run",
+    "evaluate": "measure a trained run again",
+    "score": "energy and log-density of the rows of a file",
+    "runs": "list runs and their results",
+}
+
+USAGE = """ebm: train, sample and measure energy-based models, p(x) = exp(-E(x)) / Z
+
+usage: ebm COMMAND ...
+
+{commands}
+
+  ebm train objective=ssm dataset=moons     the first run
+  ebm COMMAND --help                        what a command takes
+  ebm --version
+
+Results go to outputs/, or to the folder that EBM_OUTPUTS names."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = dispatch(argv)
+        sys.stdout.flush()
+        return code
+    except InputError as error:
+        return report(error.problems, 2)
+    except RunFailed as error:
+        return report(error.problems, 1)
+    except Interrupted as stop:
+        return report((Problem(f"interrupted by signal {stop.signal}", stop.hint),), 128 + stop.signal)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `ebm runs | head -1`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("EBM_DEBUG"):
+            raise
+        return report((Problem(f"{type(error).__name__}: {error}", "EBM_DEBUG=1 shows the traceback"),), 1)
+
+
+def dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(USAGE.format(commands="\n".join(f"  {name:10}{line}" for name, line in COMMANDS.items())))
+        return 0
+    command, rest = argv[0], argv[1:]
+    if command == "--version":
+        from importlib.metadata import version
+
+        print(f"ebm {version('ebm-cli')}")
+        return 0
+    if command not in COMMANDS:
+        raise InputError(Problem(f"ebm has no command {command!r}", nearest(command, COMMANDS)))
+    return import_module(f"ebm_cli.commands.{command}").main(rest)
+
+
+def report(problems: Sequence[Problem], code: int) -> int:
+    """Print every problem in the one form that errors have, on stderr."""
+    for message, hint in problems:
+        print(f"error: {message}", file=sys.stderr)
+        if hint:
+            print(f"hint: {hint}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Run a transition kernel: the one loop that objectives, sampling and metrics share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebm_cli.model import Model
+from ebm_cli.rng import Rng
+from ebm_cli.types import Count, Info, Params, Sampler
+
+BLOCK = 32  # transitions whose noise is drawn at once: a draw costs as much as a small kernel
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How a trained model is drawn from: `n_samples` in all, from `n_chains` chains of `n_steps` transitions, half of them warm-up."""
+
+    n_samples: Count
+    n_chains: Count
+    n_steps: Count
+
+
+class Compiled:
+    """A sampler whose `step` is one compiled graph."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.init, self.noise, self.step = sampler.init, sampler.noise, torch.compile(sampler.step, fullgraph=True)
+
+
+def run(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, *, n_steps: int) -> tuple[Tensor, Info]:
+    """x after `n_steps` transitions, (*m, B, *d), without a graph, and the last transition's info."""
+    state, info = sampler.init(model, params, x), {}
+    for noise in noises(sampler, state, rng, n_steps):
+        state, info = sampler.step(model, params, state, noise)
+    return state.x, info
+
+
+def draw(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, draws: Draws) -> tuple[Tensor, Info]:
+    """Draws from chains started at x, (*m, n_chains, *d) -> (*m, n_chains, n_draws, *d), and the mean of each info, (*m,).
+
+    During the warm-up (the first half) the step size of a sampler with a target acceptance a* follows Robbins and Monro,
+    log eps += n^{-1/2} (a - a*), where a is the acceptance over the chains of a model; after it the step size is frozen.
+    """
+    m = len(model.model_shape(params))
+    n_draws = -(-draws.n_samples // x.shape[m])
+    n_warmup = draws.n_steps // 2
+    n_after = max(n_draws, draws.n_steps - n_warmup)
+    state = sampler.init(model, params, x)
+    for n, noise in enumerate(noises(sampler, state, rng.at("warmup"), n_warmup), 1):
+        state, info = sampler.step(model, params, state, noise)
+        if sampler.target_acceptance is not None:
+            error = info["acceptance_rate"].to(state.x.dtype).mean(-1) - sampler.target_acceptance
+            state = state._replace(step_size=state.step_size * (error * n**-0.5).exp())
+    kept, sums = [], {}
+    for n, noise in enumerate(noises(sampler, state, rng.at("draws"), n_after), 1):
+        state, info = sampler.step(model, params, state, noise)
+        for name, value in info.items():
+            sums[name] = sums.get(name, 0) + value.float().mean(-1)
+        if n * n_draws // n_after > (n - 1) * n_draws // n_after:
+            kept.append(state.x)
+    return torch.stack(kept, m + 1), {name: value / n_after for name, value in sums.items()} | {"step_size": state.step_size}
+
+
+def noises(sampler: Sampler, state: Any, rng: Rng, n_steps: int) -> Iterator[tuple[Tensor, ...]]:
+    """The noise of each of `n_steps` transitions in turn, drawn for a block of them at once."""
+    for first in range(0, n_steps, BLOCK):
+        block = sampler.noise(rng.at(first), state, min(BLOCK, n_steps - first))
+        yield from zip(*(part.unbind(state.step_size.ndim) for part in block), strict=True)

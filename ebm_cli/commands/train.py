@@ -1,0 +1,130 @@
+"""`ebm train`: one run, or with -m a sweep."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ebm_cli import config
+from ebm_cli.errors import InputError, Problem, RunFailed, bad
+
+FLAGS = {
+    "--help": False, "-h": False, "--multirun": False, "-m": False, "--resolve": False, "--hydra-help": False,
+    "--cfg": True, "-c": True, "--config-dir": True, "-cd": True, "--package": True, "-p": True, "--info": True, "-i": True,
+}  # fmt: skip
+
+HELP = """usage: ebm train [group=option ...] [key=value ...] [-m] [--cfg job] [--config-dir DIR]
+
+Train one energy-based model; with -m and values separated by commas, one for each combination. The same line typed again
+shows the stored result, or goes on where it was interrupted.
+
+Groups (group=option):
+{groups}
+
+Keys (key=value; the keys of an option are in its file, `--cfg job` prints them all):
+{keys}
+
+Flags:
+  -m, --multirun      a sweep: objective=ssm,nce seed=0,1,2
+  --cfg job           print the config, run nothing
+  --config-dir DIR    a folder with options of your own, DIR/GROUP/OPTION.yaml
+  EBM_OUTPUTS         the folder for results, in the environment (default: outputs)
+  EBM_ALLOW           packages of your own that a config may name, separated by commas
+
+Examples:
+  ebm train objective=ssm dataset=moons
+  ebm train objective=nce dataset=table dataset.path=data.csv seeds=4
+  ebm train -m objective=ssm,nce,pcd optimizer.lr=0.001,0.003"""
+
+
+def main(words: Sequence[str]) -> int:
+    flags, overrides = config.flags_first(words, FLAGS)
+    dirs = [Path(folder) for name in ("--config-dir", "-cd") for folder in flags.get(name, [])]
+    for folder in dirs:
+        if not folder.is_dir():
+            raise bad(f"--config-dir: there is no folder {str(folder)!r}")
+    if flags.keys() & {"--help", "-h"}:
+        print(help_text(dirs))
+        return 0
+    if flags.keys() & {"--info", "-i", "--hydra-help", "--package", "-p", "--resolve"} or "hydra" in flags.get("--cfg", flags.get("-c", [])):
+        return _through_hydra(words, dirs, lambda job: None)
+    if flags.keys() & {"--cfg", "-c"}:
+        print(config.to_yaml(overrides, dirs), end="")
+        return 0
+    if flags.keys() & {"--multirun", "-m"}:
+        return sweep(overrides, dirs)
+    composed = config.compose(overrides, dirs)
+    from ebm_cli import experiment
+
+    experiment.train(composed, overrides, dirs)
+    return 0
+
+
+def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
+    """One run per combination, by Hydra's launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
+    from ebm_cli import matching, schema
+
+    problems: dict[Problem, None] = {}
+    for words in config.star(overrides):
+        try:
+            composed = config.compose(words, dirs)
+            matching.check(schema.check(composed.config, composed.problems), composed.choices, dirs)
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise InputError(*problems)
+    failed: list[str] = []
+
+    def job(words: list[str]) -> Any:
+        from ebm_cli import experiment
+        from ebm_cli.__main__ import report
+
+        print(f"\n# ebm train {' '.join(words)}")
+        try:
+            return experiment.train(config.compose(words, dirs), words, dirs, wait=True)
+        except (InputError, RunFailed) as error:
+            failed.append(" ".join(words))
+            report(error.problems, 1)
+
+    with tempfile.TemporaryDirectory() as folder:  # Hydra writes multirun.yaml somewhere: not where the user stands
+        _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)
+    if failed:
+        raise RunFailed(f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}", "the others are finished; what failed is said above")
+    return 0
+
+
+def _through_hydra(words: Sequence[str], dirs: Sequence[Path], job: Any) -> int:
+    """What Hydra's own main does: sweeps with their launchers, --info."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the one form of errors is ours
+
+    def task(_: Any) -> Any:
+        return job(list(HydraConfig.get().overrides.task))
+
+    quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    search = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
+    flags, overrides = config.flags_first(words, FLAGS)
+    spread = [part for name, values in flags.items() if name not in ("--config-dir", "-cd") for part in (name, *values)]
+    sys.argv = ["ebm train", *spread, *overrides, *search, *quiet]
+    try:
+        hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="train")(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(Problem(str(error).splitlines()[0])) from None
+    return 0
+
+
+def help_text(dirs: Sequence[Path]) -> str:
+    """Groups and keys as the files of the configs describe them."""
+    lines = []
+    for group, options in config.groups(dirs).items():
+        lines.append(f"  {group}")
+        lines += [f"    {name:20} {option.description}" for name, option in options.items()]
+    text = (config.conf_dir() / "train.yaml").read_text()
+    keys = text[text.index("\nseed:") + 1 :].rstrip().splitlines()
+    return HELP.format(groups="\n".join(lines), keys="\n".join(f"  {line}".rstrip() for line in keys))

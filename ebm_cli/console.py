@@ -1,0 +1,113 @@
+"""What a person sees: a live view of training on a terminal, plain lines elsewhere, and tables of results.
+
+Progress goes to stderr, results to stdout.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SECONDS_BETWEEN_LINES = 5.0
+UNITS = dict.fromkeys(("kl", "nll", "entropy", "log_z", "log_z_error", "log_z_learned"), "nats") | {"train_seconds": "s"}
+ORDER = ("kl", "nll", "entropy", "log_z", "log_z_error", "log_z_learned", "edge_mass", "sliced_wasserstein", "sliced_wasserstein_floor", "test_loss")
+COSTS = ("train_seconds", "steps_per_second", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
+
+
+def say(line: str) -> None:
+    """One line about what is going on."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Shows the rows of a training run as they come."""
+
+    def __init__(self, title: str, n_steps: int, first_step: int) -> None:
+        self.title, self.n_steps, self.first_step = title, n_steps, first_step
+        self.kl, self._started, self._last = None, time.perf_counter(), time.perf_counter()
+        self._live = None
+        if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.description}", style="bold"), BarColumn(), TextColumn("{task.fields[line]}"))
+            self._live = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._live.add_task(title, total=n_steps, completed=first_step, line="first steps")
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        """A row of metrics.jsonl."""
+        now, step = time.perf_counter(), row["step"]
+        self.kl = _mean(row.get("kl")) if _mean(row.get("kl")) is not None else self.kl
+        speed = (step - self.first_step) / (now - self._started)
+        parts = [f"step {step}/{self.n_steps}"]
+        if _mean(row.get("loss")) is not None:
+            parts.append(f"loss {_mean(row['loss']):.4g}")
+        if self.kl is not None:
+            parts.append(f"KL {self.kl:.4f} nats")
+        parts += [f"{speed:.0f} steps/s", f"ETA {(self.n_steps - step) / max(speed, 1e-9):.0f} s"]
+        if self._live:
+            self._live.update(self._task, completed=step, line="  ".join(parts))
+        elif now - self._last >= SECONDS_BETWEEN_LINES or step == self.n_steps:
+            self._last = now
+            say(f"{self.title}: {'  '.join(parts)}")
+
+
+def results(summary: Mapping[str, Any]) -> None:
+    """The table of final metrics, on stdout. Of a stack: mean, 95 % interval and every seed."""
+    extra = [key for key in summary if key not in (*ORDER, *COSTS, "id", "seed", "seeds", "n_steps", "per_seed", "ci95", "reasons", "metrics", "acceptance_rate")]
+    per_seed, reasons = summary.get("per_seed"), summary.get("reasons", {})
+    rows = []
+    for key in (*ORDER, *(key for key in extra if key != "step_size"), *COSTS):
+        if key not in summary:
+            continue
+        value = [_text(summary[key]), UNITS.get(key, "")]
+        if per_seed:
+            low_high = summary["ci95"].get(key)
+            value.append(f"[{_text(low_high[0])}, {_text(low_high[1])}]" if low_high else "")
+            value.append(" ".join(_text(one) for one in per_seed.get(key, [])))
+        rows.append([key, *value, reasons.get(key, "")])
+    heads = ["", "mean" if per_seed else "value", "unit", *(["95 % interval", "per seed"] if per_seed else []), ""]
+    table(heads, rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns on stdout, in colour on a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    used = [i for i, head in enumerate(heads) if head or any(row[i] for row in rows)]
+    for i in used:
+        drawn.add_column(heads[i], justify="right" if heads[i] in ("value", "mean") else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(row[i] for i in used))
+    console = Console(highlight=False, markup=False) if sys.stdout.isatty() else Console(highlight=False, markup=False, width=1000, no_color=True)
+    if sys.stdout.isatty():
+        return console.print(drawn)
+    with console.capture() as captured:
+        console.print(drawn)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.4e}"
+    return str(value)
+
+
+def _mean(value: Any) -> float | None:
+    if isinstance(value, list):
+        return None if not value or None in value else sum(value) / len(value)
+    return value

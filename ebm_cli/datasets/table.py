@@ -1,0 +1,94 @@
+"""A table of numbers from a file, one event per row: CSV, TSV, NPY, NPZ or Parquet.
+
+Rows are shared out to train, validation and test by a seed of their own; columns are standardised by the training rows' mean and
+standard deviation. The true density is not known: results are measured on the test rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebm_cli import tables
+from ebm_cli.errors import bad
+from ebm_cli.minibatches import Minibatches
+from ebm_cli.rng import Rng
+from ebm_cli.types import Natural, Share, SplitName
+from ebm_cli.units import Units
+
+
+@dataclass(frozen=True)
+class TableDataset:
+    """`columns`: names or positions, null for all. `validation` and `test`: the fractions of rows kept for them."""
+
+    path: str
+    columns: Sequence[str | int] | None
+    validation: Share
+    test: Share
+    split_seed: Natural
+
+    @cached_property
+    def table(self) -> tables.Table:
+        """Read once, at first use."""
+        return tables.read(self.path, self.columns, key="dataset.path")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the file."""
+        if not Path(self.path).expanduser().is_file():
+            raise bad(f"dataset.path: no file {self.path!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
+        return sha256(Path(self.path).expanduser().read_bytes()).hexdigest()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.table.values.shape[1],)
+
+    @property
+    def column_names(self) -> list[str]:
+        return self.table.names or [f"x{i}" for i in range(self.shape[0])]
+
+    @cached_property
+    def units(self) -> Units:
+        rows = torch.from_numpy(self.table.values[self._rows["train"]])
+        units = Units.of(rows)
+        constant = [name for name, scale in zip(self.column_names, units.scale.tolist(), strict=True) if scale == 0]
+        if constant:
+            others = [name for name in self.column_names if name not in constant]
+            raise bad(f"dataset.columns: {', '.join(constant)} has one value only: it has no density", f"dataset.columns=[{','.join(others)}]")
+        return units
+
+    def batch(self, step: int, n: int, rng: Rng) -> Tensor:
+        """(*m, n, *d), without replacement."""
+        device = rng.generator.device
+        if device not in self._minibatches:
+            self._minibatches[device] = Minibatches(self._points["train"].to(device))
+        return self._minibatches[device].batch(step, n, rng.at("data"), event_ndim=1)
+
+    def split(self, name: SplitName, n: int, rng: Rng) -> Tensor:
+        """(*m, n, *d): the split's first n rows, the same for every model."""
+        points = self._points[name][:n].to(rng.generator.device)
+        return points.expand(*rng.model_shape, *points.shape)
+
+    @cached_property
+    def _rows(self) -> dict[str, np.ndarray]:
+        n = len(self.table.values)
+        n_test, n_validation = (max(round(share * n), 1) for share in (self.test, self.validation))
+        if n - n_test - n_validation < 2:
+            raise bad(f"dataset: of {n} rows {n_test} are for the test, {n_validation} for validation: too few are left to train on")
+        order = np.random.default_rng(self.split_seed).permutation(n)
+        test, validation, train = np.split(order, [n_test, n_test + n_validation])
+        return {"train": train, "validation": validation, "test": test}
+
+    @cached_property
+    def _points(self) -> dict[str, Tensor]:
+        dtype = torch.get_default_dtype()
+        return {name: self.units.from_data(torch.from_numpy(self.table.values[rows])).to(dtype) for name, rows in self._rows.items()}
+
+    @cached_property
+    def _minibatches(self) -> dict[torch.device, Minibatches]:
+        return {}

@@ -1,0 +1,69 @@
+"""Exact densities: a dataset that knows its log p(x). A subclass gives `shape`, `box`, `length_scale`, `draw` and `log_prob`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from torch import Tensor
+
+from ebm_cli.minibatches import Minibatches
+from ebm_cli.rng import Rng
+from ebm_cli.types import Count, SplitName
+from ebm_cli.units import Units
+
+
+@dataclass(frozen=True)
+class Density(ABC):
+    """`n_train`: the size of the training set, fixed per seed; null draws fresh points for ever."""
+
+    n_train: Count | None
+    fingerprint: ClassVar[str] = ""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """d."""
+
+    @property
+    @abstractmethod
+    def box(self) -> Sequence[tuple[float, float]]:
+        """Per coordinate, bounds outside which the mass is below 1e-9."""
+
+    @property
+    @abstractmethod
+    def length_scale(self) -> float:
+        """The smallest length over which the density changes: what a quadrature must resolve."""
+
+    @abstractmethod
+    def draw(self, n: int, rng: Rng) -> Tensor:
+        """Independent draws, (*m, n, *d)."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Exact log p(x) in nats, in double precision, (..., *d) -> (...)."""
+
+    @cached_property
+    def units(self) -> Units:
+        return Units.identity(self.shape)
+
+    @property
+    def column_names(self) -> list[str]:
+        return [f"x{i}" for i in range(self.shape[0])]
+
+    @cached_property
+    def _train(self) -> dict[tuple[int, ...] | int, Minibatches]:
+        return {}
+
+    def batch(self, step: int, n: int, rng: Rng) -> Tensor:
+        """(*m, n, *d): fresh draws, or a minibatch of the training set."""
+        if self.n_train is None:
+            return self.draw(n, rng.at("data").at(step))
+        if rng.seeds not in self._train:
+            self._train[rng.seeds] = Minibatches(self.draw(self.n_train, rng.at("split").at("train")))
+        return self._train[rng.seeds].batch(step, n, rng.at("data"), event_ndim=len(self.shape))
+
+    def split(self, name: SplitName, n: int, rng: Rng) -> Tensor:
+        """(*m, n, *d). Validation and test points are draws of streams of their own."""
+        return self.draw(n if self.n_train is None or name != "train" else self.n_train, rng.at("split").at(name))

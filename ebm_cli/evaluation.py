@@ -1,0 +1,86 @@
+"""Measure a trained model, or every model of a stack, and sum up over the seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ebm_cli.trained import Trained
+from ebm_cli.types import Dataset, Metric, Objective
+
+N_TEST = 4096  # test points of the loss
+
+Numbers = dict[str, float | str]  # where a metric does not apply: the sentence that says why
+
+
+def measure(trained: Trained, dataset: Dataset, metrics: Mapping[str, Metric], samples: Tensor | None, *, final: bool) -> list[Numbers]:
+    """One set of numbers per seed. Without samples the metrics that need them are left out."""
+    rows = []
+    for k, _ in enumerate(trained.seeds()):
+        one, row = trained.one(k), {}
+        part = samples[k] if samples is not None and trained.rng.model_shape else samples
+        for metric in metrics.values():
+            if part is not None or not metric.needs_samples:
+                row |= metric(one.model, one.params, part, dataset, one.rng.at("metric"), final=final)
+        rows.append(row)
+    return rows
+
+
+def test_loss(trained: Trained, dataset: Dataset, objective: Objective) -> list[Numbers]:
+    """The objective's mean loss on the test split, with the log Z that it learned."""
+    rows = []
+    for k, _ in enumerate(trained.seeds()):
+        one, row = trained.one(k), {}
+        if objective.loss_is_comparable:
+            x = dataset.split("test", N_TEST, one.rng)
+            aux, _, _ = objective.prepare(one.model, one.params, one.carry, x, one.rng.at("test_loss"))
+            loss, _ = objective.loss(one.model, one.params, x, aux)
+            row["test_loss"] = loss.detach().double().mean().item()
+        else:
+            row["test_loss"] = "the value of this objective's loss says nothing about the fit"
+        if "log_z" in one.params:
+            row["log_z_learned"] = one.params["log_z"].item() + one.units.log_det
+        rows.append(row)
+    return rows
+
+
+def summarise(rows: Sequence[Numbers], *, stacked: bool) -> dict[str, Any]:
+    """Numbers as they stand in summary.json: null with its reason where there is none.
+
+    Of a stack: the mean over seeds, with `per_seed` and `ci95`, the 95 % Student t interval of the mean. One seed without a number
+    leaves the mean without one too: a mean over those that did well would flatter.
+    """
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    values = {key: [_number(row.get(key)) for row in rows] for key in keys}
+    reasons = {key: next(_reason(row.get(key)) for row in rows if _number(row.get(key)) is None) for key in keys if None in values[key]}
+    if not stacked:
+        return {key: values[key][0] for key in keys} | {"reasons": reasons}
+    means = {key: None if key in reasons else sum(values[key]) / len(rows) for key in keys}
+    return means | {"per_seed": values, "ci95": {key: interval(values[key]) for key in keys if means[key] is not None}, "reasons": reasons}
+
+
+def interval(values: Sequence[float]) -> list[float] | None:
+    """The 95 % Student t interval of the mean; of a single value there is none."""
+    n = len(values)
+    if n < 2:
+        return None
+    from scipy.special import stdtrit
+
+    mean = sum(values) / n
+    half = stdtrit(n - 1, 0.975) * math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    return [mean - half, mean + half]
+
+
+def first(summary: Mapping[str, Any], key: str) -> float | None:
+    """A number of the first model."""
+    return summary["per_seed"].get(key, [None])[0] if "per_seed" in summary else summary.get(key)
+
+
+def _number(value: float | str | None) -> float | None:
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _reason(value: float | str | None) -> str:
+    return value if isinstance(value, str) else f"the value is {value}"
+

@@ -1,0 +1,54 @@
+"""Data beside samples and, where both are known, the true density beside the model's, on one colour scale."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ebm_cli.densities import Density
+
+
+def draw(scene: Any) -> Figure | None:
+    """For two columns, with the data at hand."""
+    if scene.n_columns != 2 or scene.data is None:
+        return None
+    densities = _densities(scene)
+    figure = Figure(figsize=(9, 4.2 + 3.9 * bool(densities)), layout="constrained")
+    figure.suptitle(scene.title)
+    axes = figure.subplots(1 + bool(densities), 2, squeeze=False, sharex=True, sharey=True)
+    for axis, points, title in zip(axes[0], (scene.data, scene.samples), ("data (test)", "samples of the model"), strict=True):
+        axis.scatter(*points.T, s=2, alpha=0.5, linewidths=0, color="#1f4e79")
+        axis.set_title(f"{title}, n = {len(points)}")
+    if densities:
+        most = max(density.max() for density in densities.values())
+        x, y, _ = scene.grid()
+        for axis, (title, density) in zip(axes[1], densities.items(), strict=True):
+            image = axis.pcolormesh(x, y, density.reshape(len(y), len(x)), vmin=0, vmax=most, cmap="magma", rasterized=True)
+            axis.set_title(title)
+        figure.colorbar(image, ax=axes[1], label="density per unit area")
+    names = scene.trained.column_names
+    for axis in axes.flat:
+        axis.set(xlim=scene.box[0], ylim=scene.box[1], xlabel=names[0], ylabel=names[1])
+        if _comparable(scene):
+            axis.set_aspect("equal")
+    return figure
+
+
+def _densities(scene: Any) -> dict[str, np.ndarray]:
+    """By title. Without log Z the model has no density; a table's true density is not known."""
+    if not scene.has_energy or scene.log_z is None:
+        return {}
+    _, _, points = scene.grid()
+    model = np.exp(-scene.energy(points) - scene.log_z)
+    if isinstance(scene.dataset, Density):
+        true = scene.dataset.log_prob(scene.trained.units.from_data(points)).exp().numpy()
+        return {"true density": true, "density of the model": model}
+    counts, _, _ = np.histogram2d(*scene.data.T, bins=len(scene.data) ** 0.5 // 2 + 5, range=scene.box, density=True)
+    fine = np.kron(counts, np.ones((-(-200 // len(counts)),) * 2))[:200, :200].T
+    return {"histogram of the data": fine, "density of the model": model}
+
+
+def _comparable(scene: Any) -> bool:
+    """Whether the two axes have lengths that can share a scale."""
+    (a, b), (c, d) = scene.box
+    return 0.2 < (b - a) / (d - c) < 5

@@ -1,0 +1,35 @@
+"""The energy landscape, with the score field over it."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+N_ARROWS = 22  # per axis
+
+
+def draw(scene: Any) -> Figure | None:
+    """For two columns. A score network shows its field alone."""
+    if scene.n_columns != 2:
+        return None
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    axis = figure.subplots()
+    if scene.has_energy:
+        x, y, points = scene.grid()
+        energy = scene.energy(points).reshape(len(y), len(x))
+        energy = energy - energy.min()
+        shown = np.minimum(energy, np.quantile(energy, 0.9))
+        image = axis.contourf(x, y, shown, levels=30, cmap="viridis_r")
+        figure.colorbar(image, ax=axis, label="E(x) - min E, nats (cut at the 90 % quantile)")
+    x, y, points = scene.grid(N_ARROWS)
+    score = scene.score(points)
+    length = np.linalg.norm(score, axis=1, keepdims=True)
+    arrows = score / length * np.log1p(length)
+    axis.quiver(*points.numpy().T, *arrows.T, color="black" if not scene.has_energy else "white", alpha=0.8, width=0.0025)
+    names = scene.trained.column_names
+    what = "energy and score field" if scene.has_energy else "score field"
+    axis.set(title=f"{scene.title}\n{what}, arrow length log(1 + |s|)", xlabel=names[0], ylabel=names[1], xlim=scene.box[0], ylim=scene.box[1])
+    (a, b), (c, d) = scene.box
+    if 0.2 < (b - a) / (d - c) < 5:
+        axis.set_aspect("equal")
+    return figure

@@ -1,0 +1,52 @@
+"""Sliced Wasserstein distance between samples and held-out data. Rabin et al. 2011; Bonneel et al. 2015.
+
+    SW = ( mean over directions w on the sphere of  int_0^1 (F_w^{-1}(t) - G_w^{-1}(t))^2 dt )^{1/2}
+
+in the model's units (standardised, for tables), with F_w and G_w the laws of w'x. It is above zero for equal laws too:
+`sliced_wasserstein_floor` is the distance between two independent sets of data of the sizes of the samples and of the test set
+(for tables, whose data are finite, between the test and the validation rows).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ebm_cli.model import Model
+from ebm_cli.rng import Rng
+from ebm_cli.types import Count, Dataset, Params
+
+
+@dataclass(frozen=True)
+class SlicedWasserstein:
+    """`n_points` data points at most, `n_projections` directions."""
+
+    n_points: Count
+    n_projections: Count
+    needs_samples: ClassVar[bool] = True
+
+    def __call__(
+        self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
+    ) -> dict[str, float | str]:
+        data = dataset.split("test", self.n_points, rng).flatten(1)
+        other = dataset.split("validation", self.n_points, rng).flatten(1)
+        directions = rng.at("sliced_wasserstein").normal("directions", self.n_projections, data.shape[-1])
+        directions = directions / directions.norm(dim=-1, keepdim=True)
+        distances = {
+            "sliced_wasserstein": distance(samples.flatten(0, 1).flatten(1), data, directions),
+            "sliced_wasserstein_floor": distance(other, data, directions),
+        }
+        return {name: value if value == value else "the samples are not finite" for name, value in distances.items()}
+
+
+def distance(x: Tensor, y: Tensor, directions: Tensor) -> float:
+    """SW of two sets of points (N, d) and (K, d), by their quantile functions at the midpoints of max(N, K) equal cells."""
+    n = max(len(x), len(y))
+    quantiles = [(points @ directions.T).sort(0).values[_rows(len(points), n)] for points in (x, y)]
+    return (quantiles[0] - quantiles[1]).double().square().mean().sqrt().item()
+
+
+def _rows(n_points: int, n: int) -> Tensor:
+    """The order statistic that is the quantile at (i + 1/2) / n, i = 0 .. n - 1."""
+    return ((torch.arange(n, dtype=torch.double) + 0.5) / n * n_points).long()

@@ -1,0 +1,91 @@
+"""The pictures of a run: every module of `figures` draws one, or none where it does not apply."""
+
+import pkgutil
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebm_cli import figures
+from ebm_cli.densities import Density
+from ebm_cli.trained import Trained
+from ebm_cli.types import Dataset
+
+N_POINTS = 4000  # points in a scatter
+N_GRID = 200  # cells per axis of an image
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One model with what surrounds it. All arrays are in data units."""
+
+    trained: Trained
+    dataset: Dataset | None  # None where the data are not at hand
+    draws: Tensor  # (n_chains, n_draws, *d), in the model's units
+    log_z: float | None  # of the energy in data units
+    rows: list[dict[str, Any]]  # of metrics.jsonl
+    title: str
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """(n, d)."""
+        flat = self.trained.units.to_data(self.draws.flatten(0, 1)).flatten(1).numpy()
+        return flat[np.linspace(0, len(flat) - 1, min(N_POINTS, len(flat))).astype(int)]
+
+    @cached_property
+    def data(self) -> np.ndarray | None:
+        """Test points, (n, d)."""
+        if self.dataset is None:
+            return None
+        return self.trained.units.to_data(self.dataset.split("test", N_POINTS, self.trained.rng)).flatten(1).numpy()
+
+    @property
+    def n_columns(self) -> int:
+        return self.draws.shape[2:].numel()
+
+    @property
+    def has_energy(self) -> bool:
+        return "energy" in self.trained.model.provides
+
+    @cached_property
+    def box(self) -> tuple[tuple[float, float], ...]:
+        """What a 2-D picture shows."""
+        if isinstance(self.dataset, Density):
+            return tuple(self.dataset.box)
+        points = self.samples if self.data is None else np.concatenate([self.data, self.samples])
+        low, high = np.quantile(points, [0.002, 0.998], axis=0)
+        return tuple(zip(low - 0.15 * (high - low), high + 0.15 * (high - low), strict=True))
+
+    def grid(self, n: int = N_GRID) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        """Two axes (n,) and the points between them, (n * n, 2), in data units."""
+        axes = [torch.linspace(low, high, n, dtype=torch.double) for low, high in self.box]
+        return axes[0].numpy(), axes[1].numpy(), torch.stack(torch.meshgrid(*axes, indexing="xy"), -1).reshape(-1, 2)
+
+    def energy(self, y: Tensor) -> np.ndarray:
+        """E at points of the data's space, (N,)."""
+        u = self.trained.units.from_data(y).to(self.draws)
+        with torch.no_grad():
+            return self.trained.model.energy(self.trained.params, u).double().cpu().numpy()
+
+    def score(self, y: Tensor) -> np.ndarray:
+        """s at points of the data's space, (N, d), per data unit."""
+        u = self.trained.units.from_data(y).to(self.draws)
+        return (self.trained.model.score(self.trained.params, u).double().cpu() / self.trained.units.scale).detach().numpy()
+
+
+def save(folder: Path, scene: Scene, only: str | None = None) -> list[Path]:
+    """Draw every picture that applies, as PNG files named as their modules are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = []
+    for module in pkgutil.iter_modules(figures.__path__):
+        if only in (None, module.name):
+            figure = import_module(f"ebm_cli.figures.{module.name}").draw(scene)
+            if figure is not None:
+                figure.savefig(folder / f"{module.name}.png", dpi=130)
+                saved.append(folder / f"{module.name}.png")
+    return saved

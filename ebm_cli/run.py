@@ -1,0 +1,196 @@
+"""The run folder: identity, lock, status, atomic writes. Standard library and filelock only, so that listing runs is instant.
+
+A run is named by what it computes: its id is a hash of all that training reads. So the same line typed again finds its run, a sweep
+skips what is finished, and a killed run goes on from its last checkpoint.
+"""
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ebm_cli.errors import Problem, InputError, bad, nearest
+
+OUTSIDE = ("device", "name", "group", "tags", "force", "metric", "draws", "sampler")  # of the identity: they change no parameter
+INTERVALS = ("log_every", "evaluate_every", "checkpoint_every")
+
+
+def outputs() -> Path:
+    """The outputs folder: EBM_OUTPUTS, or `outputs` where the user stands."""
+    return Path(os.environ.get("EBM_OUTPUTS") or "outputs")
+
+
+def identity(config: Mapping[str, Any], fingerprint: str = "") -> str:
+    """Ten hexadecimal digits for all that training reads: the typed config and the sha256 of the data file (in place of its path)."""
+    read = {key: value for key, value in config.items() if key not in OUTSIDE}
+    read["trainer"] = {key: value for key, value in config["trainer"].items() if key not in INTERVALS}
+    if fingerprint:
+        read["dataset"] = {key: value for key, value in config["dataset"].items() if key != "path"} | {"sha256": fingerprint}
+    return sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and the files in it."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], dataset: str, objective: str, fingerprint: str = "") -> "Run":
+        """Where the run of a typed config stands, whether it is there or not."""
+        seed = f"s{config['seed']}" + (f"x{config['seeds']}" if config["seeds"] else "")
+        return cls(outputs() / "runs" / f"{dataset}-{objective}-{seed}-{identity(config, fingerprint)}")
+
+    @property
+    def id(self) -> str:
+        return self.path.name.rpartition("-")[2]
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the run; {} where it is not there."""
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise bad(f"{self.path / name} is damaged: {error}", "force=true trains the run anew") from None
+
+    def config(self) -> dict[str, Any]:
+        """The typed config in config.yaml."""
+        import yaml
+
+        try:
+            return yaml.safe_load((self.path / "config.yaml").read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise bad(f"{self.path} is no run: config.yaml cannot be read ({type(error).__name__})", "`ebm runs` lists the runs") from None
+
+    def write(self, name: str, data: Any) -> None:
+        """A JSON file, whole or not at all."""
+        write(self.path / name, json.dumps(data, indent=1) + "\n")
+
+    def state(self) -> str:
+        """new, running, finished, interrupted, failed or diverged. What says running but holds no lock was killed: interrupted."""
+        state = self.read("status.json").get("state", "new")
+        return "interrupted" if state == "running" and not self.locked() else state
+
+    def locked(self) -> bool:
+        """Whether a process holds the run."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    @contextmanager
+    def lock(self, *, wait: bool) -> Iterator[None]:
+        """Hold the run. Where another process does: wait for it, or refuse and name it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
+                yield
+        except Timeout:
+            status = self.read("status.json")
+            where = f"process {status.get('pid', '?')} on {status.get('host', '?')}"
+            raise bad(f"this run is being trained by {where}: {self.path}", "wait for it, or choose another seed") from None
+
+    def set_status(self, state: str, reason: str = "") -> None:
+        """Write status.json: the state, why, and who says so."""
+        now = time.time()
+        status = {"state": state, "reason": reason, "pid": os.getpid(), "host": socket.gethostname(), "time": now}
+        self.write("status.json", status)
+
+    def log(self, line: str) -> None:
+        """One line in train.log, with the time."""
+        with open(self.path / "train.log", "a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl. A last line that a kill cut short is left out."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        rows = []
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """One row at the end of metrics.jsonl."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def cut(self, step: int) -> list[dict[str, Any]]:
+        """Drop the rows after a step: they will be made again. Returns the rows kept."""
+        rows = [row for row in self.rows() if row["step"] <= step]
+        write(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return rows
+
+    def replace(self) -> None:
+        """Move the folder's content to outputs/replaced/, so that the run can be made anew."""
+        target = self.path.parent.parent / "replaced" / f"{self.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        target.mkdir(parents=True, exist_ok=True)
+        for file in self.path.iterdir():
+            if file.name != ".lock":
+                shutil.move(file, target / file.name)
+
+    def discard(self) -> None:
+        """Remove a folder in which nothing was started."""
+        if not (self.path / "status.json").exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def write(path: Path, text: str) -> None:
+    """A file, whole or not at all: written under another name, synced, renamed."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(partial, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def every() -> list[Run]:
+    """The runs under EBM_OUTPUTS, the oldest first."""
+    runs = [Run(path.parent) for path in (outputs() / "runs").glob("*/environment.json")]
+    return sorted(runs, key=lambda run: run.read("environment.json").get("created", 0))
+
+
+def find(name: str) -> Run:
+    """The run that a user means: an id, a unique prefix of an id or a folder's name, a path, or `last`."""
+    runs = every()
+    if name == "last":
+        if not runs:
+            raise bad(f"there is no run under {outputs()}", "ebm train makes one; EBM_OUTPUTS names another folder")
+        return runs[-1]
+    if (Path(name) / "config.yaml").is_file():
+        return Run(Path(name))
+    if "/" in name or Path(name).is_dir():
+        raise bad(f"{name} is no run: it holds no config.yaml", "`ebm runs` lists the runs")
+    found = [run for run in runs if name in (run.id, run.path.name)] or [run for run in runs if run.id.startswith(name) or run.path.name.startswith(name)]
+    if len(found) > 1:
+        raise InputError(Problem(f"{name!r} names {len(found)} runs: {', '.join(run.path.name for run in found[:5])}", "give more of the name"))
+    if not found:
+        raise bad(f"there is no run {name!r} under {outputs()}", nearest(name, [run.id for run in runs]) if runs else "ebm train makes one")
+    return found[0]

@@ -1,0 +1,167 @@
+"""The signature is the schema, and the fence: a component's node is checked against its target's signature before anything is built.
+
+A `_target_` is accepted only if the resolved object is a class of the kind that its place expects and its own `__module__` lies in
+ebm_cli, torch.nn, torch.optim or a package that the user allows by name (EBM_ALLOW=package,package).
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from inspect import Parameter, isclass, isfunction, signature
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Lt
+from pydantic import ConfigDict, ValidationError, create_model
+
+from ebm_cli import types
+from ebm_cli.chain import Draws
+from ebm_cli.errors import InputError, Problem, nearest
+from ebm_cli.trainer import Settings
+from ebm_cli.types import Count
+
+KINDS = {"dataset": types.Dataset, "energy": types.Energy, "objective": types.Objective, "sampler": types.Sampler, "optimizer": types.Optimizer}
+KINDS_OF_LISTS = {"metric": types.Metric, "regularizer": types.Regularizer}
+PLAIN = {"trainer": Settings, "draws": Draws}
+INJECTED = {types.Energy: ("shape", "mean", "scale")}  # what a component gets from the data rather than from its config
+FENCE = ("ebm_cli", "torch.nn", "torch.optim")
+CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def root(
+    *,
+    seed: Annotated[int, Ge(0), Lt(2**31)],
+    seeds: Count | None,
+    device: str,
+    name: str | None,
+    group: str | None,
+    tags: list[str],
+    force: bool,
+) -> None:
+    """The keys at the top of a config, as a signature."""
+
+
+def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str, Any]:
+    """The config with its types (1 where a float is meant becomes 1.0). Raises `InputError` with every problem at once, those known too."""
+    problems = list(known)
+    nodes = {**KINDS, **KINDS_OF_LISTS, **PLAIN}
+    typed = _check_signature(root, {key: value for key, value in config.items() if key not in nodes}, "", problems)
+    for key, kind in KINDS.items():
+        typed[key] = check_node(config.get(key), key, kind, problems)
+    for key, kind in KINDS_OF_LISTS.items():
+        typed[key] = {name: check_node(node, f"{key}.{name}", kind, problems) for name, node in (config.get(key) or {}).items()}
+    for key, target in PLAIN.items():
+        typed[key] = _check_signature(target, config.get(key), key, problems)
+    if problems:
+        raise InputError(*problems)
+    return typed
+
+
+def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict[str, Any]:
+    """A component's node, typed. What is wrong with it is added to `problems`."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        problems.append(Problem(f"{key}: {node!r} is no component: it needs a _target_", f"choose an option of the group: {key.partition('.')[0]}=..."))
+        return {}
+    target = resolve(node["_target_"], key, kind, problems)
+    if target is None:
+        return {}
+    values = {name: value for name, value in node.items() if name != "_target_"}
+    return {"_target_": node["_target_"], **_check_signature(target, values, key, problems, injected=INJECTED.get(kind, ()))}
+
+
+def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type | None:
+    """The class behind a `_target_`: one attribute of one module inside the fence."""
+    module_name, _, name = target.rpartition(".")
+    allowed = fence()
+    where = f"{key}._target_: {target}"
+    if not _inside(module_name, allowed):
+        problems.append(Problem(f"{where} lies outside {', '.join(allowed)}", "a package of your own is allowed by EBM_ALLOW=package"))
+        return None
+    if os.environ.get("EBM_ALLOW") and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a package in the folder where the user stands
+    try:
+        found = vars(import_module(module_name)).get(name)
+    except ImportError as error:
+        problems.append(Problem(f"{where} cannot be imported: {error}"))
+        return None
+    if found is None:
+        problems.append(Problem(f"{where}: {module_name} has no {name}", nearest(name, [n for n, v in vars(import_module(module_name)).items() if isclass(v)])))
+    elif not isclass(found) or not _inside(found.__module__, allowed):
+        problems.append(Problem(f"{where} is no class of {', '.join(allowed)}"))
+    elif missing := [method for method in _methods(kind) if not callable(getattr(found, method, None))]:
+        problems.append(Problem(f"{where} is no {kind.__name__.lower()}: it has no {', '.join(missing)}"))
+    else:
+        return found
+    return None
+
+
+def fence() -> tuple[str, ...]:
+    """The packages whose classes a config may name."""
+    return (*FENCE, *filter(None, os.environ.get("EBM_ALLOW", "").split(",")))
+
+
+def build(node: Mapping[str, Any], **injected: Any) -> Any:
+    """The component of a checked node; the nodes inside it are built first."""
+    module_name, _, name = node["_target_"].rpartition(".")
+    values = {key: build(value) if isinstance(value, Mapping) and "_target_" in value else value for key, value in node.items() if key != "_target_"}
+    return vars(import_module(module_name))[name](**injected, **values)
+
+
+def parameters(target: Any, injected: tuple[str, ...] = ()) -> dict[str, Parameter]:
+    """What of a component's signature comes from its config."""
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return {name: one for name, one in signature(target).parameters.items() if name not in injected and one.kind not in variadic}
+
+
+def _check_signature(target: Any, values: Any, key: str, problems: list[Problem], *, injected: tuple[str, ...] = ()) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        problems.append(Problem(f"{key}: must be a group of keys, not {values!r}"))
+        return {}
+    prefix, known = f"{key}." if key else "", parameters(target, injected)
+    hints = get_type_hints(target if isfunction(target) else target.__init__, include_extras=True)
+    title = f"{target.__name__} has no parameter" if key else "there is no key"
+    problems += [Problem(f"{prefix}{name}: {title} {name!r}", nearest(name, known, prefix)) for name in values if name not in known]
+    nested = {name: hints[name] for name in known if getattr(hints.get(name), "_is_protocol", False)}
+    fields, given = {}, {}
+    for name, parameter in known.items():
+        if name in nested:
+            continue
+        fields[name] = (hints.get(name, Any), ... if parameter.default is Parameter.empty else parameter.default)
+        if name in values:
+            given[name] = values[name]
+            if isinstance(values[name], bool) and not _takes(hints.get(name, Any), bool):
+                problems.append(Problem(f"{prefix}{name}: must be a number, not {str(values[name]).lower()}"))
+    try:
+        typed = create_model(getattr(target, "__name__", "node"), __config__=CONFIG, **fields).model_validate(given).model_dump(mode="json")
+    except ValidationError as error:
+        typed = {}
+        problems += [_problem(prefix, one) for one in error.errors()]
+    for name, kind in nested.items():
+        typed[name] = check_node(values.get(name), f"{prefix}{name}", kind, problems)
+    return typed
+
+
+def _problem(prefix: str, error: Mapping[str, Any]) -> Problem:
+    """A pydantic error in our words. Of its location the names of union members are left out."""
+    name, *rest = error["loc"]
+    place = prefix + str(name) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
+    if error["type"] == "missing":
+        return Problem(f"{place}: a value is needed", f"{place}=...")
+    message = error["msg"].replace("Input should be", "must be").replace("Input ", "")
+    return Problem(f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}")
+
+
+def _takes(hint: Any, kind: type) -> bool:
+    """Whether a type, or a member of a union, is `kind` or anything."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_takes(member, kind) for member in get_args(hint))
+    return hint in (kind, Any, str)
+
+
+def _inside(module: str, allowed: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in allowed)
+
+
+def _methods(kind: type) -> list[str]:
+    return [name for name, value in vars(kind).items() if isfunction(value) and (not name.startswith("_") or name == "__call__")]

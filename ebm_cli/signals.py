@@ -1,0 +1,33 @@
+"""SIGINT and SIGTERM end a run with its state saved; a second SIGINT ends it at once."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ebm_cli.errors import Interrupted
+
+
+class Stop:
+    """While `deferred` the first signal is only noted in `signal`, for the training loop to finish its step; else it raises `Interrupted`."""
+
+    def __init__(self) -> None:
+        self.signal, self.deferred = 0, False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT:
+            os._exit(130)
+        first, self.signal = not self.signal, self.signal or number
+        if first and not self.deferred:
+            raise Interrupted(number)
+
+    @contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """Both signals come here."""
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

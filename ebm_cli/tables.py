@@ -1,0 +1,131 @@
+"""Tables of numbers from files: CSV, TSV, NPY, NPZ and, with pyarrow, Parquet. Every bad cell is named."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ebm_cli.errors import InputError, Problem, bad, nearest
+
+SHOWN = 5  # bad cells that are named one by one
+
+
+@dataclass(frozen=True)
+class Table:
+    """`values` (N, D) of the chosen columns, in double precision, with their names (None where the file has none), and the file as it
+    stood: its header and the text of every row."""
+
+    names: list[str] | None
+    values: np.ndarray
+    header: list[str] | None
+    text: list[list[str]]
+
+
+def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: str) -> Table:
+    """The table in a file; `columns` (names or positions) selects the values, not the text. `key` names the file in errors."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise bad(f"{key}: no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
+    readers = {".csv": _text, ".tsv": _text, ".txt": _text, ".npy": _npy, ".npz": _npz, ".parquet": _parquet}
+    if path.suffix.lower() not in readers:
+        raise bad(f"{key}: {path.name} is of no known kind", f"known are {', '.join(readers)}")
+    try:
+        names, first_line, text = readers[path.suffix.lower()](path, key)
+    except (OSError, UnicodeDecodeError, csv.Error, EOFError) as error:
+        raise bad(f"{key}: {path.name} cannot be read: {error}") from None
+    if not text:
+        raise bad(f"{key}: {path.name} holds no rows")
+    width = len(names) if names else len(text[0])
+    ragged = [i for i, row in enumerate(text) if len(row) != width]
+    if ragged:
+        line = first_line + ragged[0]
+        raise bad(f"{key}: {path.name}, line {line}: {len(text[ragged[0]])} cells where {width} are expected ({len(ragged)} such rows)")
+    chosen = list(range(width)) if columns is None else [_position(column, names, width, key) for column in columns]
+    values = _numbers(text, chosen, names, first_line, path, key)
+    return Table([names[i] for i in chosen] if names else None, values, names, text)
+
+
+def _position(column: str | int, names: list[str] | None, width: int, key: str) -> int:
+    if names and str(column) in names:
+        if names.count(str(column)) > 1:
+            raise bad(f"{key}: several columns are called {column!r}", "choose by position, counted from 0")
+        return names.index(str(column))
+    if isinstance(column, int) and 0 <= column < width:
+        return column
+    if names:
+        raise bad(f"{key}: there is no column {column!r}", nearest(str(column), names))
+    raise bad(f"{key}: there is no column {column!r}", f"the file has no header: choose by position, 0 .. {width - 1}")
+
+
+def _text(path: Path, key: str) -> tuple[list[str] | None, int, list[list[str]]]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        first = file.readline()
+        file.seek(0)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+        rows = [row for row in csv.reader(file, delimiter=delimiter, skipinitialspace=True) if row]
+    if rows and not any(_is_number(cell) for cell in rows[0]):
+        return [cell.strip() for cell in rows[0]], 2, rows[1:]
+    return None, 1, rows
+
+
+def _npy(path: Path, key: str) -> tuple[None, int, list[list[str]]]:
+    return None, 0, _rows(_load(path, key), path, key)
+
+
+def _npz(path: Path, key: str) -> tuple[list[str] | None, int, list[list[str]]]:
+    arrays = dict(_load(path, key))
+    if len(arrays) == 1:
+        return None, 0, _rows(next(iter(arrays.values())), path, key)
+    if any(array.ndim != 1 or len(array) != len(next(iter(arrays.values()))) for array in arrays.values()):
+        raise bad(f"{key}: {path.name} holds arrays of several shapes", "keep one array (rows, columns), or one array per column")
+    return list(arrays), 0, _rows(np.stack(list(arrays.values()), -1), path, key)
+
+
+def _load(path: Path, key: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise bad(f"{key}: {path.name} cannot be read: {error}", "save plain numeric arrays") from None
+
+
+def _parquet(path: Path, key: str) -> tuple[list[str], int, list[list[str]]]:
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise bad(f"{key}: reading {path.name} needs pyarrow", "pip install 'ebm-cli[parquet]'") from None
+    columns = parquet.read_table(path).to_pydict()
+    return list(columns), 0, [[repr(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
+
+
+def _rows(array: np.ndarray, path: Path, key: str) -> list[list[str]]:
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise bad(f"{key}: {path.name} holds a {array.ndim}-dimensional array of {array.dtype}", "numbers in (rows, columns) are expected")
+    return [[repr(cell) for cell in row] for row in array.tolist()]
+
+
+def _numbers(text: list[list[str]], chosen: list[int], names: list[str] | None, first_line: int, path: Path, key: str) -> np.ndarray:
+    try:
+        values = np.array([[row[i] for i in chosen] for row in text]).astype(np.float64)
+        if np.isfinite(values).all():
+            return values
+    except ValueError:
+        pass  # some cell is no number: find them all
+    cells = [(line, i, row[i]) for line, row in enumerate(text, first_line) for i in chosen if not _is_number(row[i], finite=True)]
+    shown = [
+        Problem(f"{key}: {path.name}, {'line' if first_line else 'row'} {line}, column {names[i] if names else i}: {cell!r} is not a finite number")
+        for line, i, cell in cells[:SHOWN]
+    ]
+    more = f" ({len(cells)} such cells)" if len(cells) > SHOWN else ""
+    raise InputError(*shown[:-1], Problem(shown[-1].message + more, "mend or drop these rows, or choose columns: dataset.columns=[a,b]"))
+
+
+def _is_number(cell: str, *, finite: bool = False) -> bool:
+    try:
+        value = float(cell)
+    except ValueError:
+        return False
+    return not finite or bool(np.isfinite(value))

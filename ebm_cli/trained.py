@@ -1,0 +1,72 @@
+"""A trained run as the verbs see it: model, averaged parameters and units, built from the folder alone, without its data."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebm_cli import chain, checkpoint, schema
+from ebm_cli.chain import Draws
+from ebm_cli.errors import bad
+from ebm_cli.model import Model, tensors
+from ebm_cli.rng import Rng
+from ebm_cli.run import Run
+from ebm_cli.trainer import Trainer
+from ebm_cli.types import Info, Params, Sampler
+from ebm_cli.units import Units
+
+
+@dataclass(frozen=True)
+class Trained:
+    """`model` and `params` of one model, or of a stack of them; `rng` holds their seeds."""
+
+    model: Model
+    params: Params  # the average over the last steps; leaves (*m, ...)
+    carry: Params
+    fit: Params  # mean and scale of the training data, (*m, *d)
+    units: Units
+    rng: Rng
+    column_names: list[str]
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "Trained":
+        """What a trainer has reached."""
+        params = {name: value.detach() for name, value in trainer.named(trainer.state.ema).items()}
+        return cls(trainer.model, params, trainer.state.carry, trainer.fit, trainer.dataset.units, trainer.rng, list(trainer.dataset.column_names))
+
+    @classmethod
+    def load(cls, run: Run, device: torch.device) -> "Trained":
+        """From the newest checkpoint of a run's folder."""
+        config, data = run.config(), run.read("dataset.json")
+        path = checkpoint.newest(run.checkpoints, run.log)
+        if path is None or not data:
+            raise bad(f"{run.path.name} has no checkpoint yet", "train it first: type its line again")
+        stored = checkpoint.read(path)
+        shape = tuple(data["shape"])
+        module = schema.build(config["energy"], shape=shape, mean=torch.zeros(shape), scale=torch.ones(shape))
+        seeds = tuple(range(config["seed"], config["seed"] + config["seeds"])) if config["seeds"] else config["seed"]
+        model = Model(module.to(device), event_ndim=len(shape), stacked=bool(config["seeds"]))
+        params, carry, fit = ({name: value.to(device) for name, value in stored[group].items()} for group in ("ema", "carry", "fit"))
+        if missing := set(tensors(module)) - set(params):
+            raise bad(f"{run.path.name}: its checkpoint lacks {', '.join(sorted(missing))}", "force=true trains the run anew")
+        return cls(model, params, carry, fit, Units.from_json(data), Rng(seeds, device), data["columns"])
+
+    def seeds(self) -> list[int]:
+        return list(self.rng.seeds) if self.rng.model_shape else [self.rng.seeds]
+
+    def one(self, model: int) -> "Trained":
+        """One model of a stack; a single model is its own number 0."""
+        if not 0 <= model < len(self.seeds()):
+            raise bad(f"model={model}: this run holds {len(self.seeds())} models", f"model=0 .. model={len(self.seeds()) - 1}")
+        if not self.rng.model_shape:
+            return self
+        params, carry, fit = ({name: value[model] for name, value in part.items()} for part in (self.params, self.carry, self.fit))
+        return Trained(self.model.alone(), params, carry, fit, self.units, self.rng.of(model), self.column_names)
+
+    def draw(self, sampler: Sampler, draws: Draws) -> tuple[Tensor, Info]:
+        """Samples in the model's units, (*m, n_chains, n_draws, *d), from chains started at N(mean, scale^2) of the training data."""
+        rng, m = self.rng.at("draw"), len(self.rng.model_shape)
+        mean, scale = (self.fit[name].unsqueeze(m) for name in ("mean", "scale"))
+        start = mean + scale * rng.normal("start", min(draws.n_chains, draws.n_samples), *mean.shape[m + 1 :])
+        return chain.draw(sampler, self.model, self.params, start, rng, draws)
+

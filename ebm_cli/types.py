@@ -1,0 +1,126 @@
+"""Protocols and aliases, nothing else: what the parts of an experiment promise each other.
+
+Shapes: `*m` is () for one model and (M,) for M models side by side, `B` the batch, `*d` the event.
+Low energy = likely: p(x) = exp(-E(x)) / Z, and the score is s(x) = grad log p(x) = -grad E(x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+
+from annotated_types import Ge, Gt, Le, Lt
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ebm_cli.model import Model
+    from ebm_cli.rng import Rng
+    from ebm_cli.units import Units
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+Share = Annotated[float, Gt(0), Lt(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+
+Params = dict[str, "Tensor"]  # leaves (*m, ...)
+Info = dict[str, "Tensor"]  # diagnostics, per model (*m,) or per sample (*m, B)
+SplitName = Literal["train", "validation", "test"]
+
+
+class Dataset(Protocol):
+    """A source of events, in the units in which the model works."""
+
+    shape: tuple[int, ...]  # d
+    units: Units  # from the model's units to the data's own
+    column_names: Sequence[str]  # a name per coordinate
+    fingerprint: str  # sha256 of the file behind it; "" where draws are made fresh
+
+    def batch(self, step: int, n: int, rng: Rng) -> Tensor:
+        """(*m, n, *d), a function of (seed, step): there is no position to store."""
+        ...
+
+    def split(self, name: SplitName, n: int, rng: Rng) -> Tensor:
+        """At most n points of a split, (*m, n, *d)."""
+        ...
+
+
+class Energy(Protocol):
+    """An `nn.Module` built from its config and the training data's `shape`, `mean` and `scale` (*d): x (B, *d) -> E(x) (B,).
+
+    A class that says `outputs_score = True` maps to the score (B, *d) instead.
+    """
+
+    def forward(self, x: Tensor) -> Tensor: ...
+
+    def named_buffers(self) -> Any: ...
+
+
+class Sampler(Protocol):
+    """A transition kernel: hyperparameters only. `state.x` is (*m, B, *d), `state.step_size` (*m,)."""
+
+    requires: ClassVar[frozenset[str]]
+    target_acceptance: ClassVar[float | None]  # what step-size adaptation aims at; None: nothing to adapt
+
+    def init(self, model: Model, params: Params, x: Tensor) -> Any: ...
+
+    def noise(self, rng: Rng, state: Any, n_steps: int) -> tuple[Tensor, ...]:
+        """What `n_steps` transitions consume, each (*m, n_steps, B, ...)."""
+        ...
+
+    def step(self, model: Model, params: Params, state: Any, noise: tuple[Tensor, ...]) -> tuple[Any, Info]:
+        """One transition. Pure; the info is per chain, (*m, B)."""
+        ...
+
+
+class Objective(Protocol):
+    """A way to train: hyperparameters only."""
+
+    requires: ClassVar[frozenset[str]]  # of the model: {"energy"}
+    loss_is_comparable: ClassVar[bool]  # false where the value of the loss says nothing about the fit
+
+    def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
+        """Extra learned parameters, and what is carried from step to step."""
+        ...
+
+    def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
+        """(aux, carry, info): directions, noise, negatives. No gradient reaches params from here."""
+        ...
+
+    def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
+        """(*m, B), pure. What the info holds (`energy`, say) regularizers may read."""
+        ...
+
+
+class Regularizer(Protocol):
+    """A penalty on top of any objective."""
+
+    requires: ClassVar[frozenset[str]]
+
+    def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
+        """(*m, B). `aux` holds what the objective prepared and what its loss evaluated."""
+        ...
+
+
+class Optimizer(Protocol):
+    """A rule for the parameters: hyperparameters only."""
+
+    def build(self, theta: Tensor) -> torch.optim.Optimizer: ...
+
+    def lr_at(self, step: int, n_steps: int) -> float: ...
+
+
+class Metric(Protocol):
+    """A measure of one trained model. A number that does not apply is given as a sentence that says why."""
+
+    needs_samples: ClassVar[bool]  # such a metric is left to the end of training
+
+    def __call__(
+        self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
+    ) -> dict[str, float | str]:
+        """samples: (n_chains, n_draws, *d). `final`: take the time for error estimates."""
+        ...
