@@ -67,6 +67,9 @@ def dispatch(argv: list[str]) -> int:
         return 0
     if command not in COMMANDS:
         raise InputError(Problem(f"ebm has no command {command!r}", nearest(command, COMMANDS)))
+    if {"-h", "--help"} & {*rest} and command != "train":
+        print(import_module(f"ebm_cli.commands.{command}").__doc__)
+        return 0
     return import_module(f"ebm_cli.commands.{command}").main(rest)
 
 

@@ -1,8 +1,8 @@
 """Checkpoints: folders `<step>/` of one safetensors file and a JSON manifest with its sha256. No pickle is ever read.
 
-They hold parameters, their average, optimizer, carry, the data's mean and scale, and the step, and are functions of config and step alone (no times). A folder is
-written under another name, synced to the disk and renamed into place: under its name it is whole. Should the disk damage it all the
-same, `newest` says so and falls back to the one before.
+They hold parameters, their average, optimizer, carry, the data's mean and scale, and the step: functions of config and step alone (no
+times). A folder is written under another name, synced to the disk and renamed into place: under its name it is whole. Should the disk
+damage it all the same, `newest` says so and falls back to the one before.
 """
 
 import json
@@ -35,7 +35,11 @@ def save(folder: Path, trainer: Trainer) -> Path:
         "fit": trainer.fit,
         "trainer": {"alive": state.alive, "n_good": state.n_good, "loss_sum": state.loss_sum, "n_summed": torch.tensor(state.n_summed)},
     }
-    tensors = {f"{group}.{name}": value.detach().cpu().clone(memory_format=torch.contiguous_format) for group, part in groups.items() for name, value in part.items()}
+    tensors = {
+        f"{group}.{name}": value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for group, part in groups.items()
+        for name, value in part.items()
+    }
     path, partial = folder / f"{state.step:08d}", folder / f".partial-{state.step:08d}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -59,7 +63,9 @@ def load(path: Path, trainer: Trainer) -> None:
         for name, view in trainer.named(target).items():
             view.copy_(groups[group][name])
     device = state.theta.device
-    state.optimizer.state[state.theta] = {name: value if name == "step" else value.to(device) for name, value in groups["optimizer"].items()}
+    state.optimizer.state[state.theta] = {
+        name: value if name == "step" else value.to(device) for name, value in groups["optimizer"].items()
+    }
     if device.type == "cuda" and "step" in groups["optimizer"]:  # a fused optimizer counts its steps on the device
         state.optimizer.state[state.theta]["step"] = groups["optimizer"]["step"].to(device)
     state.carry = {name: value.to(device) for name, value in groups["carry"].items()}
@@ -71,7 +77,7 @@ def read(path: Path) -> dict[str, Params]:
     """The tensors of a checkpoint by group: params, ema, optimizer, carry, fit, trainer."""
     groups: dict[str, Params] = defaultdict(dict)
     with safe_open(path / "state.safetensors", "pt") as file:
-        for key in file.keys():
+        for key in file.keys():  # noqa: SIM118, it is no mapping
             group, _, name = key.partition(".")
             groups[group][name] = file.get_tensor(key)
     return groups

@@ -52,7 +52,7 @@ def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
     for folder in (conf_dir(), *dirs):
         for path in sorted(folder.glob("*/*.yaml")):
             comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
-            found.setdefault(path.parent.name, {})[path.stem] = Option(*(comments + ["", ""])[:2], path)
+            found.setdefault(path.parent.name, {})[path.stem] = Option(*([*comments, "", ""])[:2], path)
     return found
 
 
@@ -185,18 +185,26 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
     if key in FOLDERS:
         return Problem(f"{key} is not yours to set", "runs live under outputs/, or under the folder that EBM_OUTPUTS names")
     if override.is_delete():
-        return Problem(f"{word}: nothing can be taken out of a config", f"{key}=[]" if key in LISTS else "choose another option, or set a value to null")
+        return Problem(
+            f"{word}: nothing can be taken out of a config",
+            f"{key}=[]" if key in LISTS else "choose another option, or set a value to null",
+        )
     if override.is_add() or override.is_force_add():
-        return Problem(f"{word}: nothing can be added to a config", f"without the plus: {word.lstrip('+')}" if key in known else _without_plus(key, known))
+        return Problem(
+            f"{word}: nothing can be added to a config",
+            f"without the plus: {word.lstrip('+')}" if key in known else _without_plus(key, known),
+        )
     if override.is_sweep_override():
         return Problem(f"{word}: several values at once make a sweep", "add -m")
     if key not in known:
         return None
     value = override.value()
-    if not isinstance(value, list) and str(value) in known[key] or (value is None and key in OPTIONAL):
+    if (not isinstance(value, list) and str(value) in known[key]) or (value is None and key in OPTIONAL):
         return None
     if isinstance(value, list) and key not in LISTS:
-        return Problem(f"{word}: the group {key} takes one option", "separate options by a comma, without brackets, and add -m, for a sweep")
+        return Problem(
+            f"{word}: the group {key} takes one option", "separate options by a comma, without brackets, and add -m, for a sweep"
+        )
     wrong = [str(one) for one in (value if isinstance(value, list) else [value]) if str(one) not in known[key]]
     if not wrong:
         return None
@@ -205,7 +213,11 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
 
 def _without_plus(key: str, known: Mapping[str, Any]) -> str:
     config = yaml.safe_load((conf_dir() / "train.yaml").read_text())
-    return _unknown(key, config).hint if key.partition(".")[0] not in known and _unknown(key, config) else f"write {key}=..., if that is what you mean"
+    return (
+        _unknown(key, config).hint
+        if key.partition(".")[0] not in known and _unknown(key, config)
+        else f"write {key}=..., if that is what you mean"
+    )
 
 
 def _unknown(key: str, config: Any) -> Problem | None:

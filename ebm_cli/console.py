@@ -11,7 +11,19 @@ from typing import Any
 
 SECONDS_BETWEEN_LINES = 5.0
 UNITS = dict.fromkeys(("kl", "nll", "entropy", "log_z", "log_z_error", "log_z_learned"), "nats") | {"train_seconds": "s"}
-ORDER = ("kl", "nll", "entropy", "log_z", "log_z_error", "log_z_learned", "edge_mass", "sliced_wasserstein", "sliced_wasserstein_floor", "test_loss")
+ORDER = (
+    "kl",
+    "nll",
+    "entropy",
+    "log_z",
+    "log_z_error",
+    "log_z_learned",
+    "edge_mass",
+    "sliced_wasserstein",
+    "sliced_wasserstein_floor",
+    "test_loss",
+)
+HIDDEN = ("seed", "seeds", "n_steps")
 COSTS = ("train_seconds", "steps_per_second", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
 
 
@@ -64,20 +76,20 @@ class Progress:
 
 def results(summary: Mapping[str, Any]) -> None:
     """The table of final metrics, on stdout. Of a stack: mean, 95 % interval and every seed."""
-    extra = [key for key in summary if key not in (*ORDER, *COSTS, "id", "seed", "seeds", "n_steps", "per_seed", "ci95", "reasons", "metrics", "acceptance_rate")]
-    per_seed, reasons = summary.get("per_seed"), summary.get("reasons", {})
+    per_seed, reasons = summary.get("per_seed"), summary["reasons"]
+    numbers = [key for key, value in summary.items() if (value is None or isinstance(value, (int, float))) and key not in HIDDEN]
     rows = []
-    for key in (*ORDER, *(key for key in extra if key != "step_size"), *COSTS):
-        if key not in summary:
-            continue
+    for key in sorted(numbers, key=lambda key: (key in COSTS, ORDER.index(key) if key in ORDER else len(ORDER))):
         value = [_text(summary[key]), UNITS.get(key, "")]
         if per_seed:
             low_high = summary["ci95"].get(key)
             value.append(f"[{_text(low_high[0])}, {_text(low_high[1])}]" if low_high else "")
             value.append(" ".join(_text(one) for one in per_seed.get(key, [])))
-        rows.append([key, *value, reasons.get(key, "")])
-    heads = ["", "mean" if per_seed else "value", "unit", *(["95 % interval", "per seed"] if per_seed else []), ""]
+        rows.append([key, *value])
+    heads = ["", "mean" if per_seed else "value", "unit", *(["95 % interval", "per seed"] if per_seed else [])]
     table(heads, rows)
+    for reason in dict.fromkeys(reasons.values()):
+        print(f"no {', '.join(key for key in reasons if reasons[key] == reason)}: {reason}")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -91,7 +103,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         drawn.add_column(heads[i], justify="right" if heads[i] in ("value", "mean") else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(row[i] for i in used))
-    console = Console(highlight=False, markup=False) if sys.stdout.isatty() else Console(highlight=False, markup=False, width=1000, no_color=True)
+    console = (
+        Console(highlight=False, markup=False) if sys.stdout.isatty() else Console(highlight=False, markup=False, width=1000, no_color=True)
+    )
     if sys.stdout.isatty():
         return console.print(drawn)
     with console.capture() as captured:

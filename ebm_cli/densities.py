@@ -20,6 +20,7 @@ class Density(ABC):
 
     n_train: Count | None
     fingerprint: ClassVar[str] = ""
+    named: ClassVar[bool] = False
 
     @property
     @abstractmethod

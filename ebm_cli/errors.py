@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
+MOST_NAMED = 12  # words that a hint lists
+
 
 class Problem(NamedTuple):
     """One fault of the input: what and where, and how to mend it."""
@@ -47,4 +49,5 @@ def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
     near = get_close_matches(word, known, 1, 0.5)
     if near:
         return f"did you mean {prefix}{near[0]}?"
-    return f"there is {', '.join(prefix + name for name in known)}" if known else ""
+    more = ", ..." if len(known) > MOST_NAMED else ""
+    return f"there is {', '.join(prefix + name for name in known[:MOST_NAMED])}{more}" if known else ""

@@ -17,7 +17,7 @@ Numbers = dict[str, float | str]  # where a metric does not apply: the sentence 
 def measure(trained: Trained, dataset: Dataset, metrics: Mapping[str, Metric], samples: Tensor | None, *, final: bool) -> list[Numbers]:
     """One set of numbers per seed. Without samples the metrics that need them are left out."""
     rows = []
-    for k, _ in enumerate(trained.seeds()):
+    for k, _ in enumerate(trained.rng.seed_list):
         one, row = trained.one(k), {}
         part = samples[k] if samples is not None and trained.rng.model_shape else samples
         for metric in metrics.values():
@@ -30,7 +30,7 @@ def measure(trained: Trained, dataset: Dataset, metrics: Mapping[str, Metric], s
 def test_loss(trained: Trained, dataset: Dataset, objective: Objective) -> list[Numbers]:
     """The objective's mean loss on the test split, with the log Z that it learned."""
     rows = []
-    for k, _ in enumerate(trained.seeds()):
+    for k, _ in enumerate(trained.rng.seed_list):
         one, row = trained.one(k), {}
         if objective.loss_is_comparable:
             x = dataset.split("test", N_TEST, one.rng)
@@ -72,9 +72,9 @@ def interval(values: Sequence[float]) -> list[float] | None:
     return [mean - half, mean + half]
 
 
-def first(summary: Mapping[str, Any], key: str) -> float | None:
-    """A number of the first model."""
-    return summary["per_seed"].get(key, [None])[0] if "per_seed" in summary else summary.get(key)
+def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
+    """A number of one model of a stack, or of the only one."""
+    return summary["per_seed"][key][model] if key in summary.get("per_seed", ()) else summary.get(key)
 
 
 def _number(value: float | str | None) -> float | None:
@@ -83,4 +83,3 @@ def _number(value: float | str | None) -> float | None:
 
 def _reason(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"the value is {value}"
-

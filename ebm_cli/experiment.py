@@ -18,12 +18,12 @@ import yaml
 from ebm_cli import checkpoint, console, environment, evaluation, matching, pictures, schema
 from ebm_cli.chain import Draws
 from ebm_cli.config import Composed
-from ebm_cli.errors import Interrupted, RunFailed
+from ebm_cli.errors import InputError, Interrupted, RunFailed, bad
 from ebm_cli.run import Run, write
 from ebm_cli.signals import Stop
 from ebm_cli.trained import Trained
 from ebm_cli.trainer import Settings, Stopwatch, Trainer, pick_device
-from ebm_cli.types import Dataset, Metric
+from ebm_cli.types import Dataset, Metric, Sampler
 
 DIVERGED = "a smaller optimizer.lr or trainer.max_grad_norm, or optimizer.n_warmup_steps=500, are the usual cures"
 
@@ -40,16 +40,15 @@ class Experiment:
     @classmethod
     def of(cls, composed: Composed, dirs: Sequence[Path] = ()) -> "Experiment":
         """Checked, and the data opened. Raises `InputError` with every problem; writes nothing."""
-        typed = schema.check(composed.config, composed.problems)
-        matching.check(typed, composed.choices, dirs)
+        typed = check(composed, dirs)
         device, dataset = pick_device(typed["device"]), schema.build(typed["dataset"])
         _ = dataset.units  # a table is read, and refused where it must be
         return cls(typed, dataset, device, Run.of(typed, composed.choices["dataset"], composed.choices["objective"], dataset.fingerprint))
 
     @classmethod
-    def load(cls, run: Run, device: torch.device) -> "Experiment":
-        """Of a run that is there. The same fence stands before its config as before a new one."""
-        typed = schema.check(run.config())
+    def load(cls, run: Run, device: torch.device, changed: Mapping[str, Any] | None = None) -> "Experiment":
+        """Of a run that is there, with the parts of its config that were changed. The fence stands before it as before a new one."""
+        typed = schema.check({**run.config(), **(changed or {})})
         return cls(typed, schema.build(typed["dataset"]), device, run)
 
     def trainer(self) -> Trainer:
@@ -66,8 +65,31 @@ class Experiment:
             device=self.device,
         )
 
+    def check_data(self) -> None:
+        """Refuse a data file that is not the one the run was trained on."""
+        trained_on = self.run.read("dataset.json").get("sha256", "")
+        if self.dataset.fingerprint != trained_on:
+            raise bad(
+                f"dataset.path: {self.config['dataset']['path']} has changed since the run was trained on it",
+                "dataset.path=FILE names another",
+            )
+
+    def data_if_there(self) -> Dataset | None:
+        """The data, or None where their file is gone or has changed."""
+        try:
+            self.check_data()
+        except InputError as error:
+            console.say(f"the picture is drawn without data: {error}")
+            return None
+        return self.dataset
+
     def metrics(self) -> dict[str, Metric]:
         return {name: schema.build(node) for name, node in self.config["metric"].items()}
+
+
+def check(composed: Composed, dirs: Sequence[Path] = ()) -> dict[str, Any]:
+    """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and what does not go together."""
+    return schema.check(composed.config, [*composed.problems, *matching.problems(composed, dirs)])
 
 
 def seeds(config: Mapping[str, Any]) -> int | tuple[int, ...]:
@@ -88,9 +110,9 @@ def train(composed: Composed, words: Sequence[str], dirs: Sequence[Path] = (), *
             run.replace()
         elif run.state() in ("finished", "diverged"):  # by another process, while this one waited
             return stored(experiment)
-        if run.state() == "new":
-            create(experiment, composed, words, dirs)
         try:
+            if not (run.path / "environment.json").exists():
+                create(experiment, composed, words, dirs)
             resume(trainer, run)
             run.set_status("running")
             fit(experiment, trainer, stop)
@@ -113,8 +135,8 @@ def create(experiment: Experiment, composed: Composed, words: Sequence[str], dir
     """The folder's first files: config, data, environment."""
     run, dataset = experiment.run, experiment.dataset
     write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
-    data = {"shape": list(dataset.shape), "columns": list(dataset.column_names), **dataset.units.to_json(), "sha256": dataset.fingerprint}
-    run.write("dataset.json", data)
+    data = {"shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named, **dataset.units.to_json()}
+    run.write("dataset.json", data | {"sha256": dataset.fingerprint})
     line = ["ebm", "train", *(f"--config-dir={path}" for path in dirs), *words]
     allow = os.environ.get("EBM_ALLOW")
     reproduce = (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
@@ -150,7 +172,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
     with console.Progress(run.path.name, settings.n_steps, trainer.state.step) as progress:
         for step in trainer.steps():
             last = step == settings.n_steps
-            log, evaluate = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 and not last
+            log, evaluate = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
             save = step % settings.checkpoint_every == 0 or last or bool(stop.signal)
             if not (log or evaluate or save):
                 continue
@@ -163,10 +185,12 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
             if log or evaluate:
                 run.append({key: _finite(value) for key, value in row.items()} | {"seconds": round(seconds, 3)})
                 progress.show(row)
-            if len(dead) == max(len(trainer.rng.model_shape and trainer.rng.seeds), 1):
+            if len(dead) == len(trainer.rng.seed_list):
                 first = min(dead.values())
                 kept = checkpoint.newest(run.checkpoints, run.log)
-                message = f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
+                message = (
+                    f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
+                )
                 raise RunFailed(message, DIVERGED)
             if save:
                 checkpoint.save(run.checkpoints, trainer)
@@ -189,7 +213,7 @@ def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, float]
     dead = trainer.dead()
     if dead:
         which = ", ".join(f"seed {seed} at step {step + 1}" for seed, step in dead.items())
-        run.set_status("diverged", f"{len(dead)} of {len(trainer.rng.seeds)} models diverged: {which}")
+        run.set_status("diverged", f"{len(dead)} of {len(trainer.rng.seed_list)} models diverged: {which}")
     else:
         run.set_status("finished")
     run.log(f"finished, {'with diverged models' if dead and stacked else 'all well'}")
@@ -203,21 +227,30 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     rows = evaluation.measure(trained, experiment.dataset, experiment.metrics(), samples, final=True)
     losses = evaluation.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
     rows = [row | loss for row, loss in zip(rows, losses, strict=True)]
-    rows = [row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}") for seed, row in zip(trained.seeds(), rows, strict=True)]
-    save_samples(run.path / "samples.npz", trained, samples)
+    rows = [
+        row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
+        for seed, row in zip(trained.rng.seed_list, rows, strict=True)
+    ]
+    save_samples(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"])
     summary = {"id": run.id, "seed": config["seed"], **({"seeds": config["seeds"]} if stacked else {})}
     summary |= evaluation.summarise(rows, stacked=stacked) | dict(cost) | {"metrics": list(config["metric"])}
     summary["sampling"] = {name: value.tolist() for name, value in info.items()}
-    log_z = evaluation.first(summary, "log_z")
+    log_z = evaluation.of_model(summary, "log_z", 0)
     one = samples[0] if stacked else samples
     pictures.save(run.figures, pictures.Scene(trained.one(0), experiment.dataset, one, log_z, run.rows(), _title(experiment, stacked)))
     return summary
 
 
-def save_samples(path: Path, trained: Trained, samples: torch.Tensor) -> None:
+def check_sampler(sampler: Sampler, trained: Trained) -> None:
+    """Refuse a sampler that needs an energy where there is none."""
+    if sampler.requires - trained.model.provides:
+        raise bad(f"{type(sampler).__name__} needs an energy, but the run's network outputs the score", "sampler=langevin")
+
+
+def save_samples(path: Path, trained: Trained, samples: torch.Tensor, n_samples: int) -> None:
     """`x` in data units, (*m, n_samples, *d), the draws of a chain side by side, and the names of the columns."""
     m = len(trained.rng.model_shape)
-    x = trained.units.to_data(samples.flatten(m, m + 1)).numpy()
+    x = trained.units.to_data(samples.flatten(m, m + 1)).numpy()[(slice(None),) * m + (slice(n_samples),)]
     partial = path.with_name(f".{path.name}")
     with open(partial, "wb") as file:
         np.savez(file, x=x, columns=np.array(trained.column_names))
@@ -235,7 +268,8 @@ def stored(experiment: Experiment) -> dict[str, Any]:
     console.say(f"{status['state']} before; force=true trains it anew")
     new = {name: node for name, node in experiment.config["metric"].items() if name not in summary["metrics"]}
     if new:
-        experiment.config["metric"] = {name: node for name, node in experiment.config["metric"].items()}
+        stored_metrics = {name: node for name, node in run.config()["metric"].items() if name in summary["metrics"]}
+        experiment.config["metric"] = stored_metrics | experiment.config["metric"]
         summary = measure_again(experiment)
     show(run, summary)
     return summary
@@ -244,9 +278,11 @@ def stored(experiment: Experiment) -> dict[str, Any]:
 def measure_again(experiment: Experiment) -> dict[str, Any]:
     """The metrics of a run that is there, from its checkpoint; its summary is written anew."""
     run, old = experiment.run, experiment.run.read("summary.json")
+    experiment.check_data()
     trained = Trained.load(run, experiment.device)
+    check_sampler(schema.build(experiment.config["sampler"]), trained)
     kept = ("n_steps", "train_seconds", "steps_per_second", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
-    dead = checkpoint.dead(checkpoint.newest(run.checkpoints, run.log), trained.seeds())
+    dead = checkpoint.dead(checkpoint.newest(run.checkpoints, run.log), trained.rng.seed_list)
     summary = measure(experiment, trained, dead, {key: old[key] for key in kept if key in old})
     run.write("summary.json", summary)
     return summary

@@ -1,57 +1,54 @@
 """Which components go together: refused before anything runs, in one sentence that names both sides and options that work."""
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ebm_cli import config
-from ebm_cli.errors import InputError, Problem
+from ebm_cli import config, schema
+from ebm_cli.errors import Problem
+
+NO_ENERGY = "which has none: it outputs the score itself"
 
 
-def check(typed: Mapping[str, Any], choices: Mapping[str, Any], dirs: Sequence[Path] = ()) -> None:
-    """Raises `InputError` where a component needs of the energy what it does not have."""
-    has = provides(typed["energy"])
-    asking = {"objective": typed["objective"], "sampler": typed["sampler"]} | {"regularizer": node for node in typed["regularizer"].values()}
-    problems = []
-    for group, node in asking.items():
-        if missing := requires(node) - has:
-            sides = f"{group}={name(node, group, choices)} needs an {' and '.join(sorted(missing))}, which energy={choices['energy']} does not have"
-            others = [option for option, target in _targets(group, dirs).items() if not requires(target) - has]
-            works = f"{group}={' or '.join(others)}" if others else f"{group}=[]"
-            problems.append(Problem(f"{sides}: it outputs the score itself", f"{works}, or energy={' or '.join(_with_energy(dirs))}"))
-    if problems:
-        raise InputError(*problems)
+def problems(composed: config.Composed, dirs: Sequence[Path] = ()) -> list[Problem]:
+    """Components that ask of the energy what it does not have. Nodes that name no component are left to the schema."""
+    nodes, choices, found = composed.config, composed.choices, []
+    has = provides(nodes.get("energy"))
+    for group in ("objective", "sampler", "regularizer"):
+        asking = (nodes.get(group) or {}).values() if group == "regularizer" else [nodes.get(group)]
+        if any(requires(node, group) - has for node in asking):
+            works = [option for option, node in _options(group, dirs).items() if not requires(node, group) - has]
+            with_energy = [
+                option for option, node in _options("energy", dirs).items() if not requires(nodes.get(group), group) - provides(node)
+            ]
+            hint = f"{group}={' or '.join(works) or '[]'}, or energy={' or '.join(with_energy)}"
+            found.append(Problem(f"{group}={choices[group]} needs the energy of energy={choices['energy']}, {NO_ENERGY}", hint))
+    return found
 
 
-def provides(energy: Mapping[str, Any]) -> frozenset[str]:
+def provides(energy: Any) -> frozenset[str]:
     """What a model of this energy can be asked for."""
-    return frozenset() if getattr(_class(energy), "outputs_score", False) else frozenset({"energy"})
+    target = _class(energy, "energy")
+    return frozenset() if getattr(target, "outputs_score", False) else frozenset({"energy"})
 
 
-def requires(node: Mapping[str, Any]) -> frozenset[str]:
+def requires(node: Any, group: str) -> frozenset[str]:
     """What a component, and a sampler inside it, asks of a model."""
-    inner = (value for value in node.values() if isinstance(value, Mapping) and "_target_" in value)
-    return getattr(_class(node), "requires", frozenset()).union(*(requires(one) for one in inner))
+    if not isinstance(node, Mapping):
+        return frozenset()
+    inner = requires(node["sampler"], "sampler") if "sampler" in node else frozenset()
+    return getattr(_class(node, group), "requires", frozenset()) | inner
 
 
-def name(node: Mapping[str, Any], group: str, choices: Mapping[str, Any]) -> str:
-    """The option behind a node, as the user wrote it."""
-    return str(choices.get(group, _class(node).__name__))
-
-
-def _targets(group: str, dirs: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The options of a group that name a class of ours."""
+def _options(group: str, dirs: Sequence[Path]) -> dict[str, Any]:
+    """The nodes of a group's options."""
     nodes = {option: yaml.safe_load(found.path.read_text()) for option, found in config.groups(dirs)[group].items()}
-    return {option: node for option, node in nodes.items() if str(node.get("_target_", "")).startswith("ebm_cli.")}
+    return {option: next(iter(node.values())) if group in schema.KINDS_OF_LISTS else node for option, node in nodes.items()}
 
 
-def _with_energy(dirs: Sequence[Path]) -> list[str]:
-    return [option for option, node in _targets("energy", dirs).items() if "energy" in provides(node)]
-
-
-def _class(node: Mapping[str, Any]) -> Any:
-    module, _, name = node["_target_"].rpartition(".")
-    return vars(import_module(module))[name]
+def _class(node: Any, group: str) -> Any:
+    """The class behind a node, inside the fence; None where there is none."""
+    target = node.get("_target_") if isinstance(node, Mapping) else None
+    return schema.resolve(target, group, schema.kind_of(group), []) if isinstance(target, str) else None

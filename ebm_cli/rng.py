@@ -15,10 +15,17 @@ from torch import Tensor
 class Rng:
     """`Rng(3).at(step).normal("directions", 256, 2)` is (256, 2); with seeds (0, 1, 2) it is (3, 256, 2)."""
 
-    def __init__(self, seeds: int | tuple[int, ...], device: torch.device | str = "cpu", *, _parent: "Rng | None" = None, _path: str = "") -> None:
+    def __init__(
+        self, seeds: int | tuple[int, ...], device: torch.device | str = "cpu", *, _parent: "Rng | None" = None, _path: str = ""
+    ) -> None:
         self.seeds, self.path = seeds, _path
         self.generator = _parent.generator if _parent else torch.Generator(device)
         self.model_shape = () if isinstance(seeds, int) else (len(seeds),)
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seed of every model; of a single one too."""
+        return [self.seeds] if isinstance(self.seeds, int) else list(self.seeds)
 
     def at(self, key: str | int) -> "Rng":
         """The same seeds, one level down the path: `rng.at(step)`, `rng.at("chain").at(k)`."""

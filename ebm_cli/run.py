@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ebm_cli.errors import Problem, InputError, bad, nearest
+from ebm_cli.errors import InputError, Problem, bad, nearest
 
 OUTSIDE = ("device", "name", "group", "tags", "force", "metric", "draws", "sampler")  # of the identity: they change no parameter
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every")
@@ -188,9 +188,13 @@ def find(name: str) -> Run:
         return Run(Path(name))
     if "/" in name or Path(name).is_dir():
         raise bad(f"{name} is no run: it holds no config.yaml", "`ebm runs` lists the runs")
-    found = [run for run in runs if name in (run.id, run.path.name)] or [run for run in runs if run.id.startswith(name) or run.path.name.startswith(name)]
+    found = [run for run in runs if name in (run.id, run.path.name)] or [
+        run for run in runs if run.id.startswith(name) or run.path.name.startswith(name)
+    ]
     if len(found) > 1:
-        raise InputError(Problem(f"{name!r} names {len(found)} runs: {', '.join(run.path.name for run in found[:5])}", "give more of the name"))
+        raise InputError(
+            Problem(f"{name!r} names {len(found)} runs: {', '.join(run.path.name for run in found[:5])}", "give more of the name")
+        )
     if not found:
         raise bad(f"there is no run {name!r} under {outputs()}", nearest(name, [run.id for run in runs]) if runs else "ebm train makes one")
     return found[0]

@@ -21,11 +21,20 @@ from ebm_cli.errors import InputError, Problem, nearest
 from ebm_cli.trainer import Settings
 from ebm_cli.types import Count
 
-KINDS = {"dataset": types.Dataset, "energy": types.Energy, "objective": types.Objective, "sampler": types.Sampler, "optimizer": types.Optimizer}
+KINDS = {
+    "dataset": types.Dataset,
+    "energy": types.Energy,
+    "objective": types.Objective,
+    "sampler": types.Sampler,
+    "optimizer": types.Optimizer,
+}
 KINDS_OF_LISTS = {"metric": types.Metric, "regularizer": types.Regularizer}
 PLAIN = {"trainer": Settings, "draws": Draws}
 INJECTED = {types.Energy: ("shape", "mean", "scale")}  # what a component gets from the data rather than from its config
 FENCE = ("ebm_cli", "torch.nn", "torch.optim")
+WORDS = dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number") | dict.fromkeys(
+    ("float_parsing", "float_type"), "must be a number"
+)
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
@@ -46,28 +55,35 @@ def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str,
     """The config with its types (1 where a float is meant becomes 1.0). Raises `InputError` with every problem at once, those known too."""
     problems = list(known)
     nodes = {**KINDS, **KINDS_OF_LISTS, **PLAIN}
-    typed = _check_signature(root, {key: value for key, value in config.items() if key not in nodes}, "", problems)
+    typed = check_signature(root, {key: value for key, value in config.items() if key not in nodes}, "", problems)
     for key, kind in KINDS.items():
         typed[key] = check_node(config.get(key), key, kind, problems)
     for key, kind in KINDS_OF_LISTS.items():
         typed[key] = {name: check_node(node, f"{key}.{name}", kind, problems) for name, node in (config.get(key) or {}).items()}
     for key, target in PLAIN.items():
-        typed[key] = _check_signature(target, config.get(key), key, problems)
+        typed[key] = check_signature(target, config.get(key), key, problems)
     if problems:
         raise InputError(*problems)
     return typed
 
 
+def kind_of(group: str) -> type:
+    """The protocol that a group's components keep."""
+    return (KINDS | KINDS_OF_LISTS)[group]
+
+
 def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict[str, Any]:
     """A component's node, typed. What is wrong with it is added to `problems`."""
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        problems.append(Problem(f"{key}: {node!r} is no component: it needs a _target_", f"choose an option of the group: {key.partition('.')[0]}=..."))
+        problems.append(
+            Problem(f"{key}: {node!r} is no component: it needs a _target_", f"choose an option of the group: {key.partition('.')[0]}=...")
+        )
         return {}
     target = resolve(node["_target_"], key, kind, problems)
     if target is None:
         return {}
     values = {name: value for name, value in node.items() if name != "_target_"}
-    return {"_target_": node["_target_"], **_check_signature(target, values, key, problems, injected=INJECTED.get(kind, ()))}
+    return {"_target_": node["_target_"], **check_signature(target, values, key, problems, injected=INJECTED.get(kind, ()))}
 
 
 def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type | None:
@@ -86,7 +102,12 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
         problems.append(Problem(f"{where} cannot be imported: {error}"))
         return None
     if found is None:
-        problems.append(Problem(f"{where}: {module_name} has no {name}", nearest(name, [n for n, v in vars(import_module(module_name)).items() if isclass(v)])))
+        problems.append(
+            Problem(
+                f"{where}: {module_name} has no {name}",
+                nearest(name, [n for n, v in vars(import_module(module_name)).items() if isclass(v)]),
+            )
+        )
     elif not isclass(found) or not _inside(found.__module__, allowed):
         problems.append(Problem(f"{where} is no class of {', '.join(allowed)}"))
     elif missing := [method for method in _methods(kind) if not callable(getattr(found, method, None))]:
@@ -104,7 +125,11 @@ def fence() -> tuple[str, ...]:
 def build(node: Mapping[str, Any], **injected: Any) -> Any:
     """The component of a checked node; the nodes inside it are built first."""
     module_name, _, name = node["_target_"].rpartition(".")
-    values = {key: build(value) if isinstance(value, Mapping) and "_target_" in value else value for key, value in node.items() if key != "_target_"}
+    values = {
+        key: build(value) if isinstance(value, Mapping) and "_target_" in value else value
+        for key, value in node.items()
+        if key != "_target_"
+    }
     return vars(import_module(module_name))[name](**injected, **values)
 
 
@@ -114,7 +139,8 @@ def parameters(target: Any, injected: tuple[str, ...] = ()) -> dict[str, Paramet
     return {name: one for name, one in signature(target).parameters.items() if name not in injected and one.kind not in variadic}
 
 
-def _check_signature(target: Any, values: Any, key: str, problems: list[Problem], *, injected: tuple[str, ...] = ()) -> dict[str, Any]:
+def check_signature(target: Any, values: Any, key: str, problems: list[Problem], *, injected: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Values typed as the parameters of `target` are. What is wrong is added to `problems`, named from `key` on."""
     if not isinstance(values, Mapping):
         problems.append(Problem(f"{key}: must be a group of keys, not {values!r}"))
         return {}
@@ -148,7 +174,7 @@ def _problem(prefix: str, error: Mapping[str, Any]) -> Problem:
     place = prefix + str(name) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
     if error["type"] == "missing":
         return Problem(f"{place}: a value is needed", f"{place}=...")
-    message = error["msg"].replace("Input should be", "must be").replace("Input ", "")
+    message = WORDS.get(error["type"]) or error["msg"].replace("Input should be", "must be").replace("Input ", "")
     return Problem(f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}")
 
 

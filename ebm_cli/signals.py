@@ -10,7 +10,7 @@ from ebm_cli.errors import Interrupted
 
 
 class Stop:
-    """While `deferred` the first signal is only noted in `signal`, for the training loop to finish its step; else it raises `Interrupted`."""
+    """While `deferred` the first signal is only noted in `signal`, for the training loop to finish its step; else it raises."""
 
     def __init__(self) -> None:
         self.signal, self.deferred = 0, False

@@ -23,8 +23,8 @@ class Table:
     text: list[list[str]]
 
 
-def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: str) -> Table:
-    """The table in a file; `columns` (names or positions) selects the values, not the text. `key` names the file in errors."""
+def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: str, columns_key: str = "") -> Table:
+    """The table in a file; `columns` (names or positions) selects the values, not the text. The keys name file and choice in errors."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise bad(f"{key}: no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
@@ -42,9 +42,14 @@ def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: s
     if ragged:
         line = first_line + ragged[0]
         raise bad(f"{key}: {path.name}, line {line}: {len(text[ragged[0]])} cells where {width} are expected ({len(ragged)} such rows)")
-    chosen = list(range(width)) if columns is None else [_position(column, names, width, key) for column in columns]
+    chosen = list(range(width)) if columns is None else [_position(column, names, width, columns_key or key) for column in columns]
     values = _numbers(text, chosen, names, first_line, path, key)
     return Table([names[i] for i in chosen] if names else None, values, names, text)
+
+
+def names(path: str | Path, *, key: str) -> list[str] | None:
+    """The names of a file's columns; None where it has none."""
+    return read(path, [], key=key).header
 
 
 def _position(column: str | int, names: list[str] | None, width: int, key: str) -> int:
@@ -96,7 +101,11 @@ def _parquet(path: Path, key: str) -> tuple[list[str], int, list[list[str]]]:
     except ModuleNotFoundError:
         raise bad(f"{key}: reading {path.name} needs pyarrow", "pip install 'ebm-cli[parquet]'") from None
     columns = parquet.read_table(path).to_pydict()
-    return list(columns), 0, [[repr(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
+    return (
+        list(columns),
+        0,
+        [[repr(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in zip(*columns.values(), strict=True)],
+    )
 
 
 def _rows(array: np.ndarray, path: Path, key: str) -> list[list[str]]:
@@ -115,8 +124,9 @@ def _numbers(text: list[list[str]], chosen: list[int], names: list[str] | None, 
     except ValueError:
         pass  # some cell is no number: find them all
     cells = [(line, i, row[i]) for line, row in enumerate(text, first_line) for i in chosen if not _is_number(row[i], finite=True)]
+    line_or_row = f"{key}: {path.name}, {'line' if first_line else 'row'}"
     shown = [
-        Problem(f"{key}: {path.name}, {'line' if first_line else 'row'} {line}, column {names[i] if names else i}: {cell!r} is not a finite number")
+        Problem(f"{line_or_row} {line}, column {names[i] if names else i}: {cell!r} is not a finite number")
         for line, i, cell in cells[:SHOWN]
     ]
     more = f" ({len(cells)} such cells)" if len(cells) > SHOWN else ""

@@ -32,7 +32,9 @@ class Trained:
     def of(cls, trainer: Trainer) -> "Trained":
         """What a trainer has reached."""
         params = {name: value.detach() for name, value in trainer.named(trainer.state.ema).items()}
-        return cls(trainer.model, params, trainer.state.carry, trainer.fit, trainer.dataset.units, trainer.rng, list(trainer.dataset.column_names))
+        return cls(
+            trainer.model, params, trainer.state.carry, trainer.fit, trainer.dataset.units, trainer.rng, list(trainer.dataset.column_names)
+        )
 
     @classmethod
     def load(cls, run: Run, device: torch.device) -> "Trained":
@@ -51,22 +53,18 @@ class Trained:
             raise bad(f"{run.path.name}: its checkpoint lacks {', '.join(sorted(missing))}", "force=true trains the run anew")
         return cls(model, params, carry, fit, Units.from_json(data), Rng(seeds, device), data["columns"])
 
-    def seeds(self) -> list[int]:
-        return list(self.rng.seeds) if self.rng.model_shape else [self.rng.seeds]
-
     def one(self, model: int) -> "Trained":
         """One model of a stack; a single model is its own number 0."""
-        if not 0 <= model < len(self.seeds()):
-            raise bad(f"model={model}: this run holds {len(self.seeds())} models", f"model=0 .. model={len(self.seeds()) - 1}")
+        if not 0 <= model < len(self.rng.seed_list):
+            raise bad(f"model={model}: this run holds {len(self.rng.seed_list)} models", f"model=0 .. model={len(self.rng.seed_list) - 1}")
         if not self.rng.model_shape:
             return self
         params, carry, fit = ({name: value[model] for name, value in part.items()} for part in (self.params, self.carry, self.fit))
         return Trained(self.model.alone(), params, carry, fit, self.units, self.rng.of(model), self.column_names)
 
-    def draw(self, sampler: Sampler, draws: Draws) -> tuple[Tensor, Info]:
+    def draw(self, sampler: Sampler, draws: Draws, *, seed: int = 0) -> tuple[Tensor, Info]:
         """Samples in the model's units, (*m, n_chains, n_draws, *d), from chains started at N(mean, scale^2) of the training data."""
-        rng, m = self.rng.at("draw"), len(self.rng.model_shape)
+        rng, m = self.rng.at("draw").at(seed), len(self.rng.model_shape)
         mean, scale = (self.fit[name].unsqueeze(m) for name in ("mean", "scale"))
         start = mean + scale * rng.normal("start", min(draws.n_chains, draws.n_samples), *mean.shape[m + 1 :])
         return chain.draw(sampler, self.model, self.params, start, rng, draws)
-

@@ -71,14 +71,23 @@ class Trainer:
         seeds: int | tuple[int, ...],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.settings, self.dataset, self.objective, self.regularizers, self.optimizer = settings, dataset, objective, regularizers, optimizer
+        self.settings, self.dataset, self.objective, self.regularizers, self.optimizer = (
+            settings,
+            dataset,
+            objective,
+            regularizers,
+            optimizer,
+        )
         self.rng = Rng(seeds, device)
         m, x = self.rng.model_shape, dataset.split("train", N_FIT, self.rng)
         self.fit = {"mean": x.mean(len(m)), "scale": x.std(len(m))}
         built = zip(seeds, *self.fit.values(), strict=True) if m else [(seeds, *self.fit.values())]
         modules = [self._build(energy, *one).to(device) for one in built]
         self.model = Model(modules[0], event_ndim=len(dataset.shape), stacked=bool(m))
-        leaves = {name: torch.stack([tensors(module)[name].detach() for module in modules]).reshape(m + leaf.shape) for name, leaf in tensors(modules[0]).items()}
+        leaves = {
+            name: torch.stack([tensors(module)[name].detach() for module in modules]).reshape(m + leaf.shape)
+            for name, leaf in tensors(modules[0]).items()
+        }
         extra, carry = objective.init(self.model, x, self.rng.at("objective"))
         self.buffers = {name: leaves.pop(name) for name, _ in modules[0].named_buffers()}
         self.shapes = {name: leaf.shape[len(m) :] for name, leaf in (leaves | extra).items()}
@@ -108,7 +117,9 @@ class Trainer:
     def named(self, theta: Tensor) -> Params:
         """The parameters by name, as views of `state.theta` or `state.ema`, and the buffers."""
         parts = theta.split([shape.numel() for shape in self.shapes.values()], -1)
-        return {name: part.reshape(theta.shape[:-1] + shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)} | self.buffers
+        return {
+            name: part.reshape(theta.shape[:-1] + shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+        } | self.buffers
 
     def steps(self) -> Iterator[int]:
         """Train to the end; after each step its number."""
@@ -168,8 +179,7 @@ class Trainer:
     def dead(self) -> dict[int, int]:
         """The seeds whose training has diverged, each with its first bad step."""
         alive, n_good = self.state.alive.reshape(-1).tolist(), self.state.n_good.reshape(-1).tolist()
-        seeds = [self.rng.seeds] if isinstance(self.rng.seeds, int) else self.rng.seeds
-        return {seed: n for seed, ok, n in zip(seeds, alive, n_good, strict=True) if not ok}
+        return {seed: n for seed, ok, n in zip(self.rng.seed_list, alive, n_good, strict=True) if not ok}
 
     def count(self) -> dict[str, float]:
         """What one step asks of the model, per training sample: energies, scores, Hessian-vector products. Moves nothing."""

@@ -37,7 +37,8 @@ class Dataset(Protocol):
 
     shape: tuple[int, ...]  # d
     units: Units  # from the model's units to the data's own
-    column_names: Sequence[str]  # a name per coordinate
+    column_names: Sequence[str]  # one per coordinate
+    named: bool  # whether these names are the data's own
     fingerprint: str  # sha256 of the file behind it; "" where draws are made fresh
 
     def batch(self, step: int, n: int, rng: Rng) -> Tensor:

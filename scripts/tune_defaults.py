@@ -21,11 +21,25 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "tune_defaults.jsonl
 BUDGETS = ((256, 4000), (256, 6000), (512, 4000))
 RATES = (0.001, 0.002, 0.003, 0.005, 0.008)
 CELLS = [
-    *((objective, (f"trainer.batch_size={n}", f"trainer.n_steps={k}", f"optimizer.lr={lr}")) for objective in ("ssm", "nce") for n, k in BUDGETS for lr in RATES),
-    *(("ssm", ("trainer.batch_size=512", "trainer.n_steps=4000", "optimizer.lr=0.005", f"objective.directions={law}")) for law in ("gaussian", "sphere")),
+    *(
+        (objective, (f"trainer.batch_size={n}", f"trainer.n_steps={k}", f"optimizer.lr={lr}"))
+        for objective in ("ssm", "nce")
+        for n, k in BUDGETS
+        for lr in RATES
+    ),
+    *(
+        ("ssm", ("trainer.batch_size=512", "trainer.n_steps=4000", "optimizer.lr=0.005", f"objective.directions={law}"))
+        for law in ("gaussian", "sphere")
+    ),
     *(("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", f"optimizer.lr={lr}")) for lr in RATES),
-    *(("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"sampler.step_size={eps}")) for eps in (0.005, 0.02)),
-    *(("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"regularizer.energy_l2.weight={w}")) for w in (0.0003, 0.003)),
+    *(
+        ("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"sampler.step_size={eps}"))
+        for eps in (0.005, 0.02)
+    ),
+    *(
+        ("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"regularizer.energy_l2.weight={w}"))
+        for w in (0.0003, 0.003)
+    ),
     *(("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"objective.restart={r}")) for r in (0.003, 0.03)),
     ("pcd", ("trainer.batch_size=512", "trainer.n_steps=4000", "optimizer.lr=0.003")),
 ]
@@ -57,7 +71,9 @@ def main():
                 file.write(json.dumps(rows[-1]) + "\n")
     for objective in wanted:
         print(f"\n{objective}: exact KL of seeds 100, 101 (nats), CPU seconds per seed")
-        for row in sorted((row for row in rows if row["objective"] == objective), key=lambda row: sum(row["kl"]) if None not in row["kl"] else 9e9):
+        for row in sorted(
+            (row for row in rows if row["objective"] == objective), key=lambda row: sum(row["kl"]) if None not in row["kl"] else 9e9
+        ):
             print("  ", " ".join(f"{kl:.4f}" for kl in row["kl"]), f"{row['cpu_seconds_per_seed']:6.1f} s ", " ".join(row["words"]))
 
 

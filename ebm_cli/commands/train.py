@@ -48,7 +48,9 @@ def main(words: Sequence[str]) -> int:
     if flags.keys() & {"--help", "-h"}:
         print(help_text(dirs))
         return 0
-    if flags.keys() & {"--info", "-i", "--hydra-help", "--package", "-p", "--resolve"} or "hydra" in flags.get("--cfg", flags.get("-c", [])):
+    if flags.keys() & {"--info", "-i", "--hydra-help", "--package", "-p", "--resolve"} or "hydra" in flags.get(
+        "--cfg", flags.get("-c", [])
+    ):
         return _through_hydra(words, dirs, lambda job: None)
     if flags.keys() & {"--cfg", "-c"}:
         print(config.to_yaml(overrides, dirs), end="")
@@ -64,13 +66,12 @@ def main(words: Sequence[str]) -> int:
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     """One run per combination, by Hydra's launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
-    from ebm_cli import matching, schema
+    from ebm_cli import experiment
 
     problems: dict[Problem, None] = {}
     for words in config.star(overrides):
         try:
-            composed = config.compose(words, dirs)
-            matching.check(schema.check(composed.config, composed.problems), composed.choices, dirs)
+            experiment.check(config.compose(words, dirs), dirs)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
@@ -78,7 +79,6 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     failed: list[str] = []
 
     def job(words: list[str]) -> Any:
-        from ebm_cli import experiment
         from ebm_cli.__main__ import report
 
         print(f"\n# ebm train {' '.join(words)}")
@@ -91,7 +91,9 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     with tempfile.TemporaryDirectory() as folder:  # Hydra writes multirun.yaml somewhere: not where the user stands
         _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)
     if failed:
-        raise RunFailed(f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}", "the others are finished; what failed is said above")
+        raise RunFailed(
+            f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}", "the others are finished; what failed is said above"
+        )
     return 0
 
 

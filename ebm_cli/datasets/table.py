@@ -35,7 +35,7 @@ class TableDataset:
     @cached_property
     def table(self) -> tables.Table:
         """Read once, at first use."""
-        return tables.read(self.path, self.columns, key="dataset.path")
+        return tables.read(self.path, self.columns, key="dataset.path", columns_key="dataset.columns")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -52,6 +52,10 @@ class TableDataset:
     def column_names(self) -> list[str]:
         return self.table.names or [f"x{i}" for i in range(self.shape[0])]
 
+    @property
+    def named(self) -> bool:
+        return self.table.names is not None
+
     @cached_property
     def units(self) -> Units:
         rows = torch.from_numpy(self.table.values[self._rows["train"]])
@@ -59,7 +63,9 @@ class TableDataset:
         constant = [name for name, scale in zip(self.column_names, units.scale.tolist(), strict=True) if scale == 0]
         if constant:
             others = [name for name in self.column_names if name not in constant]
-            raise bad(f"dataset.columns: {', '.join(constant)} has one value only: it has no density", f"dataset.columns=[{','.join(others)}]")
+            raise bad(
+                f"dataset.columns: {', '.join(constant)} has one value only: it has no density", f"dataset.columns=[{','.join(others)}]"
+            )
         return units
 
     def batch(self, step: int, n: int, rng: Rng) -> Tensor:

@@ -5,6 +5,7 @@
 f grows at most linearly, so that a confinement above 0 keeps Z finite; without it Z may be infinite.
 """
 
+import itertools
 from collections.abc import Sequence
 from math import prod
 from typing import Literal
@@ -20,7 +21,7 @@ Activation = Literal["elu", "gelu", "relu", "silu", "softplus", "tanh"]
 def perceptron(n_in: int, hidden: Sequence[int], n_out: int, activation: Activation) -> nn.Sequential:
     """Linear layers of the given widths with an activation between each two."""
     widths = [n_in, *hidden]
-    pairs = zip(widths[:-1], widths[1:], strict=True)
+    pairs = itertools.pairwise(widths)
     layers = [layer for pair in pairs for layer in (nn.Linear(*pair), ACTIVATIONS[activation]())]
     return nn.Sequential(*layers, nn.Linear(widths[-1], n_out))
 
@@ -29,7 +30,14 @@ class MLP(nn.Module):
     """x (B, *d) -> E(x) (B,). `mean` and `scale`, (*d), are those of the training data."""
 
     def __init__(
-        self, shape: Sequence[int], mean: Tensor, scale: Tensor, *, hidden: Sequence[Count], activation: Activation, confinement: NonNegative
+        self,
+        shape: Sequence[int],
+        mean: Tensor,
+        scale: Tensor,
+        *,
+        hidden: Sequence[Count],
+        activation: Activation,
+        confinement: NonNegative,
     ) -> None:
         super().__init__()
         self.network = perceptron(prod(shape), hidden, 1, activation)

@@ -20,7 +20,14 @@ class ScoreMLP(nn.Module):
     outputs_score = True
 
     def __init__(
-        self, shape: Sequence[int], mean: Tensor, scale: Tensor, *, hidden: Sequence[Count], activation: Activation, confinement: NonNegative
+        self,
+        shape: Sequence[int],
+        mean: Tensor,
+        scale: Tensor,
+        *,
+        hidden: Sequence[Count],
+        activation: Activation,
+        confinement: NonNegative,
     ) -> None:
         super().__init__()
         self.network = perceptron(prod(shape), hidden, prod(shape), activation)

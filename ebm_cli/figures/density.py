@@ -13,7 +13,9 @@ def draw(scene: Any) -> Figure | None:
     if scene.n_columns != 2 or scene.data is None:
         return None
     densities = _densities(scene)
-    figure = Figure(figsize=(9, 4.2 + 3.9 * bool(densities)), layout="constrained")
+    (a, b), (c, d) = scene.box
+    height = 4.2 * min(max((d - c) / (b - a), 0.5), 1.5) if _comparable(scene) else 3.5
+    figure = Figure(figsize=(9.6, 1 + (height + 0.5) * (1 + bool(densities))), layout="constrained")
     figure.suptitle(scene.title)
     axes = figure.subplots(1 + bool(densities), 2, squeeze=False, sharex=True, sharey=True)
     for axis, points, title in zip(axes[0], (scene.data, scene.samples), ("data (test)", "samples of the model"), strict=True):
@@ -43,8 +45,11 @@ def _densities(scene: Any) -> dict[str, np.ndarray]:
     if isinstance(scene.dataset, Density):
         true = scene.dataset.log_prob(scene.trained.units.from_data(points)).exp().numpy()
         return {"true density": true, "density of the model": model}
-    counts, _, _ = np.histogram2d(*scene.data.T, bins=len(scene.data) ** 0.5 // 2 + 5, range=scene.box, density=True)
-    fine = np.kron(counts, np.ones((-(-200 // len(counts)),) * 2))[:200, :200].T
+    x, y, _ = scene.grid()
+    n = min(int(len(scene.data) ** 0.5 / 2) + 5, len(x))
+    counts, *edges = np.histogram2d(*scene.data.T, bins=n, range=scene.box, density=True)
+    column, row = (np.clip(np.searchsorted(edge, axis, side="right") - 1, 0, n - 1) for edge, axis in zip(edges, (x, y), strict=True))
+    fine = counts[column[None, :], row[:, None]]
     return {"histogram of the data": fine, "density of the model": model}
 
 

@@ -28,7 +28,9 @@ def draw(scene: Any) -> Figure | None:
     axis.quiver(*points.numpy().T, *arrows.T, color="black" if not scene.has_energy else "white", alpha=0.8, width=0.0025)
     names = scene.trained.column_names
     what = "energy and score field" if scene.has_energy else "score field"
-    axis.set(title=f"{scene.title}\n{what}, arrow length log(1 + |s|)", xlabel=names[0], ylabel=names[1], xlim=scene.box[0], ylim=scene.box[1])
+    axis.set(
+        title=f"{scene.title}\n{what}, arrow length log(1 + |s|)", xlabel=names[0], ylabel=names[1], xlim=scene.box[0], ylim=scene.box[1]
+    )
     (a, b), (c, d) = scene.box
     if 0.2 < (b - a) / (d - c) < 5:
         axis.set_aspect("equal")

@@ -26,7 +26,15 @@ def draw(scene: Any) -> Figure | None:
         low, high = np.quantile(np.concatenate(list(sets.values())), [0.001, 0.999])
         bins = np.linspace(low, high, 31)
         for (label, values), colour in zip(sets.items(), ("#1f4e79", "#b03a2e"), strict=False):
-            axis.hist(values, bins=bins, density=True, label=label, color=colour, histtype="stepfilled" if label == "samples" else "step", alpha=0.6 if label == "samples" else 1)
+            axis.hist(
+                values,
+                bins=bins,
+                density=True,
+                label=label,
+                color=colour,
+                histtype="stepfilled" if label == "samples" else "step",
+                alpha=0.6 if label == "samples" else 1,
+            )
         axis.set(title=scene.trained.column_names[i] if i < len(scene.trained.column_names) else f"x{i}", yticks=[])
     axes.flat[0].legend(fontsize="small")
     figure.supylabel("density")

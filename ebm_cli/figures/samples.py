@@ -18,5 +18,7 @@ def draw(scene: Any) -> Figure | None:
         figure.colorbar(axis.pcolormesh(x, y, density, cmap="Greys", rasterized=True), ax=axis, label="density per unit area")
     axis.scatter(*scene.samples.T, s=2, alpha=0.5, linewidths=0, color="#1f4e79")
     names = scene.trained.column_names
-    axis.set(title=f"{scene.title}\nsamples, n = {len(scene.samples)}", xlabel=names[0], ylabel=names[1], xlim=scene.box[0], ylim=scene.box[1])
+    axis.set(
+        title=f"{scene.title}\nsamples, n = {len(scene.samples)}", xlabel=names[0], ylabel=names[1], xlim=scene.box[0], ylim=scene.box[1]
+    )
     return figure

@@ -68,7 +68,17 @@ class Quadrature:
         return widen(box, 2 * self.margin), 0.05
 
     def _measure(
-        self, energy: Tensor, log_z: float, error: float, box: Box, spacing: float, dataset: Dataset, rng: Rng, model: Model, params: Params, final: bool
+        self,
+        energy: Tensor,
+        log_z: float,
+        error: float,
+        box: Box,
+        spacing: float,
+        dataset: Dataset,
+        rng: Rng,
+        model: Model,
+        params: Params,
+        final: bool,
     ) -> dict[str, float | str]:
         points, log_cell = grid(box, spacing)
         low, high = torch.tensor(box, dtype=torch.double).T

@@ -1,6 +1,6 @@
 """Keeps energies small, on the data and, where the objective has them, on its negatives. Du & Mordatch 2019, arXiv:1903.08689.
 
-    weight (E(x)^2 + E(y)^2)
+weight (E(x)^2 + E(y)^2)
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,38 @@
+"""usage: ebm evaluate RUN [metric=[a,b]] [metric.NAME.KEY=VALUE] [n_samples=10000] [sampler=OPTION] [--json]
+
+Measure a trained run again, from its checkpoint, and renew its summary.json, samples and pictures.
+
+  RUN           an id, a unique prefix, a path, or `last`
+  metric        the metrics; the run's own where none are named
+  n_samples     samples that metrics are given; n_chains, n_steps and sampler as for `ebm sample`
+  dataset.path  where a table is now, if it has moved
+  device        auto, cpu, cuda, cuda:1 or mps
+  --json        the summary as JSON"""
+
+import json
+from collections.abc import Sequence
+
+from ebm_cli import config
+from ebm_cli.commands import run_and_words
+
+
+def main(words: Sequence[str]) -> int:
+    run, overrides, flags = run_and_words(words, __doc__, ["--json"])
+    stored = run.config()
+    path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
+    base = {**stored["draws"], "sampler": stored["sampler"], "metric": stored["metric"], "device": "auto", **path}
+    given = config.amend(base, overrides, ("sampler", "metric"))
+
+    from ebm_cli import console, experiment
+    from ebm_cli.trainer import pick_device
+
+    draws = {key: given[key] for key in stored["draws"]}
+    dataset = stored["dataset"] | given.get("dataset", {})
+    changed = {"draws": draws, "sampler": given["sampler"], "metric": given["metric"], "dataset": dataset}
+    opened = experiment.Experiment.load(run, pick_device(given["device"]), changed)
+    summary = experiment.measure_again(opened)
+    if "--json" in flags:
+        print(json.dumps(summary, indent=1))
+    else:
+        console.results(summary)
+    return 0

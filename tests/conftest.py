@@ -1,0 +1,60 @@
+"""Shared fixtures: the command in this process and in one of its own, and small experiments."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ebm_cli import __main__, config
+from ebm_cli.experiment import Experiment
+
+torch.set_num_threads(1)
+SMALL = ("energy.hidden=[16,16]", "trainer.batch_size=32", "metric=quadrature", "device=cpu")
+
+
+@pytest.fixture(autouse=True)
+def _outputs(tmp_path, monkeypatch):
+    """Every test has an outputs folder of its own, stands in an empty one, and sees nothing of the user's."""
+    monkeypatch.setenv("EBM_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in ("EBM_ALLOW", "EBM_DEBUG", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture()
+def ebm(capsys):
+    """`ebm(...)` runs the command in this process: (exit code, stdout, stderr)."""
+
+    def call(*words):
+        capsys.readouterr()
+        code = __main__.main(list(words))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture()
+def ebm_process():
+    """`ebm_process(...)` starts the command in a process of its own and returns its Popen."""
+
+    def start(*words, **options):
+        command = [sys.executable, "-m", "ebm_cli", *words]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": dict(os.environ)} | options
+        return subprocess.Popen(command, **options)
+
+    return start
+
+
+@pytest.fixture()
+def trainer():
+    """`trainer("objective=nce", "seeds=3")` is a small trainer that has taken no step."""
+
+    def build(*words):
+        return Experiment.of(config.compose([*SMALL, *words])).trainer()
+
+    return build
