@@ -25,7 +25,7 @@ def _outputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
 
 
-@pytest.fixture()
+@pytest.fixture
 def ebm(capsys):
     """`ebm(...)` runs the command in this process: (exit code, stdout, stderr)."""
 
@@ -38,7 +38,7 @@ def ebm(capsys):
     return call
 
 
-@pytest.fixture()
+@pytest.fixture
 def ebm_process():
     """`ebm_process(...)` starts the command in a process of its own and returns its Popen."""
 
@@ -50,7 +50,7 @@ def ebm_process():
     return start
 
 
-@pytest.fixture()
+@pytest.fixture
 def trainer():
     """`trainer("objective=nce", "seeds=3")` is a small trainer that has taken no step."""
 

@@ -23,14 +23,14 @@ def main(words: Sequence[str]) -> int:
     base = {**stored["draws"], "sampler": stored["sampler"], "metric": stored["metric"], "device": "auto", **path}
     given = config.amend(base, overrides, ("sampler", "metric"))
 
-    from ebm_cli import console, experiment
+    from ebm_cli import console, experiment, results
     from ebm_cli.trainer import pick_device
 
     draws = {key: given[key] for key in stored["draws"]}
     dataset = stored["dataset"] | given.get("dataset", {})
     changed = {"draws": draws, "sampler": given["sampler"], "metric": given["metric"], "dataset": dataset}
     opened = experiment.Experiment.load(run, pick_device(given["device"]), changed)
-    summary = experiment.measure_again(opened)
+    summary = results.measure_again(opened)
     if "--json" in flags:
         print(json.dumps(summary, indent=1))
     else:

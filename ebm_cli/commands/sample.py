@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> int:
         {**stored["draws"], "sampler": stored["sampler"], "model": 0, "seed": 0, "device": "auto"}, overrides, ("sampler",)
     )
 
-    from ebm_cli import console, evaluation, experiment, pictures, schema
+    from ebm_cli import console, evaluation, experiment, pictures, results, schema
     from ebm_cli.chain import Draws
     from ebm_cli.trained import Trained
     from ebm_cli.trainer import pick_device
@@ -39,10 +39,10 @@ def main(words: Sequence[str]) -> int:
     opened = experiment.Experiment.load(run, pick_device(typed["device"]))
     trained = Trained.load(run, opened.device).one(typed["model"])
     sampler = schema.build(sampler_node)
-    experiment.check_sampler(sampler, trained)
+    results.check_sampler(sampler, trained)
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
     samples, info = trained.draw(sampler, draws, seed=typed["seed"])
-    experiment.save_samples(run.path / "samples.npz", trained, samples, draws.n_samples)
+    results.save_samples(run.path / "samples.npz", trained, samples, draws.n_samples)
     log_z = evaluation.of_model(run.read("summary.json"), "log_z", typed["model"])
     scene = pictures.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
     drawn = [path for name in ("density", "samples", "marginals") for path in pictures.save(run.figures, scene, name)]

@@ -58,15 +58,15 @@ def main(words: Sequence[str]) -> int:
     if flags.keys() & {"--multirun", "-m"}:
         return sweep(overrides, dirs)
     composed = config.compose(overrides, dirs)
-    from ebm_cli import experiment
+    from ebm_cli import training
 
-    experiment.train(composed, overrides, dirs)
+    training.train(composed, overrides, dirs)
     return 0
 
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     """One run per combination, by Hydra's launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
-    from ebm_cli import experiment
+    from ebm_cli import experiment, training
 
     problems: dict[Problem, None] = {}
     for words in config.star(overrides):
@@ -83,7 +83,7 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
 
         print(f"\n# ebm train {' '.join(words)}")
         try:
-            return experiment.train(config.compose(words, dirs), words, dirs, wait=True)
+            return training.train(config.compose(words, dirs), words, dirs, wait=True)
         except (InputError, RunFailed) as error:
             failed.append(" ".join(words))
             report(error.problems, 1)

@@ -1,0 +1,82 @@
+"""What a trained run yields: samples, numbers, pictures and the table that shows them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ebm_cli import checkpoint, console, evaluation, pictures, schema
+from ebm_cli.chain import Draws
+from ebm_cli.errors import RunFailed, bad
+from ebm_cli.experiment import Experiment
+from ebm_cli.run import Run
+from ebm_cli.trained import Trained
+from ebm_cli.types import Sampler
+
+DIVERGED = "a smaller optimizer.lr or trainer.max_grad_norm, or optimizer.n_warmup_steps=500, are the usual cures"
+COSTS = ("n_steps", "train_seconds", "steps_per_second", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
+
+
+def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], cost: Mapping[str, Any]) -> dict[str, Any]:
+    """Draws, final numbers and pictures of a trained run; samples.npz and figures/ are written."""
+    run, config, stacked = experiment.run, experiment.config, bool(trained.rng.model_shape)
+    samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
+    rows = evaluation.measure(trained, experiment.dataset, experiment.metrics(), samples, final=True)
+    losses = evaluation.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
+    rows = [row | loss for row, loss in zip(rows, losses, strict=True)]
+    rows = [
+        row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
+        for seed, row in zip(trained.rng.seed_list, rows, strict=True)
+    ]
+    save_samples(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"])
+    summary = {"id": run.id, "seed": config["seed"], **({"seeds": config["seeds"]} if stacked else {})}
+    summary |= evaluation.summarise(rows, stacked=stacked) | dict(cost) | {"metrics": list(config["metric"])}
+    summary["sampling"] = {name: value.tolist() for name, value in info.items()}
+    log_z = evaluation.of_model(summary, "log_z", 0)
+    one = samples[0] if stacked else samples
+    pictures.save(run.figures, pictures.Scene(trained.one(0), experiment.dataset, one, log_z, run.rows(), _title(experiment, stacked)))
+    return summary
+
+
+def measure_again(experiment: Experiment) -> dict[str, Any]:
+    """The metrics of a run that is there, from its checkpoint; its summary is written anew."""
+    run, old = experiment.run, experiment.run.read("summary.json")
+    experiment.check_data()
+    trained = Trained.load(run, experiment.device)
+    check_sampler(schema.build(experiment.config["sampler"]), trained)
+    dead = checkpoint.dead(checkpoint.newest(run.checkpoints, run.log), trained.rng.seed_list)
+    summary = measure(experiment, trained, dead, {key: old[key] for key in COSTS if key in old})
+    run.write("summary.json", summary)
+    return summary
+
+
+def save_samples(path: Path, trained: Trained, samples: torch.Tensor, n_samples: int) -> None:
+    """`x` in data units, (*m, n_samples, *d), the draws of a chain side by side, and the names of the columns."""
+    m = len(trained.rng.model_shape)
+    x = trained.units.to_data(samples.flatten(m, m + 1)).numpy()[(slice(None),) * m + (slice(n_samples),)]
+    partial = path.with_name(f".{path.name}")
+    with open(partial, "wb") as file:
+        np.savez(file, x=x, columns=np.array(trained.column_names))
+    partial.replace(path)
+
+
+def check_sampler(sampler: Sampler, trained: Trained) -> None:
+    """Refuse a sampler that needs an energy where there is none."""
+    if sampler.requires - trained.model.provides:
+        raise bad(f"{type(sampler).__name__} needs an energy, but the run's network outputs the score", "sampler=langevin")
+
+
+def show(run: Run, summary: Mapping[str, Any]) -> None:
+    """The table, the line that makes it again, and where everything is."""
+    console.results(summary)
+    print(run.read("environment.json")["reproduce"])
+    print(f"Results saved to {run.path}")
+    status = run.read("status.json")
+    if status.get("state") == "diverged":
+        raise RunFailed(status["reason"], DIVERGED)
+
+
+def _title(experiment: Experiment, stacked: bool) -> str:
+    return experiment.run.path.name + (" (seed " + str(experiment.config["seed"]) + ")" if stacked else "")

@@ -1,0 +1,195 @@
+"""Train a run to its end: build, lock, go on from the last checkpoint, fit, measure, and leave a status whatever happens."""
+
+import math
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ebm_cli import checkpoint, console, environment, evaluation, results
+from ebm_cli.config import Composed
+from ebm_cli.errors import Interrupted, RunFailed
+from ebm_cli.experiment import Experiment
+from ebm_cli.results import DIVERGED
+from ebm_cli.run import Run, write
+from ebm_cli.signals import Stop
+from ebm_cli.trained import Trained
+from ebm_cli.trainer import Stopwatch, Trainer
+
+
+def train(composed: Composed, words: Sequence[str], dirs: Sequence[Path] = (), *, wait: bool = False) -> dict[str, Any]:
+    """Train a run to its end, or go on with it, or return what it has found already: its summary, printed."""
+    experiment = Experiment.of(composed, dirs)
+    run, force = experiment.run, experiment.config["force"]
+    if run.state() in ("finished", "diverged") and not force:
+        return stored(experiment)
+    trainer = experiment.trainer()
+    counts = trainer.count()  # a first step, so that what cannot run leaves nothing behind
+    with run.lock(wait=wait), Stop().listening() as stop:
+        if force and run.state() != "new":
+            run.replace()
+        elif run.state() in ("finished", "diverged"):  # by another process, while this one waited
+            return stored(experiment)
+        try:
+            if not (run.path / "environment.json").exists():
+                create(experiment, composed, words, dirs)
+            resume(trainer, run)
+            run.set_status("running")
+            fit(experiment, trainer, stop)
+            summary = finish(experiment, trainer, counts)
+        except Interrupted as interrupt:
+            run.set_status("interrupted", f"signal {interrupt.signal} at step {trainer.state.step}")
+            run.log(f"interrupted by signal {interrupt.signal} at step {trainer.state.step}")
+            raise Interrupted(interrupt.signal, f"the same line again goes on from step {_newest_step(run)}") from None
+        except RunFailed as failure:
+            run.set_status("diverged", str(failure))
+            run.log(f"diverged: {failure}")
+            raise
+        except Exception as error:
+            fail(run, error)
+    results.show(experiment.run, summary)
+    return summary
+
+
+def stored(experiment: Experiment) -> dict[str, Any]:
+    """The result of a run that has ended: its table at once. A metric that was not there yet is computed and added."""
+    run = experiment.run
+    status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
+    if facts.get("source") != environment.source_hash():
+        console.say("warning: the code has changed since this run was trained")
+    if not summary:
+        raise RunFailed(f"{status['reason']} (a stored result: {run.path})", f"{DIVERGED}; force=true trains it anew")
+    console.say(f"{status['state']} before; force=true trains it anew")
+    new = {name: node for name, node in experiment.config["metric"].items() if name not in summary["metrics"]}
+    if new:
+        stored_metrics = {name: node for name, node in run.config()["metric"].items() if name in summary["metrics"]}
+        experiment.config["metric"] = stored_metrics | experiment.config["metric"]
+        summary = results.measure_again(experiment)
+    results.show(run, summary)
+    return summary
+
+
+def create(experiment: Experiment, composed: Composed, words: Sequence[str], dirs: Sequence[Path]) -> None:
+    """The folder's first files: config, data, environment."""
+    run, dataset = experiment.run, experiment.dataset
+    write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
+    data = {"shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named, **dataset.units.to_json()}
+    run.write("dataset.json", data | {"sha256": dataset.fingerprint})
+    line = ["ebm", "train", *(f"--config-dir={path}" for path in dirs), *words]
+    allow = os.environ.get("EBM_ALLOW")
+    reproduce = (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
+    facts = {"id": run.id, "created": time.time(), "reproduce": reproduce, "differs": composed.differs, "choices": composed.choices}
+    run.write("environment.json", facts | environment.facts(experiment.device) | {"seed": experiment.config["seed"], "command": sys.argv})
+    run.log(f"new run: {reproduce}")
+
+
+def resume(trainer: Trainer, run: Run) -> None:
+    """Go on from the newest whole checkpoint, if there is one."""
+
+    def warn(line: str) -> None:
+        run.log(line)
+        console.say(f"warning: {line}")
+
+    path = checkpoint.newest(run.checkpoints, warn)
+    if path is None:
+        return
+    checkpoint.load(path, trainer)
+    if trainer.state.step:
+        run.log(f"going on from step {trainer.state.step}")
+        console.say(f"going on from step {trainer.state.step}")
+
+
+def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
+    """Train to the last step, with rows, evaluations and checkpoints at their intervals."""
+    run, settings, metrics = experiment.run, trainer.settings, experiment.metrics()
+    rows = run.cut(trainer.state.step)
+    if trainer.state.step == 0:
+        checkpoint.save(run.checkpoints, trainer)
+    watch = Stopwatch(rows[-1]["seconds"] if rows else 0.0)
+    stop.deferred = True
+    with console.Progress(run.path.name, settings.n_steps, trainer.state.step) as progress:
+        for step in trainer.steps():
+            last = step == settings.n_steps
+            log, evaluate = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
+            save = step % settings.checkpoint_every == 0 or last or bool(stop.signal)
+            if not (log or evaluate or save):
+                continue
+            row = trainer.read() if log else {"step": step}
+            seconds = watch.pause()
+            dead = trainer.dead()
+            if evaluate:
+                measured = evaluation.measure(Trained.of(trainer), experiment.dataset, metrics, None, final=False)
+                row |= _row(measured, stacked=bool(trainer.rng.model_shape))
+            if log or evaluate:
+                run.append({key: _finite(value) for key, value in row.items()} | {"seconds": round(seconds, 3)})
+                progress.show(row)
+            if len(dead) == len(trainer.rng.seed_list):
+                first = min(dead.values())
+                kept = checkpoint.newest(run.checkpoints, run.log)
+                message = (
+                    f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
+                )
+                raise RunFailed(message, DIVERGED)
+            if save:
+                checkpoint.save(run.checkpoints, trainer)
+            if stop.signal:
+                raise Interrupted(stop.signal)
+            watch.go_on()
+    stop.deferred = False
+
+
+def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, float]) -> dict[str, Any]:
+    """Draw, measure, picture, sum up."""
+    run, settings, stacked = experiment.run, trainer.settings, bool(trainer.rng.model_shape)
+    rows = run.rows()
+    seconds = rows[-1]["seconds"]
+    n_samples = settings.n_steps * settings.batch_size
+    cost = {"n_steps": settings.n_steps, "train_seconds": seconds, "steps_per_second": settings.n_steps / max(seconds, 1e-9)}
+    cost |= {f"n_{name}_evaluations": round(count * n_samples) for name, count in counts.items()}
+    summary = results.measure(experiment, Trained.of(trainer), trainer.dead(), cost)
+    run.write("summary.json", summary)
+    dead = trainer.dead()
+    if dead:
+        which = ", ".join(f"seed {seed} at step {step + 1}" for seed, step in dead.items())
+        run.set_status("diverged", f"{len(dead)} of {len(trainer.rng.seed_list)} models diverged: {which}")
+    else:
+        run.set_status("finished")
+    run.log(f"finished, {'with diverged models' if dead and stacked else 'all well'}")
+    return summary
+
+
+def fail(run: Run, error: Exception) -> None:
+    """Record what went wrong, as far as the disk takes it, and end the run."""
+    try:
+        run.log(traceback.format_exc())
+        run.set_status("failed", f"{type(error).__name__}: {error}")
+    except OSError as second:
+        raise RunFailed(f"{type(error).__name__}: {error}; and the run folder cannot be written: {second}") from error
+    if os.environ.get("EBM_DEBUG"):
+        raise error
+    hint = f"the traceback is in {run.path / 'train.log'}; the same line again goes on from step {_newest_step(run)}"
+    raise RunFailed(f"{type(error).__name__}: {error}", hint) from None
+
+
+def _newest_step(run: Run) -> int:
+    path = checkpoint.newest(run.checkpoints, run.log)
+    return int(path.name) if path else 0
+
+
+def _row(measured: Sequence[evaluation.Numbers], *, stacked: bool) -> dict[str, Any]:
+    """Interval metrics as a row has them: numbers only, a list per model for a stack."""
+    keys = [key for key in measured[0] if not isinstance(measured[0][key], str)]
+    return {key: [row[key] for row in measured] if stacked else measured[0][key] for key in keys}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null."""
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None

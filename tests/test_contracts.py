@@ -1,0 +1,249 @@
+"""Every option of every group through the contract of its kind: shapes, purity, a stack equals its models, one whole graph.
+
+A new option is tested here without a line of test being written for it. `EXCUSED` names what may not trace whole, with the reason.
+"""
+
+import csv
+from importlib import import_module
+
+import pytest
+import torch
+import yaml
+
+from ebm_cli import chain, config, schema
+from ebm_cli.experiment import Experiment
+from ebm_cli.rng import Rng
+
+GROUPS = config.groups()
+EXCUSED: dict[str, str] = {}  # option: why its loss or step does not trace whole
+SMALL = ["energy.hidden=[16,16]", "trainer.batch_size=32", "trainer.n_steps=200", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
+SHORT = {"pcd": ["objective.n_steps=3", "objective.n_chains=64", "objective.restart=0.2"]}
+
+
+def options(group):
+    return sorted(GROUPS.get(group, {}))
+
+
+def nodes(group):
+    """Every option's node, from its file alone."""
+    for option, found in GROUPS[group].items():
+        node = yaml.safe_load(found.path.read_text())
+        yield option, next(iter(node.values())) if group in schema.KINDS_OF_LISTS else node
+
+
+def table(tmp_path):
+    x = Rng(0).normal("table", 60, 2).tolist()
+    with open(tmp_path / "x.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["a", "b"], *x])
+    return str(tmp_path / "x.csv")
+
+
+def trainer(tmp_path, *words):
+    chosen = dict(word.split("=", 1) for word in words)
+    words = [*SMALL, *words, *SHORT.get(chosen.get("objective"), [])]
+    if chosen.get("dataset") == "table":
+        words.append(f"dataset.path='{table(tmp_path)}'")
+    return Experiment.of(config.compose(words)).trainer()
+
+
+def pairs():
+    """Every objective with every energy that it can be trained with."""
+    for objective, node in nodes("objective"):
+        target = vars(import_module(node["_target_"].rpartition(".")[0]))[node["_target_"].rpartition(".")[2]]
+        for energy in options("energy"):
+            outputs_score = energy == "score_mlp"
+            if not (outputs_score and "energy" in target.requires):
+                yield pytest.param(f"objective={objective}", f"energy={energy}", id=f"{objective}-{energy}")
+
+
+def prepared(one):
+    """What a trainer's loss takes in its first step."""
+    x = one.dataset.batch(0, 32, one.rng)
+    aux, carry, info = one.objective.prepare(one.model, one.frozen, one.state.carry, x, one.rng.at("step").at(0))
+    return x, aux, carry, info
+
+
+@pytest.fixture
+def tracing():
+    """torch.compile may look into torch.autograd.grad, as `trainer.compile` has it."""
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        yield
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("seeds", [None, 3])
+@pytest.mark.parametrize(("objective", "energy"), list(pairs()))
+def test_objective(tmp_path, objective, energy, seeds):
+    one = trainer(tmp_path, objective, energy, f"seeds={'null' if seeds is None else seeds}")
+    m = () if seeds is None else (3,)
+    before = {name: value.clone() for name, value in one.frozen.items()}
+    x, aux, carry, _ = prepared(one)
+    loss, info = one.objective.loss(one.model, one.params, x, aux)
+    assert loss.shape == (*m, 32)
+    assert all(value.shape[: len(m)] == m for value in (carry | aux | info).values())
+    assert not any(value.requires_grad for value in (carry | aux).values())
+    _, aux2, carry2, _ = prepared(one)
+    assert same(aux, aux2)
+    assert same(carry, carry2)
+    assert torch.equal(loss, one.objective.loss(one.model, one.params, x, aux)[0])
+    assert same(before, one.frozen)
+
+
+@pytest.mark.parametrize(("objective", "energy"), list(pairs()))
+def test_loss_is_one_graph(tmp_path, objective, energy, tracing):
+    if objective in EXCUSED:
+        pytest.skip(EXCUSED[objective])
+    for seeds in ("null", "2"):
+        torch._dynamo.reset()
+        one = trainer(
+            tmp_path, objective, energy, f"seeds={seeds}", "regularizer=[energy_l2]" if energy == "energy=mlp" else "regularizer=[]"
+        )
+        x, aux, _, _ = prepared(one)
+        compiled = torch.compile(one._value_and_gradient, fullgraph=True, backend="eager")
+        loss, gradient, _ = compiled(one.params, x, aux)
+        loss2, gradient2, _ = one._value_and_gradient(one.params, x, aux)
+        torch.testing.assert_close(loss, loss2)
+        torch.testing.assert_close(gradient, gradient2)
+
+
+@pytest.mark.parametrize("dataset", options("dataset"))
+@pytest.mark.parametrize(("objective", "energy"), list(pairs()))
+def test_stack_equals_its_models(tmp_path, objective, energy, dataset):
+    """Model m of a stack: the single run with its seed. Draws are equal to the bit; parameters, after 200 steps, to 1e-5."""
+    words = (f"dataset={dataset}", objective, energy)
+    stack, singles = trainer(tmp_path, *words, "seeds=3"), [trainer(tmp_path, *words, f"seed={seed}") for seed in range(3)]
+    for m, single in enumerate(singles):
+        assert torch.equal(stack.dataset.batch(7, 32, stack.rng)[m], single.dataset.batch(7, 32, single.rng))
+        assert torch.equal(stack.state.theta[m], single.state.theta)
+        for name, value in single.state.carry.items():
+            assert torch.equal(stack.state.carry[name][m], value)
+    for one in (stack, *singles):
+        for _ in one.steps():
+            pass
+    for m, single in enumerate(singles):
+        torch.testing.assert_close(stack.state.theta[m], single.state.theta, rtol=0, atol=1e-5)
+        torch.testing.assert_close(stack.state.ema[m], single.state.ema, rtol=0, atol=1e-5)
+    assert not torch.equal(singles[0].state.theta, singles[1].state.theta)
+
+
+@pytest.mark.parametrize("seeds", [None, 3])
+@pytest.mark.parametrize("sampler", options("sampler"))
+def test_sampler(tmp_path, sampler, seeds, tracing):
+    one = trainer(tmp_path, f"sampler={sampler}", f"seeds={'null' if seeds is None else seeds}")
+    kernel = schema.build(yaml.safe_load(GROUPS["sampler"][sampler].path.read_text()))
+    m = () if seeds is None else (3,)
+    x = one.dataset.batch(0, 16, one.rng)
+    state = kernel.init(one.model, one.frozen, x)
+    assert state.x.shape == (*m, 16, 2)
+    assert state.step_size.shape == m
+    noise = kernel.noise(one.rng, state, 5)
+    assert all(part.shape[: len(m) + 1] == (*m, 5) for part in noise)
+    noise = tuple(part.select(len(m), 0) for part in noise)
+    after, info = kernel.step(one.model, one.frozen, state, noise)
+    again, _ = kernel.step(one.model, one.frozen, state, noise)
+    assert all(torch.equal(a, b) for a, b in zip(after, again, strict=True))
+    assert torch.equal(state.x, x)
+    assert not torch.equal(after.x, x)
+    assert all(value.shape == (*m, 16) for value in info.values())
+    assert not any(part.requires_grad for part in after)
+    for k in range(3 if m else 0):
+        params = {name: value[k] for name, value in one.frozen.items()}
+        part = type(state)(*(value[k] for value in state))
+        alone, _ = kernel.step(one.model.alone(), params, part, tuple(value[k] for value in noise))
+        torch.testing.assert_close(alone.x, after.x[k])
+    if sampler not in EXCUSED:
+        torch._dynamo.reset()
+        whole, _ = torch.compile(kernel.step, fullgraph=True, backend="eager")(one.model, one.frozen, state, noise)
+        torch.testing.assert_close(whole.x, after.x)
+
+
+@pytest.mark.parametrize("sampler", options("sampler"))
+def test_sampler_needs_what_it_says(tmp_path, sampler):
+    """A sampler that claims to need no energy runs on a score network."""
+    kernel = schema.build(yaml.safe_load(GROUPS["sampler"][sampler].path.read_text()))
+    if "energy" in kernel.requires:
+        pytest.skip("needs an energy, and says so")
+    one = trainer(tmp_path, "energy=score_mlp")
+    x, _ = chain.run(kernel, one.model, one.frozen, one.dataset.batch(0, 16, one.rng), one.rng, n_steps=3)
+    assert x.shape == (16, 2)
+
+
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_dataset(tmp_path, dataset):
+    data = trainer(tmp_path, f"dataset={dataset}").dataset
+    for rng, m in ((Rng(3), ()), (Rng((3, 4)), (2,))):
+        x = data.batch(5, 8, rng)
+        assert x.shape == (*m, 8, *data.shape)
+        assert torch.equal(x, data.batch(5, 8, rng))
+        assert not torch.equal(x, data.batch(6, 8, rng))
+        for name in ("train", "validation", "test"):
+            points = data.split(name, 6, rng)
+            assert points.shape == (*m, 6, *data.shape)
+            assert torch.equal(points, data.split(name, 6, rng))
+        assert not torch.equal(data.split("test", 6, rng), data.split("validation", 6, rng))
+    assert len(data.column_names) == data.shape[0]
+    round_trip = data.units.from_data(data.units.to_data(x))
+    torch.testing.assert_close(round_trip, x.double(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("regularizer", options("regularizer"))
+def test_regularizer(tmp_path, regularizer):
+    for seeds, m in (("null", ()), ("3", (3,))):
+        one = trainer(tmp_path, "objective=nce", f"regularizer=[{regularizer}]", f"seeds={seeds}")
+        x, aux, _, _ = prepared(one)
+        penalty = one.regularizers[0].penalty(one.model, one.params, x, aux)
+        assert penalty.shape == (*m, 32)
+        assert torch.equal(penalty, one.regularizers[0].penalty(one.model, one.params, x, aux))
+
+
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_optimizer_leaves_a_diverged_model_of_a_stack_alone(tmp_path, optimizer):
+    """From the first gradient that is not finite a model stands still; the others' bits do not notice."""
+    whole, hurt = (trainer(tmp_path, f"optimizer={optimizer}", "objective=nce", "seeds=3") for _ in range(2))
+    for step in range(20):
+        if step == 10:
+            before = hurt.state.theta.clone()
+            hurt.params["network.0.weight"].data[1, 0, 0] = float("nan")
+            before[1] = hurt.state.theta[1]
+        whole.step()
+        hurt.step()
+    for m in (0, 2):
+        assert torch.equal(whole.state.theta[m], hurt.state.theta[m])
+    torch.testing.assert_close(hurt.state.theta[1], before[1], equal_nan=True, rtol=0, atol=0)
+    assert hurt.dead() == {1: 10}
+    assert not torch.equal(hurt.state.theta[0], before[0])
+
+
+@pytest.mark.parametrize("metric", options("metric"))
+def test_metric(tmp_path, metric):
+    experiment = Experiment.of(config.compose([*SMALL[:-2], f"metric=[{metric}]", "device=cpu"]))
+    one, samples = experiment.trainer(), Rng(1).normal("samples", 20, 5, 2)
+    (measure,) = experiment.metrics().values()
+    numbers = measure(one.model, one.frozen, samples, one.dataset, one.rng, final=True)
+    assert numbers == measure(one.model, one.frozen, samples, one.dataset, one.rng, final=True)
+    assert numbers
+    assert all(isinstance(value, (float, str)) for value in numbers.values())
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, option) for group in {**schema.KINDS, **schema.KINDS_OF_LISTS} for option in options(group)]
+)
+def test_yaml_and_signature_have_the_same_keys(group, option):
+    """Values stand in YAML only: every parameter has a key, and no class has a second set of defaults."""
+    node = dict(nodes(group))[option]
+    module, _, name = node.pop("_target_").rpartition(".")
+    target = vars(import_module(module))[name]
+    known = schema.parameters(target, schema.INJECTED.get(schema.kind_of(group), ()))
+    assert set(node) - {"defaults"} == set(known)
+    assert all(parameter.default is parameter.empty for parameter in known.values())
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in options(group)])
+def test_every_option_says_what_it_is(group, option):
+    found = GROUPS[group][option]
+    assert len(found.description) > 3
+    assert found.reference
