@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ebm_cli.errors import InputError, Problem, bad, nearest
+from ebm_cli.errors import InputError, Problem, nearest
 
 LISTS = ("metric", "regularizer")  # groups of which several options go together
 OPTIONAL = ("experiment",)  # groups that may be null
+HYDRA = ("hydra.", "hydra/")  # keys and groups that are Hydra's own
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
 MOST_CHECKED = 20  # values of a swept key that are looked at before the sweep starts
 MISSING = "???"
@@ -67,16 +68,17 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     search = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
     try:
         with _hydra():
-            base = hydra_compose("train", [*search, *options.values()], return_hydra_config=True)
-            plain = OmegaConf.to_container(base)
-            for key in list(values):
-                if problem := _unknown(key, plain):
-                    problems.append(problem)
-                    del values[key]
-            config = OmegaConf.to_container(hydra_compose("train", [*search, *options.values(), *values.values()]), resolve=True)
+            composed = hydra_compose("train", [*search, *options.values()], return_hydra_config=True)
+        choices = dict(composed.hydra.runtime.choices)
+        OmegaConf.set_struct(composed, False)
+        del composed["hydra"]
+        plain = OmegaConf.to_container(composed)
+        values = {key: word for key, word in values.items() if not _note(_unknown(key, plain), problems)}
+        for key, word in values.items():
+            OmegaConf.update(composed, key, _parse(word).value())
+        config = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(*problems, Problem(_first_line(error))) from None
-    choices = dict(base.hydra.runtime.choices)
     entries = yaml.safe_load((conf_dir() / "train.yaml").read_text())["defaults"]
     defaults = {group: option for entry in entries if entry != "_self_" for group, option in entry.items()}
     differs = [word for group, word in options.items() if group in LISTS or choices[group] != defaults[group]]
@@ -113,13 +115,11 @@ def amend(stored: Mapping[str, Any], words: Sequence[str], swappable: Sequence[s
         files = [groups()[group][name].path for name in (chosen if isinstance(chosen, list) else [chosen])]
         config[group] = OmegaConf.merge(*(OmegaConf.load(path) for path in files)) if files else {}
     for key, word in values.items():
-        if problem := _unknown(key, OmegaConf.to_container(config)):
-            problems.append(problem)
-            continue
-        try:
-            OmegaConf.update(config, key, _parse(word).value())
-        except OmegaConfBaseException as error:
-            problems.append(Problem(f"{key}: {_first_line(error)}"))
+        if not _note(_unknown(key, OmegaConf.to_container(config)), problems):
+            try:
+                OmegaConf.update(config, key, _parse(word).value())
+            except OmegaConfBaseException as error:
+                problems.append(Problem(f"{key}: {_first_line(error)}"))
     if problems:
         raise InputError(*problems)
     return OmegaConf.to_container(config, resolve=True)
@@ -182,8 +182,8 @@ def _sort(words: Sequence[str], known: Mapping[str, Mapping[str, Option]]) -> tu
 
 def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, Option]]) -> Problem | None:
     """What is wrong with an override, as far as it can be told without the config."""
-    if key in FOLDERS:
-        return Problem(f"{key} is not yours to set", "runs live under outputs/, or under the folder that EBM_OUTPUTS names")
+    if key.startswith(HYDRA):
+        return hydra_fault(word) or Problem(f"{word}: Hydra's own keys are for sweeps", "add -m")
     if override.is_delete():
         return Problem(
             f"{word}: nothing can be taken out of a config",
@@ -211,6 +211,13 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
     return Problem(f"{key}: there is no option {', '.join(map(repr, wrong))}", nearest(wrong[0], known[key], f"{key}="))
 
 
+def hydra_fault(word: str) -> Problem | None:
+    """Hydra makes no folders here: what would tell it where is refused."""
+    if word.partition("=")[0].lstrip("+~") in FOLDERS:
+        return Problem(f"{word} is not yours to set", "runs live under outputs/, or under the folder that EBM_OUTPUTS names")
+    return None
+
+
 def _without_plus(key: str, known: Mapping[str, Any]) -> str:
     config = yaml.safe_load((conf_dir() / "train.yaml").read_text())
     return (
@@ -220,13 +227,21 @@ def _without_plus(key: str, known: Mapping[str, Any]) -> str:
     )
 
 
+def _note(problem: Problem | None, problems: list[Problem]) -> bool:
+    """Whether there is a problem, which is then noted."""
+    problems += [problem] if problem else []
+    return problem is not None
+
+
 def _unknown(key: str, config: Any) -> Problem | None:
     """The problem with a dotted key that a config does not have."""
     *path, last = key.split(".")
     place = ""
     for part in (*path, last):
         if not isinstance(config, Mapping):
-            return Problem(f"{key}: {place.rstrip('.')} is a value, it holds no keys")
+            elsewhere = str(config)[2:-1] if str(config).startswith("${") else ""
+            hint = f"it is set by {elsewhere}.{key[len(place) :]}" if elsewhere else ""
+            return Problem(f"{key}: {place.rstrip('.')} is a value, it holds no keys", hint)
         if part not in config:
             target = str(config.get("_target_", "")).rpartition(".")[2]
             what = f"{target} has no parameter {part!r}" if target else f"there is no key {part!r}"
@@ -257,23 +272,3 @@ def _without_missing(config: Any) -> Any:
 
 def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def flags_first(words: Sequence[str], flags: Mapping[str, bool]) -> tuple[dict[str, list[str]], list[str]]:
-    """Flags with their values, and the overrides. `flags` says of each flag whether a value follows it."""
-    given: dict[str, list[str]] = {}
-    overrides, rest = [], iter(words)
-    for word in rest:
-        name, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        if not word.startswith("-"):
-            overrides.append(word)
-        elif name not in flags:
-            raise bad(f"there is no flag {name}", nearest(name, flags))
-        elif not flags[name]:
-            given.setdefault(name, [])
-        else:
-            value = value if equals else next(rest, None)
-            if value is None:
-                raise bad(f"{name}: a value is needed")
-            given.setdefault(name, []).append(value)
-    return given, overrides

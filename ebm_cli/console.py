@@ -92,25 +92,13 @@ def results(summary: Mapping[str, Any]) -> None:
         print(f"no {', '.join(key for key in reasons if reasons[key] == reason)}: {reason}")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns on stdout, in colour on a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ("value", "mean")) -> None:
+    """Aligned columns on stdout; empty ones are left out."""
     used = [i for i, head in enumerate(heads) if head or any(row[i] for row in rows)]
-    for i in used:
-        drawn.add_column(heads[i], justify="right" if heads[i] in ("value", "mean") else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(row[i] for i in used))
-    console = (
-        Console(highlight=False, markup=False) if sys.stdout.isatty() else Console(highlight=False, markup=False, width=1000, no_color=True)
-    )
-    if sys.stdout.isatty():
-        return console.print(drawn)
-    with console.capture() as captured:
-        console.print(drawn)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    widths = {i: max(len(row[i]) for row in (heads, *rows)) for i in used}
+    for row in (heads, *rows):
+        cells = [row[i].rjust(widths[i]) if heads[i] in right else row[i].ljust(widths[i]) for i in used]
+        print("  ".join(cells).rstrip())
 
 
 def _text(value: Any) -> str:

@@ -36,7 +36,7 @@ def test_loss(trained: Trained, dataset: Dataset, objective: Objective) -> list[
             x = dataset.split("test", N_TEST, one.rng)
             aux, _, _ = objective.prepare(one.model, one.params, one.carry, x, one.rng.at("test_loss"))
             loss, _ = objective.loss(one.model, one.params, x, aux)
-            row["test_loss"] = loss.detach().double().mean().item()
+            row["test_loss"] = loss.detach().cpu().double().mean().item()
         else:
             row["test_loss"] = "the value of this objective's loss says nothing about the fit"
         if "log_z" in one.params:

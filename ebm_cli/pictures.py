@@ -39,10 +39,12 @@ class Scene:
 
     @cached_property
     def data(self) -> np.ndarray | None:
-        """Test points, (n, d)."""
+        """Fresh test points or, of a table, rows of all its splits, (n, d)."""
         if self.dataset is None:
             return None
-        return self.trained.units.to_data(self.dataset.split("test", N_POINTS, self.trained.rng)).flatten(1).numpy()
+        splits = ("test",) if isinstance(self.dataset, Density) else ("test", "validation", "train")
+        points = torch.cat([self.dataset.split(name, N_POINTS, self.trained.rng) for name in splits])[:N_POINTS]
+        return self.trained.units.to_data(points).flatten(1).numpy()
 
     @property
     def n_columns(self) -> int:
@@ -70,12 +72,12 @@ class Scene:
         """E at points of the data's space, (N,)."""
         u = self.trained.units.from_data(y).to(self.draws)
         with torch.no_grad():
-            return self.trained.model.energy(self.trained.params, u).double().cpu().numpy()
+            return self.trained.model.energy(self.trained.params, u).cpu().double().numpy()
 
     def score(self, y: Tensor) -> np.ndarray:
-        """s at points of the data's space, (N, d), per data unit."""
+        """s at points of the data's space, (N, d), per unit of the model: in a picture of standardised columns arrows keep their angle."""
         u = self.trained.units.from_data(y).to(self.draws)
-        return (self.trained.model.score(self.trained.params, u).double().cpu() / self.trained.units.scale).detach().numpy()
+        return self.trained.model.score(self.trained.params, u).detach().cpu().double().numpy()
 
 
 def save(folder: Path, scene: Scene, only: str | None = None) -> list[Path]:

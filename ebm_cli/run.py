@@ -16,8 +16,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ebm_cli.errors import InputError, Problem, bad, nearest
 
 OUTSIDE = ("device", "name", "group", "tags", "force", "metric", "draws", "sampler")  # of the identity: they change no parameter
@@ -91,6 +89,8 @@ class Run:
 
     def locked(self) -> bool:
         """Whether a process holds the run."""
+        from filelock import FileLock, Timeout
+
         if not (self.path / ".lock").exists():
             return False
         try:
@@ -102,6 +102,8 @@ class Run:
     @contextmanager
     def lock(self, *, wait: bool) -> Iterator[None]:
         """Hold the run. Where another process does: wait for it, or refuse and name it."""
+        from filelock import FileLock, Timeout
+
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
@@ -154,11 +156,6 @@ class Run:
         for file in self.path.iterdir():
             if file.name != ".lock":
                 shutil.move(file, target / file.name)
-
-    def discard(self) -> None:
-        """Remove a folder in which nothing was started."""
-        if not (self.path / "status.json").exists():
-            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def write(path: Path, text: str) -> None:

@@ -43,7 +43,7 @@ class Units:
 
     def to_data(self, u: Tensor) -> Tensor:
         """(..., *d), in double precision."""
-        return u.double().cpu() * self.scale + self.mean
+        return u.cpu().double() * self.scale + self.mean
 
     def from_data(self, y: Tensor) -> Tensor:
         """(..., *d), in double precision."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from ebm_cli import config, run
+from ebm_cli import run
 from ebm_cli.errors import bad
+from ebm_cli.flags import split
 from ebm_cli.run import Run
 
 
 def words_of(words: Sequence[str], flags: Sequence[str] = ()) -> tuple[set[str], list[str]]:
     """The flags given, and the other words."""
-    given, rest = config.flags_first(words, dict.fromkeys(flags, False))
+    given, rest = split(words, dict.fromkeys(flags, False))
     return set(given), rest
 
 

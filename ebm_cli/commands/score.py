@@ -1,11 +1,12 @@
-"""usage: ebm score RUN data=FILE [out=FILE] [model=K] [device=auto]
+"""usage: ebm score RUN data=FILE [out=FILE] [model=K] [device=cpu]
 
 The energy of every row of a file, low for likely rows, and its log-density where log Z is known, as CSV.
 
   RUN     an id, a unique prefix, a path, or `last`
   data    a CSV, TSV, NPY, NPZ or Parquet file; columns by name where the run has names, else by position
   out     the CSV to write; standard output where none is named
-  model   which model of a stack (0)"""
+  model   which model of a stack (0)
+  device  cpu, or cuda for large files (energies are in double precision)"""
 
 import csv
 import os
@@ -23,7 +24,7 @@ CHUNK = 8192  # rows scored at once
 
 def main(words: Sequence[str]) -> int:
     run, overrides, _ = run_and_words(words, __doc__)
-    given = config.amend({"data": None, "out": None, "model": 0, "device": "auto"}, overrides)
+    given = config.amend({"data": None, "out": None, "model": 0, "device": "cpu"}, overrides)
     if given["data"] is None:
         raise bad("data: a file is needed", "data=points.csv")
     if not isinstance(given["model"], int):

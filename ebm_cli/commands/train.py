@@ -9,6 +9,7 @@ from typing import Any
 
 from ebm_cli import config
 from ebm_cli.errors import InputError, Problem, RunFailed, bad
+from ebm_cli.flags import split
 
 FLAGS = {
     "--help": False, "-h": False, "--multirun": False, "-m": False, "--resolve": False, "--hydra-help": False,
@@ -40,7 +41,7 @@ Examples:
 
 
 def main(words: Sequence[str]) -> int:
-    flags, overrides = config.flags_first(words, FLAGS)
+    flags, overrides = split(words, FLAGS)
     dirs = [Path(folder) for name in ("--config-dir", "-cd") for folder in flags.get(name, [])]
     for folder in dirs:
         if not folder.is_dir():
@@ -68,8 +69,9 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     """One run per combination, by Hydra's launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
     from ebm_cli import experiment, training
 
-    problems: dict[Problem, None] = {}
-    for words in config.star(overrides):
+    hydras_own = [word for word in overrides if word.lstrip("+~").startswith(config.HYDRA)]
+    problems = dict.fromkeys(problem for word in hydras_own if (problem := config.hydra_fault(word)))
+    for words in config.star([word for word in overrides if word not in hydras_own]):
         try:
             experiment.check(config.compose(words, dirs), dirs)
         except InputError as error:
@@ -111,7 +113,7 @@ def _through_hydra(words: Sequence[str], dirs: Sequence[Path], job: Any) -> int:
 
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     search = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
-    flags, overrides = config.flags_first(words, FLAGS)
+    flags, overrides = split(words, FLAGS)
     spread = [part for name, values in flags.items() if name not in ("--config-dir", "-cd") for part in (name, *values)]
     sys.argv = ["ebm train", *spread, *overrides, *search, *quiet]
     try:

@@ -18,8 +18,8 @@ def draw(scene: Any) -> Figure | None:
     figure = Figure(figsize=(9.6, 1 + (height + 0.5) * (1 + bool(densities))), layout="constrained")
     figure.suptitle(scene.title)
     axes = figure.subplots(1 + bool(densities), 2, squeeze=False, sharex=True, sharey=True)
-    for axis, points, title in zip(axes[0], (scene.data, scene.samples), ("data (test)", "samples of the model"), strict=True):
-        axis.scatter(*points.T, s=2, alpha=0.5, linewidths=0, color="#1f4e79")
+    for axis, points, title in zip(axes[0], (scene.data, scene.samples), ("data", "samples of the model"), strict=True):
+        axis.scatter(*points.T, s=np.clip(8000 / len(points), 2, 16), alpha=0.5, linewidths=0, color="#1f4e79")
         axis.set_title(f"{title}, n = {len(points)}")
     if densities:
         most = max(density.max() for density in densities.values())

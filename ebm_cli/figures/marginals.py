@@ -22,7 +22,7 @@ def draw(scene: Any) -> Figure | None:
         if i >= n:
             axis.set_axis_off()
             continue
-        sets = {"samples": scene.samples[:, i]} | ({} if scene.data is None else {"data (test)": scene.data[:, i]})
+        sets = {"samples": scene.samples[:, i]} | ({} if scene.data is None else {"data": scene.data[:, i]})
         low, high = np.quantile(np.concatenate(list(sets.values())), [0.001, 0.999])
         bins = np.linspace(low, high, 31)
         for (label, values), colour in zip(sets.items(), ("#1f4e79", "#b03a2e"), strict=False):

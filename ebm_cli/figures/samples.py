@@ -16,7 +16,7 @@ def draw(scene: Any) -> Figure | None:
         x, y, points = scene.grid()
         density = np.exp(-scene.energy(points) - scene.log_z).reshape(len(y), len(x))
         figure.colorbar(axis.pcolormesh(x, y, density, cmap="Greys", rasterized=True), ax=axis, label="density per unit area")
-    axis.scatter(*scene.samples.T, s=2, alpha=0.5, linewidths=0, color="#1f4e79")
+    axis.scatter(*scene.samples.T, s=np.clip(8000 / len(scene.samples), 2, 16), alpha=0.5, linewidths=0, color="#1f4e79")
     names = scene.trained.column_names
     axis.set(
         title=f"{scene.title}\nsamples, n = {len(scene.samples)}", xlabel=names[0], ylabel=names[1], xlim=scene.box[0], ylim=scene.box[1]

@@ -89,7 +89,7 @@ class Quadrature:
             reason = "the true density of this dataset is not known"
             x = dataset.split("test" if final else "validation", 10_000, rng).to(params[model.names[0]].dtype)
             with torch.no_grad():
-                nll = model.energy(params, x).double().mean().item() + log_z + dataset.units.log_det
+                nll = model.energy(params, x).cpu().double().mean().item() + log_z + dataset.units.log_det
             return {"kl": reason, "nll": nll, "entropy": reason} | found
         log_p = true_log_prob(dataset, box, spacing)
         p = (log_p + log_cell).exp()
@@ -116,7 +116,7 @@ def evaluate(model: Model, params: Params, box: Box, spacing: float) -> Tensor:
     """E at the points of the grid, (N,), in double precision on the CPU."""
     points, _ = grid(box, spacing)
     like = params[model.names[0]]
-    return torch.cat([model.energy(params, part.to(like)).double().cpu() for part in points.split(CHUNK)])
+    return torch.cat([model.energy(params, part.to(like)).cpu().double() for part in points.split(CHUNK)])
 
 
 def log_integral(energy: Tensor, box: Box, spacing: float) -> float:

@@ -43,8 +43,8 @@ class SlicedWasserstein:
 def distance(x: Tensor, y: Tensor, directions: Tensor) -> float:
     """SW of two sets of points (N, d) and (K, d), by their quantile functions at the midpoints of max(N, K) equal cells."""
     n = max(len(x), len(y))
-    quantiles = [(points @ directions.T).sort(0).values[_rows(len(points), n)] for points in (x, y)]
-    return (quantiles[0] - quantiles[1]).double().square().mean().sqrt().item()
+    quantiles = [(points @ directions.T).sort(0).values.cpu().double()[_rows(len(points), n)] for points in (x, y)]
+    return (quantiles[0] - quantiles[1]).square().mean().sqrt().item()
 
 
 def _rows(n_points: int, n: int) -> Tensor:

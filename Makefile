@@ -1,0 +1,51 @@
+# `make help` lists the targets. Everything runs in .venv, which the first target that needs it builds from constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint format bench-step bench-startup defaults check-defaults readme clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(READY) ## the first run: ebm train objective=ssm dataset=moons
+	$(BIN)/ebm train objective=ssm dataset=moons
+
+test: $(READY) lint ## lint and all tests (about ten minutes on two cores)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+lint: $(READY) ## ruff: style, imports, formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## ruff: mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-step: $(READY) ## a training step against a hand-written loop, eager and compiled
+	$(BIN)/python scripts/bench_step.py --compiled
+
+bench-startup: $(READY) ## how long --help, --cfg job and runs take
+	$(BIN)/python scripts/bench_startup.py
+
+defaults: $(READY) ## the search behind the defaults of conf/ (an hour and a half)
+	$(BIN)/python scripts/tune_defaults.py
+
+check-defaults: $(READY) ## exact KL of the defaults on seeds 0, 1, 2, into results/ and README (fifteen minutes)
+	$(BIN)/python scripts/check_defaults.py
+	$(BIN)/python scripts/readme.py
+
+readme: $(READY) ## the generated tables of README.md
+	$(BIN)/python scripts/readme.py
+
+clean: ## remove .venv and caches; outputs/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist build

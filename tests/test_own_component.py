@@ -1,0 +1,76 @@
+"""A user's own objective, in a folder of their own: a file, a config, and a package allowed by name."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+OBJECTIVE = '''
+"""Denoising score matching: 1/2 |sigma s(x + sigma z) + z|^2. Vincent 2011."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ebm_cli.types import Positive
+
+
+@dataclass(frozen=True)
+class Denoising:
+    sigma: Positive
+    requires: ClassVar[frozenset[str]] = frozenset()
+    loss_is_comparable: ClassVar[bool] = True
+
+    def init(self, model, x_train, rng):
+        return {}, {}
+
+    def prepare(self, model, params, carry, x, rng):
+        return {"z": rng.normal_like("z", x)}, carry, {}
+
+    def loss(self, model, params, x, aux):
+        residual = self.sigma * model.score(params, x + self.sigma * aux["z"], create_graph=True) + aux["z"]
+        return 0.5 * model.inner(residual, residual), {}
+'''
+CONFIG = """# Denoising score matching at one noise level
+# Vincent 2011
+_target_: theirs.denoising.Denoising
+sigma: 0.2
+"""
+
+
+@pytest.fixture()
+def theirs(monkeypatch):
+    Path("theirs").mkdir()
+    Path("theirs/denoising.py").write_text(OBJECTIVE)
+    Path("options/objective").mkdir(parents=True)
+    Path("options/objective/denoising.yaml").write_text(CONFIG)
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "theirs"]:
+        del sys.modules[name]
+
+
+def test_it_trains_by_its_name(theirs, ebm, monkeypatch, tmp_path):
+    monkeypatch.setenv("EBM_ALLOW", "theirs")
+    code, out, err = ebm("train", "--config-dir", "options", "objective=denoising", "experiment=smoke", "energy=score_mlp", "objective.sigma=0.3")
+    assert code == 0, err
+    (summary,) = tmp_path.glob("outputs/runs/moons-denoising-*/summary.json")
+    assert 0 < json.loads(summary.read_text())["test_loss"] < 1.0  # d/2 = 1 for a network that outputs zero
+    assert "EBM_ALLOW=theirs ebm train --config-dir=options objective=denoising" in out
+    code, out, _ = ebm("train", "--config-dir", "options", "--help")
+    assert "Denoising score matching at one noise level" in out
+
+
+def test_without_leave_it_is_outside_the_fence(theirs, ebm, tmp_path):
+    code, _, err = ebm("train", "--config-dir", "options", "objective=denoising")
+    assert code == 2
+    assert "theirs.denoising.Denoising lies outside" in err
+    assert "EBM_ALLOW=" in err
+    assert "theirs" not in sys.modules  # importing is running
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_its_values_are_checked_by_its_signature(theirs, ebm, monkeypatch):
+    monkeypatch.setenv("EBM_ALLOW", "theirs")
+    code, _, err = ebm("train", "--config-dir", "options", "objective=denoising", "objective.sigma=-1")
+    assert code == 2
+    assert "objective.sigma: must be greater than 0, not -1" in err
