@@ -51,13 +51,19 @@ def summarise(rows: Sequence[Numbers], *, stacked: bool) -> dict[str, Any]:
     Of a stack: the mean over seeds, with `per_seed` and `ci95`, the 95 % Student t interval of the mean. One seed without a number
     leaves the mean without one too: a mean over those that did well would flatter.
     """
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    values = {key: [_number(row.get(key)) for row in rows] for key in keys}
+    values = columns(rows)
+    keys = list(values)
     reasons = {key: next(_reason(row.get(key)) for row in rows if _number(row.get(key)) is None) for key in keys if None in values[key]}
     if not stacked:
         return {key: values[key][0] for key in keys} | {"reasons": reasons}
     means = {key: None if key in reasons else sum(values[key]) / len(rows) for key in keys}
     return means | {"per_seed": values, "ci95": {key: interval(values[key]) for key in keys if means[key] is not None}, "reasons": reasons}
+
+
+def columns(rows: Sequence[Numbers]) -> dict[str, list[float | None]]:
+    """Each metric's number for every seed; None where there is none."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: [_number(row.get(key)) for row in rows] for key in keys}
 
 
 def interval(values: Sequence[float]) -> list[float] | None:

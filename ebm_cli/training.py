@@ -81,7 +81,7 @@ def create(experiment: Experiment, composed: Composed, words: Sequence[str], dir
     write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
     data = {"shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named, **dataset.units.to_json()}
     run.write("dataset.json", data | {"sha256": dataset.fingerprint})
-    line = ["ebm", "train", *(f"--config-dir={path}" for path in dirs), *words]
+    line = ["ebm", "train", *(f"--config-dir={path}" for path in dirs), *(word for word in words if not word.startswith("force="))]
     allow = os.environ.get("EBM_ALLOW")
     reproduce = (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
     facts = {"id": run.id, "created": time.time(), "reproduce": reproduce, "differs": composed.differs, "choices": composed.choices}
@@ -107,7 +107,7 @@ def resume(trainer: Trainer, run: Run) -> None:
 
 def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
     """Train to the last step, with rows, evaluations and checkpoints at their intervals."""
-    run, settings, metrics = experiment.run, trainer.settings, experiment.metrics()
+    run, settings, metrics, stacked = experiment.run, trainer.settings, experiment.metrics(), bool(trainer.rng.model_shape)
     rows = run.cut(trainer.state.step)
     if trainer.state.step == 0:
         checkpoint.save(run.checkpoints, trainer)
@@ -124,8 +124,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
             seconds = watch.pause()
             dead = trainer.dead()
             if evaluate:
-                measured = evaluation.measure(Trained.of(trainer), experiment.dataset, metrics, None, final=False)
-                row |= _row(measured, stacked=bool(trainer.rng.model_shape))
+                row |= _row(evaluation.measure(Trained.of(trainer), experiment.dataset, metrics, None, final=False), stacked=stacked)
             if log or evaluate:
                 run.append({key: _finite(value) for key, value in row.items()} | {"seconds": round(seconds, 3)})
                 progress.show(row)
@@ -146,9 +145,8 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
 
 def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, float]) -> dict[str, Any]:
     """Draw, measure, picture, sum up."""
-    run, settings, stacked = experiment.run, trainer.settings, bool(trainer.rng.model_shape)
-    rows = run.rows()
-    seconds = rows[-1]["seconds"]
+    run, settings = experiment.run, trainer.settings
+    seconds = run.rows()[-1]["seconds"]
     n_samples = settings.n_steps * settings.batch_size
     cost = {"n_steps": settings.n_steps, "train_seconds": seconds, "steps_per_second": settings.n_steps / max(seconds, 1e-9)}
     cost |= {f"n_{name}_evaluations": round(count * n_samples) for name, count in counts.items()}
@@ -160,7 +158,7 @@ def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, float]
         run.set_status("diverged", f"{len(dead)} of {len(trainer.rng.seed_list)} models diverged: {which}")
     else:
         run.set_status("finished")
-    run.log(f"finished, {'with diverged models' if dead and stacked else 'all well'}")
+    run.log("finished")
     return summary
 
 
@@ -184,8 +182,8 @@ def _newest_step(run: Run) -> int:
 
 def _row(measured: Sequence[evaluation.Numbers], *, stacked: bool) -> dict[str, Any]:
     """Interval metrics as a row has them: numbers only, a list per model for a stack."""
-    keys = [key for key in measured[0] if not isinstance(measured[0][key], str)]
-    return {key: [row[key] for row in measured] if stacked else measured[0][key] for key in keys}
+    columns = evaluation.columns(measured)
+    return {key: values if stacked else values[0] for key, values in columns.items() if any(value is not None for value in values)}
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """How long the command takes to answer: median wall-clock seconds of several starts, beside the bound that a test holds them to.
 
-    python scripts/bench_startup.py
+python scripts/bench_startup.py
 """
 
 import json
@@ -23,7 +23,9 @@ def fifty_runs(outputs):
         folder.mkdir(parents=True)
         (folder / "environment.json").write_text(json.dumps({"id": f"{i:010x}", "created": time.time() - i, "differs": [f"seed={i}"]}))
         (folder / "status.json").write_text(json.dumps({"state": "finished"}))
-        (folder / "summary.json").write_text(json.dumps({"id": f"{i:010x}", "kl": 0.01, "nll": 1.02, "sliced_wasserstein": 0.02, "reasons": {}}))
+        (folder / "summary.json").write_text(
+            json.dumps({"id": f"{i:010x}", "kl": 0.01, "nll": 1.02, "sliced_wasserstein": 0.02, "reasons": {}})
+        )
 
 
 def measure(rounds=9):

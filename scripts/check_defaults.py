@@ -23,7 +23,9 @@ def measure(objective, seed, outputs):
     """Summary numbers and CPU seconds of one line."""
     line = ["train", f"objective={objective}", "dataset=moons", f"seed={seed}"]
     environment = os.environ | {"EBM_OUTPUTS": outputs, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([Path(sys.executable).with_name("ebm"), *line], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("ebm"), *line], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, f"ebm {' '.join(line)} ended with {status}"
     (folder,) = Path(outputs, "runs").glob(f"moons-{objective}-s{seed}-*")

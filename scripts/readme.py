@@ -27,16 +27,23 @@ def options():
 def defaults():
     """Exact KL of every objective's defaults on moons."""
     stored = json.loads((ROOT / "results" / "defaults.json").read_text())
-    lines = ["| objective | exact KL of seeds 0, 1, 2 (nats) | learned log Z - exact log Z | CPU seconds, all in all |", "|---|---|---|---|"]
+    lines = [
+        "| objective | exact KL of seeds 0, 1, 2 (nats) | learned log Z - exact log Z | CPU seconds, all in all |",
+        "|---|---|---|---|",
+    ]
     for objective in dict.fromkeys(row["objective"] for row in stored["rows"]):
         rows = [row for row in stored["rows"] if row["objective"] == objective]
         gaps = [row["log_z_gap"] for row in rows if "log_z_gap" in row]
         gap = f"at most {max(gaps):.3f}" if gaps else "-"
         seconds = statistics.median(row["cpu_seconds"] for row in rows)
-        lines.append(f"| `{objective}` | {', '.join(f'{row["kl"]:.4f}' for row in rows)} | {gap} | {seconds:.0f} |")
+        kls = ", ".join(format(row["kl"], ".4f") for row in rows)
+        lines.append(f"| `{objective}` | {kls} | {gap} | {seconds:.0f} |")
     made_by = stored["made_by"]
     commit = made_by["git"].get("commit", "?")[:10]
-    lines += ["", f"Made by `make check-defaults` at commit {commit}, torch {made_by['packages']['torch']}, one thread of a shared machine."]
+    lines += [
+        "",
+        f"Made by `make check-defaults` at commit {commit}, torch {made_by['packages']['torch']}, one thread of a shared machine.",
+    ]
     return "\n".join(lines)
 
 
@@ -44,7 +51,8 @@ def written(text):
     """The README with its generated parts as they should be."""
     for name, make in {"options": options, "defaults": defaults}.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        text, n = pattern.subn(lambda found, made=make(): f"{found[1]}{made}\n{found[2]}", text)
+        made = make().replace("\\", r"\\")
+        text, n = pattern.subn(rf"\g<1>{made}\n\g<2>", text)
         assert n == 1, f"README.md has no place for {name}"
     return text
 

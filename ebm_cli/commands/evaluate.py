@@ -30,7 +30,8 @@ def main(words: Sequence[str]) -> int:
     dataset = stored["dataset"] | given.get("dataset", {})
     changed = {"draws": draws, "sampler": given["sampler"], "metric": given["metric"], "dataset": dataset}
     opened = experiment.Experiment.load(run, pick_device(given["device"]), changed)
-    summary = results.measure_again(opened)
+    with run.lock(wait=False):
+        summary = results.measure_again(opened)
     if "--json" in flags:
         print(json.dumps(summary, indent=1))
     else:

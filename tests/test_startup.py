@@ -1,0 +1,34 @@
+"""The command answers at once. CPU seconds, which a busy machine does not stretch as it does the clock."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+specification = importlib.util.spec_from_file_location("bench_startup", Path(__file__).parents[1] / "scripts" / "bench_startup.py")
+bench_startup = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(bench_startup)
+
+
+@pytest.mark.parametrize("line", bench_startup.LINES)
+def test_cpu_seconds(line, tmp_path):
+    bench_startup.fifty_runs(tmp_path)
+    least = float("inf")
+    for _ in range(4):
+        environment = os.environ | {"EBM_OUTPUTS": str(tmp_path)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ebm_cli", *bench_startup.LINES[line]], env=environment, stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        assert status == 0
+        least = min(least, usage.ru_utime + usage.ru_stime)
+    assert least < bench_startup.BOUNDS[line]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["runs"], ["train", "--help"], ["train", "--cfg", "job"]])
+def test_torch_is_not_imported_before_it_must_be(words):
+    code = f"import sys; from ebm_cli.__main__ import main; main({words!r}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
