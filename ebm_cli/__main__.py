@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from signal import Signals
 
 from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunFailed as error:
         return report(error.problems, 1)
     except Interrupted as stop:
-        return report((Problem(f"interrupted by signal {stop.signal}", stop.hint),), 128 + stop.signal)
+        return report((Problem(f"interrupted by {Signals(stop.signal).name}", stop.hint),), 128 + stop.signal)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `ebm runs | head -1`: the reader has what it wanted

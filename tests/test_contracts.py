@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 import torch
 import yaml
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ebm_cli import chain, config, schema
 from ebm_cli.experiment import Experiment
@@ -108,6 +109,29 @@ def test_loss_is_one_graph(tmp_path, objective, energy, tracing):
         loss2, gradient2, _ = one._value_and_gradient(one.params, x, aux)
         torch.testing.assert_close(loss, loss2)
         torch.testing.assert_close(gradient, gradient2)
+
+
+class NoReadBack(TorchDispatchMode):
+    """Raises where a value leaves the device: on a GPU the host would wait for it."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), (
+            f"a step reads a value back: {func}"
+        )
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("seeds", ["null", "3"])
+@pytest.mark.parametrize(("objective", "energy"), list(pairs()))
+def test_a_step_reads_nothing_back(tmp_path, objective, energy, seeds, monkeypatch):
+    one = trainer(tmp_path, objective, energy, f"seeds={seeds}")
+    one.step()
+    with monkeypatch.context() as patch, NoReadBack():
+        for name in ("tolist", "numpy", "cpu"):  # on the CPU these pass the dispatcher by
+            patch.setattr(torch.Tensor, name, lambda *_: pytest.fail("a step reads a value back"))
+        one.step()
+    with pytest.raises(AssertionError, match="reads a value back"), NoReadBack():
+        bool(one.state.alive.all())
 
 
 @pytest.mark.parametrize("dataset", options("dataset"))
