@@ -181,16 +181,15 @@ class Trainer:
         alive, n_good = self.state.alive.reshape(-1).tolist(), self.state.n_good.reshape(-1).tolist()
         return {seed: n for seed, ok, n in zip(self.rng.seed_list, alive, n_good, strict=True) if not ok}
 
-    def count(self) -> dict[str, float]:
-        """What one step asks of the model, per training sample: energies, scores, Hessian-vector products. Moves nothing."""
+    def count(self) -> dict[str, int]:
+        """What one step asks of each model: at how many points energies, scores, Hessian-vector products. Moves nothing."""
         model, rng = CountingModel(self.model), self.rng.at("count")
         x = self.dataset.batch(0, self.settings.batch_size, self.rng)
         aux, _, _ = self.objective.prepare(model, self.frozen, self.state.carry, x, rng)
         _, info = self.objective.loss(model, self.params, x, aux)
         for regularizer in self.regularizers:
             regularizer.penalty(model, self.params, x, aux | info)
-        n = x.shape[len(self.rng.model_shape)]
-        return {name: count / n for name, count in model.counts.items()}
+        return dict(model.counts)
 
 
 def pick_device(device: str) -> torch.device:

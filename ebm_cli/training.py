@@ -143,13 +143,12 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
     stop.deferred = False
 
 
-def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, float]) -> dict[str, Any]:
+def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) -> dict[str, Any]:
     """Draw, measure, picture, sum up."""
     run, settings = experiment.run, trainer.settings
     seconds = run.rows()[-1]["seconds"]
-    n_samples = settings.n_steps * settings.batch_size
     cost = {"n_steps": settings.n_steps, "train_seconds": seconds, "steps_per_second": settings.n_steps / max(seconds, 1e-9)}
-    cost |= {f"n_{name}_evaluations": round(count * n_samples) for name, count in counts.items()}
+    cost |= {f"n_{name}_evaluations": count * settings.n_steps for name, count in counts.items()}
     summary = results.measure(experiment, Trained.of(trainer), trainer.dead(), cost)
     run.write("summary.json", summary)
     dead = trainer.dead()
