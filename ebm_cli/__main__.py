@@ -17,6 +17,10 @@ COMMANDS = {
     "evaluate": "measure a trained run again",
     "score": "energy and log-density of the rows of a file",
     "runs": "list runs and their results",
+    "show": "a run's config, environment and results",
+    "plot": "draw the pictures of a run again",
+    "list": "the options of every config group",
+    "rm": "remove runs",
 }
 
 USAGE = """ebm: train, sample and measure energy-based models, p(x) = exp(-E(x)) / Z

@@ -42,6 +42,11 @@ CELLS = [
     ),
     *(("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"objective.restart={r}")) for r in (0.003, 0.03)),
     ("pcd", ("trainer.batch_size=512", "trainer.n_steps=4000", "optimizer.lr=0.003")),
+    *(
+        (objective, ("trainer.batch_size=256", "trainer.n_steps=7000", f"optimizer.lr={lr}"))
+        for objective in ("ssm", "nce")
+        for lr in (0.005, 0.006, 0.008)
+    ),
 ]
 
 

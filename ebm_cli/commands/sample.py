@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> int:
     results.check_sampler(sampler, trained)
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
     samples, info = trained.draw(sampler, draws, seed=typed["seed"])
-    results.save_samples(run.path / "samples.npz", trained, samples, draws.n_samples)
+    results.save_samples(run.path / "samples.npz", trained, samples, draws.n_samples, [typed["model"]])
     log_z = evaluation.of_model(run.read("summary.json"), "log_z", typed["model"])
     scene = pictures.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
     drawn = [path for name in ("density", "samples", "marginals") for path in pictures.save(run.figures, scene, name)]

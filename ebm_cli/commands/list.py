@@ -1,0 +1,26 @@
+"""usage: ebm list [GROUP] [--config-dir DIR]
+
+Every option of a config group, or of all groups, with its description and reference."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ebm_cli import config, console
+from ebm_cli.errors import bad, nearest
+from ebm_cli.flags import split
+
+
+def main(words: Sequence[str]) -> int:
+    flags, wanted = split(words, {"--config-dir": True, "-cd": True})
+    groups = config.groups([Path(folder) for folders in flags.values() for folder in folders])
+    for group in wanted:
+        if group not in groups:
+            raise bad(f"there is no group {group!r}", nearest(group, groups))
+    rows = [
+        [group, name, option.description, option.reference]
+        for group, options in groups.items()
+        if not wanted or group in wanted
+        for name, option in options.items()
+    ]
+    console.table(["group", "option", "what it is", "reference"], rows)
+    return 0

@@ -1,0 +1,34 @@
+"""usage: ebm rm RUN [RUN ...] [--yes]
+
+Remove runs and all that is in their folders. A run that is being trained is left alone.
+
+  RUN     an id, a unique prefix, a path, or `last`
+  --yes   do not ask"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+
+from ebm_cli import run
+from ebm_cli.commands import words_of
+from ebm_cli.errors import bad
+
+
+def main(words: Sequence[str]) -> int:
+    flags, names = words_of(words, ["--yes"])
+    if not names:
+        raise bad("a run is needed: an id, a unique prefix, a path, or `last`", __doc__.splitlines()[0])
+    runs = [run.find(name) for name in names]
+    if held := [one for one in runs if one.locked()]:
+        raise bad(f"{held[0].path.name} is being trained", "stop it first")
+    if "--yes" not in flags:
+        if not sys.stdin.isatty():
+            raise bad("removing is not asked about where there is no terminal", f"ebm rm {' '.join(names)} --yes")
+        print(*(f"{one.path}  ({one.state()})" for one in runs), sep="\n")
+        if input(f"remove {'them' if len(runs) > 1 else 'it'}? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
+            return 0
+    for one in runs:
+        shutil.rmtree(one.path)
+        print(f"removed {one.path}")
+    return 0

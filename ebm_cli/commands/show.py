@@ -1,0 +1,36 @@
+"""usage: ebm show RUN [--json]
+
+A run's state, the line that makes it again, its environment, config and results.
+
+  RUN      an id, a unique prefix, a path, or `last`
+  --json   all of it as JSON"""
+
+import json
+from collections.abc import Sequence
+
+import yaml
+
+from ebm_cli import console
+from ebm_cli.commands import run_and_words
+from ebm_cli.errors import bad
+
+
+def main(words: Sequence[str]) -> int:
+    run, rest, flags = run_and_words(words, __doc__, ["--json"])
+    if rest:
+        raise bad(f"ebm show takes no {rest[0]!r}", __doc__.splitlines()[0])
+    facts, status, summary = (run.read(name) for name in ("environment.json", "status.json", "summary.json"))
+    if "--json" in flags:
+        parts = {"state": run.state(), "status": status, "environment": facts, "config": run.config(), "summary": summary}
+        print(json.dumps({"path": str(run.path)} | parts, indent=1))
+        return 0
+    print(facts.get("reproduce", ""))
+    print(f"{run.state()} {status.get('reason', '')}".rstrip())
+    shown = ("git", "packages", "python", "platform", "device", "device_name", "threads")
+    print("\n" + yaml.safe_dump({"environment": {key: facts[key] for key in shown if key in facts}}, sort_keys=False).rstrip())
+    print("\n" + yaml.safe_dump({"config": run.config()}, sort_keys=False).rstrip())
+    if summary:
+        print()
+        console.results(summary)
+    print(f"\n{run.path}")
+    return 0

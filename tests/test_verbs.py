@@ -1,0 +1,94 @@
+"""list, show, plot and rm: what they print, what they leave alone."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ebm_cli import config, results, run
+from ebm_cli.run import Run
+from ebm_cli.trained import Trained
+
+LINE = ("experiment=smoke", "objective=nce", "trainer.n_steps=20", "energy.hidden=[8]", "draws.n_samples=90", "draws.n_steps=10")
+
+
+@pytest.fixture
+def stack(ebm):
+    code, _, err = ebm("train", *LINE, "seeds=2")
+    assert code == 0, err
+    return run.find("last")
+
+
+def test_list(ebm):
+    code, out, _ = ebm("list")
+    assert code == 0
+    for group, options in config.groups().items():
+        for name, option in options.items():
+            assert any(
+                line.split()[:2] == [group, name] and option.description in line and option.reference in line for line in out.splitlines()
+            )
+    code, out, _ = ebm("list", "sampler")
+    assert {line.split()[0] for line in out.splitlines()[1:]} == {"sampler"}
+    code, _, err = ebm("list", "samplr")
+    assert code == 2
+    assert "did you mean sampler?" in err
+
+
+def test_show(ebm, stack):
+    code, out, _ = ebm("show", "last")
+    assert code == 0
+    assert out.splitlines()[0] == f"ebm train {' '.join(LINE).replace('energy.hidden=[8]', repr('energy.hidden=[8]'))} seeds=2"
+    assert "finished" in out
+    shown = json.loads(ebm("show", stack.id, "--json")[1])
+    assert shown["config"] == stack.config()
+    assert shown["summary"] == stack.read("summary.json")
+    assert shown["state"] == "finished"
+
+
+def test_plot_draws_from_what_is_stored(ebm, stack):
+    for picture in stack.figures.iterdir():
+        picture.unlink()
+    code, out, _ = ebm("plot", "last", "model=1")
+    assert code == 0
+    assert sorted(path.name for path in stack.figures.iterdir()) == ["density.png", "energy.png", "training.png"]
+    assert out.count("Picture saved to") == 3
+    assert ebm("plot", "last", "figure=marginals")[0] == 2  # two columns have a density picture instead
+    assert "did you mean figure" not in ebm("plot", "last", "figure=energ")[2]
+    assert "did you mean energy?" in ebm("plot", "last", "figure=energ")[2]
+
+
+def test_stored_samples_come_back_in_the_models_units(ebm, stack):
+    trained = Trained.load(stack, torch.device("cpu"))
+    with np.load(stack.path / "samples.npz") as stored:
+        assert stored["x"].shape == (2, 90, 2)
+        expected = stored["x"][1]
+    draws = results.load_samples(stack.path / "samples.npz", trained.one(1), 1)
+    np.testing.assert_allclose(trained.units.to_data(draws[:, 0]).numpy(), expected, atol=1e-6)
+
+
+def test_samples_of_another_model_are_not_taken_for_ones_own(ebm, stack):
+    assert ebm("sample", "last", "model=1", "n_samples=40", "n_steps=4")[0] == 0
+    assert np.load(stack.path / "samples.npz")["x"].shape == (40, 2)
+    code, _, err = ebm("plot", "last")
+    assert code == 2
+    assert "holds samples of model 1" in err
+    assert ebm("plot", "last", "model=1", "figure=density")[0] == 0
+
+
+def test_rm(ebm, stack, monkeypatch):
+    code, _, err = ebm("rm", "last")
+    assert code == 2  # no terminal to ask on
+    assert "--yes" in err
+    with stack.lock(wait=False):
+        code, _, err = ebm("rm", stack.id, "--yes")
+    assert code == 2
+    assert "is being trained" in err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    assert "nothing was removed" in ebm("rm", "last")[1]
+    assert Run(stack.path).state() == "finished"
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    assert ebm("rm", "last")[0] == 0
+    assert not stack.path.exists()
+    assert ebm("rm", "last", "--yes")[0] == 2
