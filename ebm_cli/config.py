@@ -73,7 +73,7 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
         OmegaConf.set_struct(composed, False)
         del composed["hydra"]
         plain = OmegaConf.to_container(composed)
-        values = {key: word for key, word in values.items() if not _note(_unknown(key, plain), problems)}
+        values = {key: word for key, word in values.items() if not _note(_misplaced(word, key, plain), problems)}
         for key, word in values.items():
             OmegaConf.update(composed, key, _parse(word).value())
         config = OmegaConf.to_container(composed, resolve=True)
@@ -94,9 +94,10 @@ def to_yaml(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
     return yaml.safe_dump(composed.config, sort_keys=False)
 
 
-def star(words: Sequence[str]) -> Iterator[list[str]]:
+def star(words: Sequence[str], dirs: Sequence[Path] = ()) -> Iterator[list[str]]:
     """Lines that show every swept value once: the first of each, then each further one with the first of the others."""
-    sweeps = {i: list(islice(_sweep_values(word), MOST_CHECKED)) for i, word in enumerate(words)}
+    known = groups(dirs)
+    sweeps = {i: list(islice(_sweep_values(word, known), MOST_CHECKED)) for i, word in enumerate(words)}
     first = [values[0] if values else words[i] for i, values in sweeps.items()]
     yield first
     for i, values in sweeps.items():
@@ -115,7 +116,7 @@ def amend(stored: Mapping[str, Any], words: Sequence[str], swappable: Sequence[s
         files = [groups()[group][name].path for name in (chosen if isinstance(chosen, list) else [chosen])]
         config[group] = OmegaConf.merge(*(OmegaConf.load(path) for path in files)) if files else {}
     for key, word in values.items():
-        if not _note(_unknown(key, OmegaConf.to_container(config)), problems):
+        if not _note(_misplaced(word, key, OmegaConf.to_container(config)), problems):
             try:
                 OmegaConf.update(config, key, _parse(word).value())
             except OmegaConfBaseException as error:
@@ -189,11 +190,8 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
             f"{word}: nothing can be taken out of a config",
             f"{key}=[]" if key in LISTS else "choose another option, or set a value to null",
         )
-    if override.is_add() or override.is_force_add():
-        return Problem(
-            f"{word}: nothing can be added to a config",
-            f"without the plus: {word.lstrip('+')}" if key in known else _without_plus(key, known),
-        )
+    if word.startswith("+") and key in known:
+        return Problem(f"{word}: nothing can be added to a config", f"without the plus: {word.lstrip('+')}")
     if override.is_sweep_override():
         return Problem(f"{word}: several values at once make a sweep", "add -m")
     if key not in known:
@@ -218,19 +216,18 @@ def hydra_fault(word: str) -> Problem | None:
     return None
 
 
-def _without_plus(key: str, known: Mapping[str, Any]) -> str:
-    config = yaml.safe_load((conf_dir() / "train.yaml").read_text())
-    return (
-        _unknown(key, config).hint
-        if key.partition(".")[0] not in known and _unknown(key, config)
-        else f"write {key}=..., if that is what you mean"
-    )
-
-
 def _note(problem: Problem | None, problems: list[Problem]) -> bool:
     """Whether there is a problem, which is then noted."""
     problems += [problem] if problem else []
     return problem is not None
+
+
+def _misplaced(word: str, key: str, config: Any) -> Problem | None:
+    """The problem with a word whose dotted key a config does not have, or that would add one."""
+    unknown = _unknown(key, config)
+    if word.startswith("+"):
+        return Problem(f"{word}: nothing can be added to a config", unknown.hint if unknown else f"without the plus: {word.lstrip('+')}")
+    return unknown
 
 
 def _unknown(key: str, config: Any) -> Problem | None:
@@ -250,7 +247,7 @@ def _unknown(key: str, config: Any) -> Problem | None:
     return None
 
 
-def _sweep_values(word: str) -> Iterator[str]:
+def _sweep_values(word: str, known: Mapping[str, Mapping[str, Option]]) -> Iterator[str]:
     """`key=value` for each value of a sweep; nothing for a single value or for what only a sweeper can expand."""
     from hydra.core.override_parser.types import Glob
     from hydra.errors import HydraException
@@ -259,8 +256,10 @@ def _sweep_values(word: str) -> Iterator[str]:
         override = _parse(word)
     except HydraException:
         return
-    if override.is_discrete_sweep() and not isinstance(override.value(), Glob):
-        yield from (f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())
+    if override.is_discrete_sweep():
+        key, values = override.get_key_element(), override.value()
+        names = values.filter(list(known.get(key, ()))) if isinstance(values, Glob) else override.sweep_string_iterator()
+        yield from (f"{key}={name}" for name in names)
 
 
 def _without_missing(config: Any) -> Any:

@@ -17,14 +17,13 @@ def problems(composed: config.Composed, dirs: Sequence[Path] = ()) -> list[Probl
     nodes, choices, found = composed.config, composed.choices, []
     has = provides(nodes.get("energy"))
     for group in ("objective", "sampler", "regularizer"):
-        asking = (nodes.get(group) or {}).values() if group == "regularizer" else [nodes.get(group)]
-        if any(requires(node, group) - has for node in asking):
-            works = [option for option, node in _options(group, dirs).items() if not requires(node, group) - has]
-            with_energy = [
-                option for option, node in _options("energy", dirs).items() if not requires(nodes.get(group), group) - provides(node)
-            ]
+        node = nodes.get(group)
+        if requires(node, group) - has:
+            chosen = choices[group] if group in choices else f"[{','.join(node)}]"
+            works = [option for option, one in _options(group, dirs).items() if not requires(one, group) - has]
+            with_energy = [option for option, energy in _options("energy", dirs).items() if not requires(node, group) - provides(energy)]
             hint = f"{group}={' or '.join(works) or '[]'}, or energy={' or '.join(with_energy)}"
-            found.append(Problem(f"{group}={choices[group]} needs the energy of energy={choices['energy']}, {NO_ENERGY}", hint))
+            found.append(Problem(f"{group}={chosen} needs the energy of energy={choices['energy']}, {NO_ENERGY}", hint))
     return found
 
 
@@ -35,17 +34,18 @@ def provides(energy: Any) -> frozenset[str]:
 
 
 def requires(node: Any, group: str) -> frozenset[str]:
-    """What a component, and a sampler inside it, asks of a model."""
+    """What a component, and a sampler inside it, asks of a model; of a group where several go together, all of them."""
     if not isinstance(node, Mapping):
         return frozenset()
+    if group in schema.KINDS_OF_LISTS:
+        return frozenset().union(*(getattr(_class(one, group), "requires", ()) for one in node.values()))
     inner = requires(node["sampler"], "sampler") if "sampler" in node else frozenset()
     return getattr(_class(node, group), "requires", frozenset()) | inner
 
 
 def _options(group: str, dirs: Sequence[Path]) -> dict[str, Any]:
     """The nodes of a group's options."""
-    nodes = {option: yaml.safe_load(found.path.read_text()) for option, found in config.groups(dirs)[group].items()}
-    return {option: next(iter(node.values())) if group in schema.KINDS_OF_LISTS else node for option, node in nodes.items()}
+    return {option: yaml.safe_load(found.path.read_text()) for option, found in config.groups(dirs)[group].items()}
 
 
 def _class(node: Any, group: str) -> Any:

@@ -74,9 +74,12 @@ class Run:
         import yaml
 
         try:
-            return yaml.safe_load((self.path / "config.yaml").read_text())
-        except (OSError, yaml.YAMLError) as error:
+            config = yaml.safe_load((self.path / "config.yaml").read_text())
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise bad(f"{self.path} is no run: config.yaml cannot be read ({type(error).__name__})", "`ebm runs` lists the runs") from None
+        if not isinstance(config, dict) or not all(isinstance(config.get(key), dict) for key in ("dataset", "draws", "metric", "sampler")):
+            raise bad(f"{self.path}: config.yaml is damaged", "force=true trains the run anew")
+        return config
 
     def write(self, name: str, data: Any) -> None:
         """A JSON file, whole or not at all."""

@@ -1,14 +1,18 @@
 """Tables of numbers from files: CSV, TSV, NPY, NPZ and, with pyarrow, Parquet. Every bad cell is named."""
 
 import csv
+import pickle
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ebm_cli.errors import InputError, Problem, bad, nearest
 
+TEXT = (".csv", ".tsv", ".txt")
 SHOWN = 5  # bad cells that are named one by one
 
 
@@ -19,6 +23,7 @@ class Table:
 
     names: list[str] | None
     values: np.ndarray
+    chosen: list[int]  # positions of the columns
     header: list[str] | None
     text: list[list[str]]
 
@@ -28,23 +33,25 @@ def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: s
     path = Path(path).expanduser()
     if not path.is_file():
         raise bad(f"{key}: no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
-    readers = {".csv": _text, ".tsv": _text, ".txt": _text, ".npy": _npy, ".npz": _npz, ".parquet": _parquet}
+    readers = dict.fromkeys(TEXT, _text) | {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
     if path.suffix.lower() not in readers:
         raise bad(f"{key}: {path.name} is of no known kind", f"known are {', '.join(readers)}")
     try:
-        names, first_line, text = readers[path.suffix.lower()](path, key)
-    except (OSError, UnicodeDecodeError, csv.Error, EOFError) as error:
-        raise bad(f"{key}: {path.name} cannot be read: {error}") from None
+        names, lines, text = readers[path.suffix.lower()](path, key)
+    except (OSError, ValueError, EOFError, csv.Error, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise bad(
+            f"{key}: {path.name} cannot be read: {str(error).splitlines()[0]}", "plain numbers are expected; no pickle is read"
+        ) from None
     if not text:
         raise bad(f"{key}: {path.name} holds no rows")
     width = len(names) if names else len(text[0])
     ragged = [i for i, row in enumerate(text) if len(row) != width]
     if ragged:
-        line = first_line + ragged[0]
-        raise bad(f"{key}: {path.name}, line {line}: {len(text[ragged[0]])} cells where {width} are expected ({len(ragged)} such rows)")
+        cells = f"{len(text[ragged[0]])} cells where {width} are expected ({len(ragged)} such rows)"
+        raise bad(f"{key}: {path.name}, line {lines[ragged[0]]}: {cells}")
     chosen = list(range(width)) if columns is None else [_position(column, names, width, columns_key or key) for column in columns]
-    values = _numbers(text, chosen, names, first_line, path, key)
-    return Table([names[i] for i in chosen] if names else None, values, names, text)
+    values = _numbers(text, chosen, names, lines, path, key)
+    return Table([names[i] for i in chosen] if names else None, values, chosen, names, text)
 
 
 def names(path: str | Path, *, key: str) -> list[str] | None:
@@ -64,67 +71,66 @@ def _position(column: str | int, names: list[str] | None, width: int, key: str) 
     raise bad(f"{key}: there is no column {column!r}", f"the file has no header: choose by position, 0 .. {width - 1}")
 
 
-def _text(path: Path, key: str) -> tuple[list[str] | None, int, list[list[str]]]:
+def _text(path: Path, key: str) -> tuple[list[str] | None, list[int], list[list[str]]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
         delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
-        rows = [row for row in csv.reader(file, delimiter=delimiter, skipinitialspace=True) if row]
+        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+        lines, rows = [], []
+        for row in reader:
+            if row:
+                lines.append(reader.line_num)
+                rows.append(row)
     if rows and not any(_is_number(cell) for cell in rows[0]):
-        return [cell.strip() for cell in rows[0]], 2, rows[1:]
-    return None, 1, rows
+        return [cell.strip() for cell in rows[0]], lines[1:], rows[1:]
+    return None, lines, rows
 
 
-def _npy(path: Path, key: str) -> tuple[None, int, list[list[str]]]:
-    return None, 0, _rows(_load(path, key), path, key)
+def _npy(path: Path, key: str) -> tuple[None, list[int], list[list[str]]]:
+    return None, *_rows(np.load(path, allow_pickle=False), path, key)
 
 
-def _npz(path: Path, key: str) -> tuple[list[str] | None, int, list[list[str]]]:
-    arrays = dict(_load(path, key))
-    if len(arrays) == 1:
-        return None, 0, _rows(next(iter(arrays.values())), path, key)
+def _npz(path: Path, key: str) -> tuple[list[str] | None, list[int], list[list[str]]]:
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    if len(arrays) < 2:
+        return None, *_rows(next(iter(arrays.values()), np.empty((0, 0))), path, key)
     if any(array.ndim != 1 or len(array) != len(next(iter(arrays.values()))) for array in arrays.values()):
         raise bad(f"{key}: {path.name} holds arrays of several shapes", "keep one array (rows, columns), or one array per column")
-    return list(arrays), 0, _rows(np.stack(list(arrays.values()), -1), path, key)
+    return list(arrays), *_rows(np.stack(list(arrays.values()), -1), path, key)
 
 
-def _load(path: Path, key: str) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise bad(f"{key}: {path.name} cannot be read: {error}", "save plain numeric arrays") from None
-
-
-def _parquet(path: Path, key: str) -> tuple[list[str], int, list[list[str]]]:
+def _parquet(path: Path, key: str) -> tuple[list[str], list[int], list[list[str]]]:
     try:
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise bad(f"{key}: reading {path.name} needs pyarrow", "pip install 'ebm-cli[parquet]'") from None
     columns = parquet.read_table(path).to_pydict()
-    return (
-        list(columns),
-        0,
-        [[repr(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in zip(*columns.values(), strict=True)],
-    )
+    text = [[repr(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
+    return list(columns), list(range(len(text))), text
 
 
-def _rows(array: np.ndarray, path: Path, key: str) -> list[list[str]]:
+def _rows(array: Any, path: Path, key: str) -> tuple[list[int], list[list[str]]]:
+    """Row numbers from 0, and the rows."""
+    if not isinstance(array, np.ndarray):
+        raise bad(f"{key}: {path.name} holds several arrays", "name it .npz")
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise bad(f"{key}: {path.name} holds a {array.ndim}-dimensional array of {array.dtype}", "numbers in (rows, columns) are expected")
-    return [[repr(cell) for cell in row] for row in array.tolist()]
+    return list(range(len(array))), [[repr(cell) for cell in row] for row in array.tolist()]
 
 
-def _numbers(text: list[list[str]], chosen: list[int], names: list[str] | None, first_line: int, path: Path, key: str) -> np.ndarray:
+def _numbers(text: list[list[str]], chosen: list[int], names: list[str] | None, lines: list[int], path: Path, key: str) -> np.ndarray:
     try:
         values = np.array([[row[i] for i in chosen] for row in text]).astype(np.float64)
         if np.isfinite(values).all():
             return values
     except ValueError:
         pass  # some cell is no number: find them all
-    cells = [(line, i, row[i]) for line, row in enumerate(text, first_line) for i in chosen if not _is_number(row[i], finite=True)]
-    line_or_row = f"{key}: {path.name}, {'line' if first_line else 'row'}"
+    cells = [(line, i, row[i]) for line, row in zip(lines, text, strict=True) for i in chosen if not _is_number(row[i], finite=True)]
+    line_or_row = f"{key}: {path.name}, {'line' if path.suffix.lower() in TEXT else 'row'}"
     shown = [
         Problem(f"{line_or_row} {line}, column {names[i] if names else i}: {cell!r} is not a finite number")
         for line, i, cell in cells[:SHOWN]

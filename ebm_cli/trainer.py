@@ -192,8 +192,9 @@ class Trainer:
         return dict(model.counts)
 
 
-def pick_device(device: str) -> torch.device:
+def pick_device(device: Any) -> torch.device:
     """`auto` takes the first of CUDA, MPS and the CPU that is there."""
+    device = str(device)
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         device = next(name for name, there in available.items() if there)

@@ -38,7 +38,7 @@ sigma: 0.2
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def theirs(monkeypatch):
     Path("theirs").mkdir()
     Path("theirs/denoising.py").write_text(OBJECTIVE)
@@ -51,7 +51,9 @@ def theirs(monkeypatch):
 
 def test_it_trains_by_its_name(theirs, ebm, monkeypatch, tmp_path):
     monkeypatch.setenv("EBM_ALLOW", "theirs")
-    code, out, err = ebm("train", "--config-dir", "options", "objective=denoising", "experiment=smoke", "energy=score_mlp", "objective.sigma=0.3")
+    code, out, err = ebm(
+        "train", "--config-dir", "options", "objective=denoising", "experiment=smoke", "energy=score_mlp", "objective.sigma=0.3"
+    )
     assert code == 0, err
     (summary,) = tmp_path.glob("outputs/runs/moons-denoising-*/summary.json")
     assert 0 < json.loads(summary.read_text())["test_loss"] < 1.0  # d/2 = 1 for a network that outputs zero

@@ -63,6 +63,7 @@ def main(words: Sequence[str]) -> int:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
         partial.replace(out)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise bad(f"out: {out} cannot be written: {error.strerror}") from None
     print(f"Scores saved to {out}")
     return 0

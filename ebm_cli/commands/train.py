@@ -11,10 +11,7 @@ from ebm_cli import config
 from ebm_cli.errors import InputError, Problem, RunFailed, bad
 from ebm_cli.flags import split
 
-FLAGS = {
-    "--help": False, "-h": False, "--multirun": False, "-m": False, "--resolve": False, "--hydra-help": False,
-    "--cfg": True, "-c": True, "--config-dir": True, "-cd": True, "--package": True, "-p": True, "--info": True, "-i": True,
-}  # fmt: skip
+FLAGS = {"--help": False, "-h": False, "--multirun": False, "-m": False, "--cfg": True, "-c": True, "--config-dir": True, "-cd": True}
 
 HELP = """usage: ebm train [group=option ...] [key=value ...] [-m] [--cfg job] [--config-dir DIR]
 
@@ -49,10 +46,9 @@ def main(words: Sequence[str]) -> int:
     if flags.keys() & {"--help", "-h"}:
         print(help_text(dirs))
         return 0
-    if flags.keys() & {"--info", "-i", "--hydra-help", "--package", "-p", "--resolve"} or "hydra" in flags.get(
-        "--cfg", flags.get("-c", [])
-    ):
-        return _through_hydra(words, dirs, lambda job: None)
+    for shown in (*flags.get("--cfg", []), *flags.get("-c", [])):
+        if shown != "job":
+            raise bad(f"--cfg: there is no {shown!r} to print", "--cfg job")
     if flags.keys() & {"--cfg", "-c"}:
         print(config.to_yaml(overrides, dirs), end="")
         return 0
@@ -71,7 +67,7 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
 
     hydras_own = [word for word in overrides if word.lstrip("+~").startswith(config.HYDRA)]
     problems = dict.fromkeys(problem for word in hydras_own if (problem := config.hydra_fault(word)))
-    for words in config.star([word for word in overrides if word not in hydras_own]):
+    for words in config.star([word for word in overrides if word not in hydras_own], dirs):
         try:
             experiment.check(config.compose(words, dirs), dirs)
         except InputError as error:
@@ -100,7 +96,7 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
 
 
 def _through_hydra(words: Sequence[str], dirs: Sequence[Path], job: Any) -> int:
-    """What Hydra's own main does: sweeps with their launchers, --info."""
+    """What Hydra's own main does: sweepers and launchers."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException

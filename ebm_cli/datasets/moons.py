@@ -16,6 +16,8 @@ from ebm_cli.densities import Density
 from ebm_cli.rng import Rng
 from ebm_cli.types import Positive
 
+EXACT = "donot_use_mm_for_euclid_dist"  # by a product of matrices, distances lose half their digits
+
 
 @dataclass(frozen=True)
 class Moons(Density):
@@ -40,7 +42,7 @@ class Moons(Density):
 
     def log_prob(self, x: Tensor) -> Tensor:
         centre, log_weight = (part.to(x.device) for part in self._nodes)
-        distance = torch.cdist(x.double().reshape(-1, 2), centre).square().view(*x.shape[:-1], -1)
+        distance = torch.cdist(x.double().reshape(-1, 2), centre, compute_mode=EXACT).square().view(*x.shape[:-1], -1)
         log_normaliser = math.log(2 * math.pi * self.noise**2)
         return torch.logsumexp(log_weight - distance / (2 * self.noise**2) - log_normaliser, -1)
 

@@ -35,7 +35,10 @@ class TableDataset:
     @cached_property
     def table(self) -> tables.Table:
         """Read once, at first use."""
-        return tables.read(self.path, self.columns, key="dataset.path", columns_key="dataset.columns")
+        table = tables.read(self.path, self.columns, key="dataset.path", columns_key="dataset.columns")
+        if not table.chosen or len(set(table.chosen)) < len(table.chosen):
+            raise bad(f"dataset.columns: {list(self.columns or ())} is no set of columns", "name each column once, or none for all: null")
+        return table
 
     @cached_property
     def fingerprint(self) -> str:

@@ -30,11 +30,12 @@ class SlicedWasserstein:
         self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
     ) -> dict[str, float | str]:
         data = dataset.split("test", self.n_points, rng).flatten(1)
-        other = dataset.split("validation", self.n_points, rng).flatten(1)
+        points = samples.flatten(0, 1).flatten(1)
+        other = dataset.split("validation", len(points), rng).flatten(1)
         directions = rng.at("sliced_wasserstein").normal("directions", self.n_projections, data.shape[-1])
         directions = directions / directions.norm(dim=-1, keepdim=True)
         distances = {
-            "sliced_wasserstein": distance(samples.flatten(0, 1).flatten(1), data, directions),
+            "sliced_wasserstein": distance(points, data, directions),
             "sliced_wasserstein_floor": distance(other, data, directions),
         }
         return {name: value if value == value else "the samples are not finite" for name, value in distances.items()}

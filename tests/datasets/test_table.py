@@ -1,0 +1,293 @@
+"""Tables from files: every kind gives the same numbers, and everything that is wrong with one is named in an `InputError`."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from pyarrow import parquet
+
+from ebm_cli import tables
+from ebm_cli.datasets.table import TableDataset
+from ebm_cli.errors import InputError
+from ebm_cli.rng import Rng
+
+VALUES = np.random.default_rng(0).standard_normal((40, 3)) * [1.0, 20.0, 1e-3] + [5.0, 0.0, -7.0]
+NAMES = ["height", "flow", "x y"]
+
+
+def text(delimiter, *, header=True, values=VALUES):
+    file = io.StringIO()
+    csv.writer(file, delimiter=delimiter).writerows([NAMES] * header + values.tolist())
+    return file.getvalue()
+
+
+def write_npz(path):
+    np.savez(path, **dict(zip(NAMES, VALUES.T, strict=True)))
+
+
+WRITERS = {  # name of the file: how it is written, and whether the columns have names
+    "header.csv": (lambda path: path.write_text(text(",")), True),
+    "bare.csv": (lambda path: path.write_text(text(",", header=False)), False),
+    "semicolon.csv": (lambda path: path.write_text(text(";")), True),
+    "windows.csv": (lambda path: path.write_bytes(b"\xef\xbb\xbf" + text(",").replace("\n", "\r\n").encode()), True),
+    "spaced.csv": (lambda path: path.write_text(text(",").replace(",", ", ")), True),
+    "tabs.tsv": (lambda path: path.write_text(text("\t")), True),
+    "bare.tsv": (lambda path: path.write_text(text("\t", header=False)), False),
+    "tabs.txt": (lambda path: path.write_text(text("\t")), True),
+    "array.npy": (lambda path: np.save(path, VALUES), False),
+    "one.npz": (lambda path: np.savez(path, anything=VALUES), False),
+    "columns.npz": (write_npz, True),
+    "table.parquet": (lambda path: parquet.write_table(pa.table(dict(zip(NAMES, VALUES.T, strict=True))), path), True),
+}
+
+
+@pytest.fixture(params=WRITERS)
+def written(request):
+    write, named = WRITERS[request.param]
+    write(Path(request.param))
+    return request.param, named
+
+
+@pytest.fixture
+def csv_file():
+    Path("data.csv").write_text(text(","))
+    return "data.csv"
+
+
+def table(path, columns=None, *, validation=0.1, test=0.2, split_seed=0):
+    return TableDataset(str(path), columns, validation, test, split_seed)
+
+
+def refusal(path, columns=None):
+    """The words with which a file is refused."""
+    with pytest.raises(InputError) as caught:
+        _ = table(path, columns).units
+    return " ".join(part for problem in caught.value.problems for part in problem)
+
+
+def test_every_kind_of_file_gives_the_same_table(written):
+    path, named = written
+    dataset = table(path)
+    np.testing.assert_array_equal(dataset.table.values, VALUES)
+    assert dataset.shape == (3,)
+    assert dataset.named == named
+    assert list(dataset.column_names) == (NAMES if named else ["x0", "x1", "x2"])
+
+
+def test_columns_by_position_and_by_name_in_the_order_asked_for(written):
+    path, named = written
+    for columns in [[2, 0]] + [["x y", "height"], ["x y", 0]] * named:
+        dataset = table(path, columns)
+        np.testing.assert_array_equal(dataset.table.values, VALUES[:, [2, 0]])
+        assert list(dataset.column_names) == (["x y", "height"] if named else ["x0", "x1"])
+
+
+def test_a_one_dimensional_array_is_one_column():
+    np.save("one.npy", VALUES[:, 1])
+    np.testing.assert_array_equal(table("one.npy").table.values, VALUES[:, 1:2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=arrays(float, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(allow_nan=False, allow_infinity=False)),
+    delimiter=st.sampled_from([",", ";", "\t"]),
+    header=st.booleans(),
+)
+def test_floats_survive_a_csv_file_bit_for_bit(values, delimiter, header):
+    with open("round.csv", "w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([[f"c{i}" for i in range(values.shape[1])]] * header + values.tolist())
+    assert table("round.csv").table.values.tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("columns", [["weight"], ["heigt"], [3], [-1], ["0"]])
+def test_an_unknown_column_is_named_with_those_there_are(columns, csv_file):
+    words = refusal(csv_file, columns)
+    assert f"dataset.columns: there is no column {columns[0]!r}" in words
+    assert "height" in words
+
+
+def test_an_unknown_position_without_a_header():
+    Path("bare.csv").write_text(text(",", header=False))
+    assert "0 .. 2" in refusal("bare.csv", [3])
+    assert "0 .. 2" in refusal("bare.csv", ["height"])
+
+
+def test_a_name_that_several_columns_have_is_refused():
+    Path("twice.csv").write_text("a,a\n" + "1,2\n3,5\n" * 10)
+    assert "several columns are called 'a'" in refusal("twice.csv", ["a"])
+    assert table("twice.csv", [1]).table.values[:, 0].tolist() == [2, 5] * 10
+
+
+@pytest.mark.parametrize("split_seed", [0, 1])
+@pytest.mark.parametrize(("validation", "test", "sizes"), [(0.1, 0.2, (28, 4, 8)), (0.3, 0.25, (18, 12, 10)), (0.001, 0.001, (38, 1, 1))])
+def test_splits_share_out_every_row_once(validation, test, sizes, split_seed, csv_file):
+    dataset = table(csv_file, validation=validation, test=test, split_seed=split_seed)
+    parts = [dataset.units.to_data(dataset.split(name, 1000, Rng(0))) for name in ("train", "validation", "test")]
+    assert tuple(map(len, parts)) == sizes
+    np.testing.assert_allclose(np.sort(torch.cat(parts).numpy(), 0), np.sort(VALUES, 0), rtol=1e-5)
+    assert len({round(row[1], 4) for part in parts for row in part.tolist()}) == 40
+
+
+def test_split_seed_alone_decides_the_split(csv_file):
+    def test_rows(split_seed, seed):
+        return table(csv_file, split_seed=split_seed).split("test", 100, Rng(seed)).tolist()
+
+    assert test_rows(0, seed=0) == test_rows(0, seed=5)
+    assert test_rows(0, seed=0) != test_rows(1, seed=0)
+
+
+def test_a_split_gives_every_model_the_same_first_rows(csv_file):
+    dataset = table(csv_file)
+    stack = dataset.split("train", 5, Rng((3, 4)))
+    assert stack.shape == (2, 5, 3)
+    assert torch.equal(stack[0], stack[1])
+    assert torch.equal(stack[0], dataset.split("train", 100, Rng(0))[:5])
+
+
+def test_standardised_by_the_training_rows_and_back(csv_file):
+    dataset = table(csv_file, validation=0.3, test=0.3)
+    train = dataset.split("train", 100, Rng(0)).double()
+    torch.testing.assert_close(train.mean(0), torch.zeros(3).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(train.square().mean(0), torch.ones(3).double(), atol=1e-5, rtol=0)
+    others = torch.cat([dataset.split(name, 100, Rng(0)) for name in ("validation", "test")]).double()
+    assert (others.square().mean(0) - 1).abs().max() > 0.05  # they had no say
+    rows = dataset.units.to_data(train)
+    for row in rows.numpy():
+        assert np.isclose(VALUES, row, rtol=1e-6, atol=1e-9).all(1).sum() == 1
+    scale = rows.std(0, correction=0)
+    assert math.isclose(dataset.units.log_det, scale.log().sum().item(), rel_tol=1e-5)
+
+
+def test_an_epoch_runs_over_the_training_rows_once(csv_file):
+    dataset = table(csv_file)
+    train = dataset.split("train", 100, Rng(0))
+    epoch = torch.cat([dataset.batch(step, 7, Rng(0)) for step in range(4)])
+    assert sorted(epoch.tolist()) == sorted(train.tolist())
+    stack = dataset.batch(2, 7, Rng((3, 0)))
+    assert torch.equal(stack[1], dataset.batch(2, 7, Rng(0)))
+    assert not torch.equal(stack[0], stack[1])
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "tall", "", "1,5"])
+def test_a_bad_cell_is_named_by_line_and_column(cell):
+    Path("bad.csv").write_text(f'height,flow\n1,2\n3,"{cell}"\n5,6\n')
+    assert f"bad.csv, line 3, column flow: {cell!r} is not a finite number" in refusal("bad.csv")
+    assert table("bad.csv", ["height"]).table.values[:, 0].tolist() == [1, 3, 5]  # it may stand in a column that is not asked for
+
+
+def test_a_bad_cell_of_an_array_is_named_by_row():
+    values = VALUES.copy()
+    values[7, 2] = np.nan
+    np.save("bad.npy", values)
+    assert "bad.npy, row 7, column 2: 'nan'" in refusal("bad.npy")
+    parquet.write_table(pa.table({"a": [1.0, None], "b": ["x", "2"]}), "bad.parquet")
+    assert "row 1, column a: 'None'" in (words := refusal("bad.parquet"))
+    assert "row 0, column b: 'x'" in words
+
+
+def test_of_many_bad_cells_some_are_named_and_all_are_counted():
+    Path("bad.csv").write_text("a,b\n" + "1,?\n" * 30)
+    words = refusal("bad.csv")
+    assert words.count("is not a finite number") == 5
+    assert "(30 such cells)" in words
+
+
+def test_a_ragged_row_is_named():
+    Path("bad.csv").write_text("a,b\n1,2\n3\n4,5\n6,7,8\n")
+    assert "bad.csv, line 3: 1 cells where 2 are expected (2 such rows)" in refusal("bad.csv")
+
+
+def test_a_constant_column_is_named():
+    Path("bad.csv").write_text("a,b,c\n" + "".join(f"{i},0.1,{i * i}\n" for i in range(30)))
+    words = refusal("bad.csv")
+    assert "b has one value only" in words
+    assert "dataset.columns=[a,c]" in words
+
+
+def test_too_few_rows_to_split():
+    Path("few.csv").write_text("a\n1\n2\n3\n")
+    assert "too few are left to train on" in refusal("few.csv")
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n"])
+def test_a_file_without_rows(content):
+    Path("empty.csv").write_text(content)
+    assert "dataset.path: empty.csv holds no rows" in refusal("empty.csv")
+
+
+def test_a_missing_file_and_an_unknown_suffix():
+    assert "dataset.path: no file 'gone.csv'" in refusal("gone.csv")
+    with pytest.raises(InputError, match=r"dataset\.path: no file 'gone\.csv'"):
+        _ = table("gone.csv").fingerprint
+    Path("data.xlsx").write_text("a,b\n")
+    assert ".parquet" in (words := refusal("data.xlsx"))
+    assert "dataset.path: data.xlsx is of no known kind" in words
+
+
+class Payload:
+    """Unpickling it leaves a file behind."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("unpickled"),)
+
+
+PICKLED = np.array([[1.0, Payload()]], dtype=object)
+
+BROKEN = {
+    "objects.npy": lambda path: np.save(path, PICKLED, allow_pickle=True),
+    "garbage.npy": lambda path: path.write_bytes(b"garbage"),
+    "empty.npy": lambda path: path.write_bytes(b""),
+    "cube.npy": lambda path: np.save(path, np.zeros((5, 2, 2))),
+    "words.npy": lambda path: np.save(path, np.array([["a", "b"]])),
+    "lengths.npz": lambda path: np.savez(path, a=np.arange(5), b=np.arange(6)),
+    "latin.csv": lambda path: path.write_bytes("é,b\n1,2\n".encode("latin1")),
+    "objects.npz": lambda path: np.savez(path, a=PICKLED),
+    "nothing.npz": lambda path: np.savez(path),
+    "garbage.npz": lambda path: path.write_bytes(b"PK\x03\x04garbage"),
+    "really_npz.npy": lambda path: write_npz(path.open("wb")),
+    "garbage.parquet": lambda path: path.write_bytes(b"garbage"),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    BROKEN,
+)
+def test_a_broken_file_is_refused_by_name(name):
+    BROKEN[name](Path(name))
+    assert f"dataset.path: {name}" in refusal(name)
+    assert not Path("unpickled").exists()
+
+
+def test_blank_lines_do_not_shift_the_line_that_is_named():
+    Path("bad.csv").write_text("a,b\n1,2\n\n\n3,x\n")
+    assert "bad.csv, line 5, column b" in refusal("bad.csv")
+
+
+def test_no_columns_at_all_are_refused(csv_file):
+    assert "dataset.columns" in refusal(csv_file, [])
+
+
+def test_a_column_twice_is_refused(csv_file):
+    assert "dataset.columns" in refusal(csv_file, ["height", 0])
+
+
+def test_fingerprint_is_of_the_content_and_not_of_the_path(csv_file):
+    first = table(csv_file).fingerprint
+    Path("elsewhere.csv").write_bytes(Path(csv_file).read_bytes())
+    assert table("elsewhere.csv").fingerprint == first
+    Path(csv_file).write_text(Path(csv_file).read_text() + "1,2,3\n")
+    assert table(csv_file).fingerprint != first
+
+
+def test_names_of_a_files_columns(written):
+    path, named = written
+    assert tables.names(path, key="dataset.path") == (NAMES if named else None)

@@ -1,0 +1,246 @@
+"""Quadrature against Gaussians in closed form, and its refusals."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import nn
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from ebm_cli.datasets.moons import Moons
+from ebm_cli.datasets.table import TableDataset
+from ebm_cli.densities import Density
+from ebm_cli.energies.mlp import MLP
+from ebm_cli.energies.score_mlp import ScoreMLP
+from ebm_cli.metrics import quadrature
+from ebm_cli.metrics.quadrature import KEYS, Quadrature
+from ebm_cli.model import Model, tensors
+from ebm_cli.rng import Rng
+from ebm_cli.units import Units
+
+WIDE, NARROW = ((1.7, -0.9), (-0.9, 1.1)), ((0.5, 0.1), (0.1, 0.3))  # covariances
+QUADRATURE = Quadrature(tolerance=0.01, margin=1.5)
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.set_default_dtype(torch.double)
+    yield
+    torch.set_default_dtype(torch.float)
+
+
+@dataclass(frozen=True)
+class Normal(Density):
+    """N(mean, covariance), which is also the law of y = u * scale + shift in data units."""
+
+    mean: tuple
+    covariance: tuple
+    scale: float = 1.0
+    reach: float = 8.0
+
+    @property
+    def law(self):
+        return MultivariateNormal(torch.tensor(self.mean), torch.tensor(self.covariance))
+
+    @property
+    def shape(self):
+        return (len(self.mean),)
+
+    @property
+    def box(self):
+        return [
+            (m - self.reach * c[i] ** 0.5, m + self.reach * c[i] ** 0.5)
+            for i, (m, c) in enumerate(zip(self.mean, self.covariance, strict=True))
+        ]
+
+    @property
+    def length_scale(self):
+        return torch.linalg.eigvalsh(self.law.covariance_matrix)[0].item() ** 0.5
+
+    @cached_property
+    def units(self):
+        return Units(torch.full(self.shape, 4.0), torch.full(self.shape, self.scale))
+
+    def draw(self, n, rng):
+        return self.law.mean + rng.normal("z", n, *self.shape) @ self.law.scale_tril.T
+
+    def log_prob(self, x):
+        return self.law.log_prob(x.double())
+
+
+class Gaussian(nn.Module):
+    """E(x) = (x - b)'A(x - b) / 2 + c."""
+
+    def __init__(self, covariance, b, c=0.0):
+        super().__init__()
+        self.precision = nn.Parameter(torch.linalg.inv(torch.tensor(covariance)))
+        self.b, self.c = nn.Parameter(torch.tensor(b)), nn.Parameter(torch.tensor(c))
+
+    def forward(self, x):
+        return 0.5 * (((x - self.b) @ self.precision) * (x - self.b)).sum(-1) + self.c
+
+
+def measure(module, dataset, *, final=True, using=QUADRATURE):
+    params = {name: value.detach() for name, value in tensors(module).items()}
+    return using(Model(module, event_ndim=len(dataset.shape), stacked=False), params, None, dataset, Rng(0), final=final)
+
+
+def refusals(found):
+    assert tuple(found) == KEYS
+    (reason,) = set(found.values())
+    return reason
+
+
+@pytest.mark.parametrize("final", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+@pytest.mark.parametrize(
+    ("data", "model", "mean", "b"),
+    [(((1.0,),), ((1.7,),), (0.0,), (0.6,)), (((0.4,),), ((0.3,),), (-2.0,), (-2.1,)), (NARROW, WIDE, (0.5, -0.3), (0.0, 0.4))],
+)
+def test_gaussian_against_gaussian(data, model, mean, b, scale, final):
+    """KL does not know units; entropy, NLL and log Z are greater by sum log scale in those of the data."""
+    dataset, d, shift = Normal(None, mean, data, scale), len(mean), len(mean) * math.log(scale)
+    found = measure(Gaussian(model, b, c=0.8), dataset, final=final)
+    q = MultivariateNormal(torch.tensor(b), torch.tensor(model))
+    log_z = 0.5 * d * math.log(2 * math.pi) + 0.5 * torch.logdet(torch.tensor(model)).item() - 0.8
+    kl, entropy = kl_divergence(dataset.law, q).item(), dataset.law.entropy().item()
+    assert found["log_z"] == pytest.approx(log_z + shift, abs=1e-7)
+    assert found["kl"] == pytest.approx(kl, abs=1e-7)
+    assert found["entropy"] == pytest.approx(entropy + shift, abs=1e-7)
+    assert found["nll"] == pytest.approx(kl + entropy + shift, abs=1e-7)
+    assert found["edge_mass"] < 1e-6
+
+
+def test_nll_is_the_mean_over_data_in_data_units():
+    """Within 5 standard errors: a false alarm in 2e6. Seeded."""
+    dataset, module = Normal(None, (0.5, -0.3), NARROW, 2.5), Gaussian(WIDE, (0.0, 0.4), c=0.8)
+    u = dataset.draw(20_000, Rng(0))
+    q = MultivariateNormal(torch.tensor((0.0, 0.4)) * 2.5 + 4.0, 2.5**2 * torch.tensor(WIDE))
+    nll = -q.log_prob(dataset.units.to_data(u))
+    assert abs(nll.mean() - measure(module, dataset)["nll"]) < 5 * nll.std() / 20_000**0.5
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_edge_mass_is_the_mass_in_the_outer_twentieth(d):
+    """The box is [-3, 3]^d: a standard Gaussian truncated to it has its mass beyond 0.95 * 3 there, up to half a cell of the grid."""
+    dataset = Normal(None, (0.0,) * d, tuple(tuple(4e-4 * (i == j) for j in range(d)) for i in range(d)), reach=100.0)
+    found = measure(Gaussian(torch.eye(d).tolist(), (0.0,) * d), dataset, final=False)
+    inner = (norm.cdf(2.85) - norm.cdf(-2.85)) / (norm.cdf(3) - norm.cdf(-3))
+    half_a_cell = 2 * d * 0.005 * norm.pdf(2.85)
+    assert found["edge_mass"] == pytest.approx(1 - inner**d, abs=half_a_cell)
+    assert half_a_cell < 0.2 * (1 - inner**d)
+
+
+def random_mlp(seed, confinement):
+    """A rough energy of one coordinate."""
+    torch.manual_seed(seed)
+    module = MLP((1,), torch.zeros(1), torch.ones(1), hidden=[8], activation="tanh", confinement=confinement)
+    with torch.no_grad():
+        for value in module.network.parameters():
+            value *= 5
+    return module
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_volume_of_the_box(d):
+    """The trapezoid rule is exact for a constant: the ends of the box have half a cell each."""
+    box = ((-1.0, 2.0), (0.5, 1.75))[:d]
+    volume = quadrature.log_integral(torch.zeros(len(quadrature.grid(box, 0.25)[0])), box, 0.25)
+    assert volume == pytest.approx(math.log(3.0) + (d == 2) * math.log(1.25), abs=1e-12)
+
+
+def test_log_z_error_bounds_the_error():
+    """Of 20 rough energies with tails beyond the box, the error of at least 19 is below what is reported."""
+    dataset, bounded, reported = Normal(None, (0.0,), ((1.0,),), reach=3.0), 0, []
+    for seed in range(20):
+        module = random_mlp(seed, confinement=0.5)
+        x = torch.linspace(-60, 60, 240_001).unsqueeze(-1)
+        truth = torch.logsumexp(-module(x), 0).item() + math.log(120 / 240_000)
+        found = measure(module, dataset, using=Quadrature(tolerance=0.05, margin=1.5))
+        assert found["log_z_error"] <= 0.05
+        bounded += abs(found["log_z"] - truth) <= found["log_z_error"]
+        reported.append(found["log_z_error"])
+    assert bounded >= 19
+    assert np.median(reported) > 1e-4  # well above rounding: there was an error to bound
+
+
+def test_the_resolution_is_doubled_until_the_energy_is_resolved():
+    """A model 40 times narrower than the data."""
+    found = measure(Gaussian(((1 / 1600,),), (0.003,)), Normal(None, (0.0,), ((1.0,),)))
+    assert found["log_z"] == pytest.approx(0.5 * math.log(2 * math.pi / 1600), abs=1e-3)
+    assert abs(found["log_z"] - 0.5 * math.log(2 * math.pi / 1600)) <= found["log_z_error"]
+
+
+def unbounded(slope):
+    """E(x) = -slope sum_i |x_i|, nearly, from a perceptron without confinement."""
+    module = MLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="softplus", confinement=0.0)
+    with torch.no_grad():
+        for value in module.network.parameters():
+            value.zero_()
+        module.network[0].weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+        module.network[2].weight.fill_(-slope)
+    return module
+
+
+@pytest.mark.parametrize("module", [unbounded(0.0), unbounded(3.0), Gaussian(((1.0, 0.0), (0.0, -9.0)), (0.0, 0.0))])
+def test_an_energy_that_is_not_normalisable_gives_the_reason_and_no_number(module):
+    reason = refusals(measure(module, Moons(n_train=None, noise=0.2, scale=2.0)))
+    assert "doubling the box moves log Z by" in reason
+    assert "normalisable" in reason
+
+
+class Step(nn.Module):
+    """A jump at 0.123: the trapezoid rule converges only as the spacing."""
+
+    def __init__(self):
+        super().__init__()
+        self.height = nn.Parameter(torch.tensor(5.0))
+
+    def forward(self, x):
+        return 0.5 * x[:, 0].square() + self.height * (x[:, 0] > 0.123)
+
+
+def test_an_energy_that_no_grid_resolves_gives_the_reason(monkeypatch):
+    monkeypatch.setattr(quadrature, "MOST", 2**14)
+    reason = refusals(measure(Step(), Normal(None, (0.0,), ((1.0,),)), using=Quadrature(tolerance=1e-9, margin=1.5)))
+    assert "doubling the resolution moves log Z by" in reason
+
+
+def test_an_energy_that_some_grid_resolves_gives_a_number():
+    """log of the mass left of the jump plus e^-5 times that right of it."""
+    found = measure(Step(), Normal(None, (0.0,), ((1.0,),)))
+    truth = math.log(norm.cdf(0.123) + math.exp(-5) * norm.sf(0.123)) + 0.5 * math.log(2 * math.pi)
+    assert abs(found["log_z"] - truth) < 0.01
+
+
+def test_what_quadrature_does_not_apply_to():
+    Path("three.csv").write_text("a,b,c\n" + "".join(f"{i},{i * i},{i % 7}\n" for i in range(40)))
+    three = TableDataset("three.csv", None, 0.1, 0.2, 0)
+    module = MLP((3,), torch.zeros(3), torch.ones(3), hidden=[4], activation="tanh", confinement=1.0)
+    assert "at most 2 coordinates, these events have 3" in refusals(measure(module, three))
+    score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
+    assert "no energy" in refusals(measure(score, Moons(n_train=None, noise=0.2, scale=2.0)))
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_a_table_is_measured_on_test_rows_at_the_end_and_on_validation_rows_before(final):
+    """In data units the energy is that of N(mean + b scale, A scale^2): closed form."""
+    rows = np.random.default_rng(0).standard_normal((300, 2)) * [30.0, 0.2] + [5.0, 1.0]
+    np.savetxt("table.csv", rows, delimiter=",", fmt="%.17g")
+    dataset = TableDataset("table.csv", None, 0.1, 0.2, 0)
+    found = measure(Gaussian(WIDE, (0.2, 0.4), c=0.8), dataset, final=final)
+    units, expected = dataset.units, {}
+    q = MultivariateNormal(units.mean + torch.tensor((0.2, 0.4)) * units.scale, torch.tensor(WIDE) * torch.outer(units.scale, units.scale))
+    for name in ("validation", "test"):
+        expected[name] = -q.log_prob(units.to_data(dataset.split(name, 1000, Rng(0)))).mean().item()
+    assert abs(expected["test"] - expected["validation"]) > 0.01
+    assert found["nll"] == pytest.approx(expected["test" if final else "validation"], abs=1e-6)
+    log_z = math.log(2 * math.pi) + 0.5 * torch.logdet(torch.tensor(WIDE)).item() - 0.8 + units.scale.log().sum().item()
+    assert found["log_z"] == pytest.approx(log_z, abs=1e-6)
+    assert "not known" in found["kl"]
+    assert "not known" in found["entropy"]

@@ -1,0 +1,117 @@
+"""Noise-contrastive estimation against closed forms. Statistical checks are seeded, at 5 standard errors: a false alarm in 1.7e6 each."""
+
+import math
+from math import log
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import MultivariateNormal
+from torch.nn.functional import softplus
+
+from ebm_cli.model import Model
+from ebm_cli.objectives.nce import NoiseContrastive
+from ebm_cli.rng import Rng
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.set_default_dtype(torch.double)
+    yield
+    torch.set_default_dtype(torch.float)
+
+
+class Quadratic(nn.Module):
+    """E(x) = a |x|^2 / 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return 0.5 * self.a * x.flatten(1).square().sum(-1)
+
+
+def correlated(n, shape):
+    """Points far from standard: correlated, off centre, of several scales."""
+    factor = torch.tensor([[2.0, 0.0, 0.0], [0.8, 0.9, 0.0], [-0.3, 0.2, 0.5]])
+    return (Rng(7).normal("x", n, 3) @ factor.T + torch.tensor([4.0, -1.0, 0.5])).reshape(n, *shape)
+
+
+def corners(d):
+    """Points with mean 0 and covariance I exactly: the noise fitted to them is N(0, I)."""
+    return torch.cat([torch.eye(d), -torch.eye(d)]) * d**0.5
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+def test_log_q_is_the_fitted_gaussian_and_the_noise_is_drawn_from_it(shape):
+    model, nce, x_train = Model(Quadratic(), event_ndim=len(shape), stacked=False), NoiseContrastive(3), correlated(500, shape)
+    _, carry = nce.init(model, x_train, Rng(0))
+    x = x_train[:100] + 1
+    aux, _, _ = nce.prepare(model, {"a": torch.ones(())}, carry, x, Rng(0))
+    flat = x_train.flatten(1)
+    q = MultivariateNormal(flat.mean(0), torch.cov(flat.T, correction=0))
+    torch.testing.assert_close(aux["points"][:100], x)
+    torch.testing.assert_close(aux["offset"] - log(3), q.log_prob(aux["points"].flatten(1)), atol=1e-4, rtol=1e-4)
+    white = torch.linalg.solve_triangular(q.scale_tril, (aux["points"][100:].flatten(1) - q.mean).T, upper=False).T
+    assert white.shape == (300, 3)
+    assert (white.mean(0).abs() < 5 * 300**-0.5).all()
+    assert ((white.T @ white / 300 - torch.eye(3)).abs() < 5 * (2 / 300) ** 0.5).all()
+
+
+@pytest.mark.parametrize("n_noise", [1, 3])
+def test_loss_written_out(n_noise):
+    """softplus(-h(x_i)) + sum over its own nu noise points of softplus(h(y_ij)), h = -E - c - log q - log nu."""
+    model, nce, a, c = Model(Quadratic(), event_ndim=1, stacked=False), NoiseContrastive(n_noise), 0.3, 1.9
+    x_train = correlated(200, (3,))
+    _, carry = nce.init(model, x_train, Rng(0))
+    x = x_train[:5]
+    params = {"a": torch.tensor(a), "log_z": torch.tensor(c)}
+    aux, _, _ = nce.prepare(model, params, carry, x, Rng(0))
+    loss, info = nce.loss(model, params, x, aux)
+    q = MultivariateNormal(x_train.mean(0), torch.cov(x_train.T, correction=0))
+
+    def h(y):
+        return -a * y.square().sum() / 2 - c - q.log_prob(y) - log(n_noise)
+
+    noise = aux["points"][5:]
+    for i in range(5):
+        expected = softplus(-h(x[i])) + sum(softplus(h(noise[i * n_noise + j])) for j in range(n_noise))
+        torch.testing.assert_close(loss[i], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(info["energy"], a * x.square().sum(-1) / 2)
+    assert info["log_z_learned"] == c
+
+
+@pytest.mark.parametrize("n_noise", [1, 4])
+def test_value_at_the_optimum_where_the_noise_is_the_data_law(n_noise):
+    """There h = -log nu everywhere: each loss is (1 + nu) log(1 + nu) - nu log nu, if nu is applied once."""
+    model, nce = Model(Quadratic(), event_ndim=1, stacked=False), NoiseContrastive(n_noise)
+    _, carry = nce.init(model, corners(2), Rng(0))
+    x = 2 * Rng(1).normal("x", 10, 2)
+    params = {"a": torch.ones(()), "log_z": torch.tensor(math.log(2 * math.pi))}
+    aux, _, _ = nce.prepare(model, params, carry, x, Rng(0))
+    value = (1 + n_noise) * log(1 + n_noise) - n_noise * log(n_noise)
+    torch.testing.assert_close(nce.loss(model, params, x, aux)[0], torch.full((10,), value), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("n_noise", [1, 4])
+def test_gradient_is_zero_at_the_truth_only(n_noise):
+    """x ~ N(0, I) against other noise: a = 1 and c = (d/2) log 2 pi, with the gradients' signs on both sides of each."""
+    d, rng = 3, Rng(tuple(range(100)))  # 100 independent batches, side by side as a stack
+    model, nce, c = Model(Quadratic(), event_ndim=1, stacked=True), NoiseContrastive(n_noise), 0.5 * d * log(2 * math.pi)
+    extra, carry = nce.init(model, (1.3 * corners(d) + 0.5).expand(100, -1, -1), rng)
+    assert extra["log_z"].shape == (100,)
+    x = rng.normal("x", 200, d)
+
+    def z_scores(a, c):
+        params = {"a": torch.full((100,), a, requires_grad=True), "log_z": torch.full((100,), c, requires_grad=True)}
+        aux, _, _ = nce.prepare(model, params, carry, x, rng)
+        assert not any(value.requires_grad for value in aux.values())  # none through the noise
+        gradients = torch.autograd.grad(nce.loss(model, params, x, aux)[0].mean(-1).sum(), params.values())
+        return [(one.mean() / one.std() * 10).item() for one in gradients]
+
+    assert max(map(abs, z_scores(1.0, c))) < 5
+    assert z_scores(0.8, c)[0] < -5
+    assert z_scores(1.25, c)[0] > 5
+    assert z_scores(1.0, c - 0.2)[1] < -5
+    assert z_scores(1.0, c + 0.2)[1] > 5

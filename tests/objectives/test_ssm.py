@@ -1,0 +1,169 @@
+"""Sliced score matching against closed forms. Statistical checks are seeded and allow 5 standard errors: a false alarm in 2e6 each."""
+
+from math import prod
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ebm_cli.model import Model
+from ebm_cli.objectives.ssm import SlicedScoreMatching
+from ebm_cli.rng import Rng
+
+LAWS = ("gaussian", "rademacher", "sphere")
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.set_default_dtype(torch.double)
+    yield
+    torch.set_default_dtype(torch.float)
+
+
+class Quadratic(nn.Module):
+    """E(x) = a |x|^2 / 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return 0.5 * self.a * x.flatten(1).square().sum(-1)
+
+
+class ShiftedGumbel(nn.Module):
+    """E(x) = x - b + exp(b - x): with u = exp(-x) ~ Exp(1) under b = 0, s = u e^b - 1 and s' = -u e^b."""
+
+    def __init__(self):
+        super().__init__()
+        self.b = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return (x - self.b + (self.b - x).exp()).sum(-1)
+
+
+class Coupled(nn.Module):
+    """E(x) = a (x_0 + exp(-x_0)) + x_0 x_1 + x_1^4."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x):
+        return self.a * (x[:, 0] + (-x[:, 0]).exp()) + x[:, 0] * x[:, 1] + x[:, 1] ** 4
+
+
+class CoupledScore(nn.Module):
+    """The score of `Coupled`, written out."""
+
+    outputs_score = True
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x):
+        return -torch.stack([self.a * (1 - (-x[:, 0]).exp()) + x[:, 1], x[:, 0] + 4 * x[:, 1] ** 3], -1)
+
+
+def spread_points(shape, n):
+    """Points whose first two moments are exactly those of N(0, I), on the sphere of radius sqrt(d)."""
+    d = prod(shape)
+    corners = torch.cat([torch.eye(d), -torch.eye(d)]) * d**0.5
+    return corners.repeat(n // (2 * d), 1).reshape(-1, *shape)
+
+
+def losses(ssm, model, params, x, seed=0):
+    aux, _, _ = ssm.prepare(model, params, {}, x, Rng(seed))
+    return ssm.loss(model, params, x, aux)[0]
+
+
+def assert_mean(values, expected):
+    """The mean within 5 standard errors, and exact where the values do not vary."""
+    assert abs(values.mean() - expected) <= 5 * values.std() / len(values) ** 0.5 + 1e-10
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 2)])
+@pytest.mark.parametrize("a", [0.6, 1.0, 1.7])
+@pytest.mark.parametrize("variance_reduced", [True, False])
+@pytest.mark.parametrize("n_projections", [1, 3])
+@pytest.mark.parametrize("law", LAWS)
+def test_expectation_and_its_gradient_on_a_gaussian(law, n_projections, variance_reduced, a, shape):
+    """a^2 d/2 - a d, with the derivative d (a - 1): minimal at the truth."""
+    model, d = Model(Quadratic(), event_ndim=len(shape), stacked=False), prod(shape)
+    ssm = SlicedScoreMatching(law, n_projections, variance_reduced)
+    x, leaf = spread_points(shape, 2400), torch.tensor(a, requires_grad=True)
+    loss, above, below = (losses(ssm, model, {"a": leaf + step}, x) for step in (0.0, 0.5, -0.5))
+    (gradient,) = torch.autograd.grad(loss.mean(), leaf)
+    slope = (above - below).detach()  # per sample; the loss is quadratic in a
+    torch.testing.assert_close(gradient, slope.mean())
+    assert_mean(loss.detach(), a * a * d / 2 - a * d)
+    assert_mean(slope, d * (a - 1))
+    if law == "rademacher" or (law == "sphere" and variance_reduced):
+        assert abs(loss.mean() - (a * a * d / 2 - a * d)) < 1e-10  # no Monte Carlo error at all
+
+
+@pytest.mark.parametrize("variance_reduced", [True, False])
+def test_expectation_on_a_skewed_law(variance_reduced):
+    """e^{2b} - 2 e^b + 1/2 by Gauss-Laguerre quadrature, exact here: at the truth -1/2 E|s|^2 = -1/2."""
+    nodes, weights = (torch.from_numpy(part) for part in np.polynomial.laguerre.laggauss(8))
+    x, model = -nodes.log().unsqueeze(-1), Model(ShiftedGumbel(), event_ndim=1, stacked=False)
+    ssm = SlicedScoreMatching("rademacher", 3, variance_reduced)
+    for b in (-0.4, 0.0, 0.3):
+        e = torch.tensor(b).exp()
+        loss = losses(ssm, model, {"b": torch.tensor(b)}, x) @ weights
+        torch.testing.assert_close(loss, e * e - 2 * e + 0.5)
+
+
+@pytest.mark.parametrize("variance_reduced", [True, False])
+@pytest.mark.parametrize("law", LAWS)
+def test_loss_written_out(law, variance_reduced):
+    """v' grad s v + 1/2 |s|^2, or 1/2 (v's)^2, averaged over directions, by the Jacobian of the score."""
+    model, ssm = Model(Coupled(), event_ndim=1, stacked=False), SlicedScoreMatching(law, 3, variance_reduced)
+    x, params = Rng(1).normal("x", 4, 2), {"a": torch.tensor(0.7)}
+    aux, _, _ = ssm.prepare(model, params, {}, x, Rng(2))
+    v, score = aux["directions"], CoupledScore()
+    s = score(x).detach()
+    jacobian = torch.stack([torch.autograd.functional.jacobian(lambda one: score(one[None])[0], one) for one in x])
+    slices = torch.einsum("kni,nij,knj->kn", v, jacobian, v).mean(0)
+    square = s.square().sum(-1) if variance_reduced else torch.einsum("kni,ni->kn", v, s).square().mean(0)
+    torch.testing.assert_close(ssm.loss(model, params, x, aux)[0], slices + square / 2)
+
+
+@pytest.mark.parametrize("variance_reduced", [True, False])
+def test_a_score_network_gives_what_the_energy_with_its_score_gives(variance_reduced):
+    ssm, x, params = SlicedScoreMatching("gaussian", 3, variance_reduced), Rng(1).normal("x", 5, 2), {"a": torch.tensor(0.3)}
+    both = [losses(ssm, Model(module, event_ndim=1, stacked=False), params, x) for module in (Coupled(), CoupledScore())]
+    torch.testing.assert_close(*both)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_second_moment_of_the_directions_is_the_identity(law):
+    ssm, x = SlicedScoreMatching(law, 2, True), torch.zeros(20_000, 3)
+    aux, _, _ = ssm.prepare(Model(Quadratic(), event_ndim=1, stacked=False), {}, {}, x, Rng(0))
+    first, second = aux["directions"]
+    for i in range(3):
+        assert_mean(first[:, i], 0.0)
+        for j in range(3):
+            assert_mean(first[:, i] * first[:, j], float(i == j))
+            assert_mean(first[:, i] * second[:, j], 0.0)  # projections are drawn independently
+    fourth_moment = {"gaussian": 3.0, "rademacher": 1.0, "sphere": 9 / 5}[law]  # of a coordinate: 3 d / (d + 2) on the sphere
+    assert_mean(first[:, 0] ** 4, fourth_moment)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 2)])
+def test_sphere_has_radius_sqrt_d(shape):
+    model = Model(Quadratic(), event_ndim=len(shape), stacked=False)
+    aux, _, _ = SlicedScoreMatching("sphere", 2, True).prepare(model, {}, {}, torch.zeros(50, *shape), Rng(0))
+    torch.testing.assert_close(aux["directions"].flatten(2).norm(dim=-1), torch.full((2, 50), prod(shape) ** 0.5))
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_stack_gives_every_model_its_own_loss(law):
+    ssm, x = SlicedScoreMatching(law, 2, False), Rng((3, 4)).normal("x", 6, 2)
+    stacked, a = Model(Quadratic(), event_ndim=1, stacked=True), torch.tensor([0.5, 2.0])
+    aux, _, _ = ssm.prepare(stacked, {"a": a}, {}, x, Rng((3, 4)))
+    together = ssm.loss(stacked, {"a": a}, x, aux)[0]
+    for m, seed in enumerate((3, 4)):
+        torch.testing.assert_close(together[m], losses(ssm, stacked.alone(), {"a": a[m]}, x[m], seed))

@@ -1,0 +1,126 @@
+"""Summing up over seeds, and the loss on test data."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy import stats
+
+from ebm_cli import evaluation
+from ebm_cli.evaluation import interval, of_model, summarise
+from ebm_cli.trained import Trained
+from ebm_cli.units import Units
+
+
+def test_interval_by_hand():
+    """Of 1, 2, 6: mean 3, standard deviation sqrt 7, and t = 4.30265 at 2 degrees of freedom."""
+    half = 4.302652729911275 * math.sqrt(7 / 3)
+    assert interval([1.0, 2.0, 6.0]) == pytest.approx([3 - half, 3 + half])
+    assert interval([5.0]) is None
+    assert interval([2.0, 2.0]) == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.7], [3.0, -1.0, 2.5, 2.25, 10.0]])
+def test_interval_is_that_of_scipy(values):
+    expected = stats.t.interval(0.95, len(values) - 1, loc=sum(values) / len(values), scale=stats.sem(values))
+    assert interval(values) == pytest.approx(list(expected))
+
+
+def test_summary_of_a_single_model():
+    summary = summarise([{"kl": 0.5, "nll": "no density", "log_z": math.inf}], stacked=False)
+    assert summary == {"kl": 0.5, "nll": None, "log_z": None, "reasons": {"nll": "no density", "log_z": "the value is inf"}}
+
+
+def test_summary_of_a_stack():
+    summary = summarise([{"kl": 1.0, "sw": 0.1}, {"kl": 2.0, "sw": 0.3}, {"kl": 6.0, "sw": 0.2}], stacked=True)
+    assert summary["kl"] == 3.0
+    assert summary["sw"] == pytest.approx(0.2)
+    assert summary["per_seed"] == {"kl": [1.0, 2.0, 6.0], "sw": [0.1, 0.3, 0.2]}
+    assert summary["ci95"] == {"kl": interval([1.0, 2.0, 6.0]), "sw": interval([0.1, 0.3, 0.2])}
+    assert summary["reasons"] == {}
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("not normalisable", "not normalisable"), (math.nan, "the value is nan")])
+def test_one_seed_without_a_number_leaves_the_mean_without_one(bad, reason):
+    summary = summarise([{"kl": 1.0, "sw": 0.1}, {"kl": bad, "sw": 0.3}], stacked=True)
+    assert summary["kl"] is None
+    assert summary["per_seed"]["kl"] == [1.0, None]
+    assert "kl" not in summary["ci95"]
+    assert summary["reasons"] == {"kl": reason}
+    assert summary["sw"] == pytest.approx(0.2)
+
+
+def test_numbers_of_one_model():
+    stack = summarise([{"kl": 1.0}, {"kl": 3.0}], stacked=True)
+    assert [of_model(stack, "kl", model) for model in (0, 1)] == [1.0, 3.0]
+    assert of_model(summarise([{"kl": 1.0}], stacked=False), "kl", 0) == 1.0
+    assert of_model(stack, "gone", 0) is None
+
+
+class Recording:
+    """A metric that notes with what it is called."""
+
+    def __init__(self, name, *, needs_samples):
+        self.name, self.needs_samples, self.calls = name, needs_samples, []
+
+    def __call__(self, model, params, samples, dataset, rng, *, final):
+        self.calls.append((model, params, samples, rng, final))
+        return {self.name: float(len(self.calls))}
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_every_model_is_measured_with_its_own_parameters_samples_and_numbers(trainer, final):
+    built = trainer("seeds=2", "seed=4")
+    trained, samples = Trained.of(built), torch.arange(2 * 3 * 5 * 2.0).reshape(2, 3, 5, 2)
+    metric, other = Recording("a", needs_samples=True), Recording("b", needs_samples=False)
+    rows = evaluation.measure(trained, built.dataset, {"a": metric, "b": other}, samples, final=final)
+    assert rows == [{"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 2.0}]
+    for m, (model, params, own, rng, was_final) in enumerate(metric.calls):
+        assert torch.equal(own, samples[m])
+        assert all(torch.equal(params[name], trained.params[name][m]) for name in params)
+        assert rng.seeds == 4 + m
+        assert not model.stacked
+        assert was_final == final
+
+
+def test_without_samples_the_metrics_that_need_them_are_left_out(trainer):
+    built = trainer()
+    metric, other = Recording("a", needs_samples=True), Recording("b", needs_samples=False)
+    assert evaluation.measure(Trained.of(built), built.dataset, {"a": metric, "b": other}, None, final=False) == [{"b": 1.0}]
+    assert metric.calls == []
+
+
+class FirstCoordinate:
+    """An objective whose loss is x_0."""
+
+    loss_is_comparable = True
+
+    def prepare(self, model, params, carry, x, rng):
+        return {}, carry, {}
+
+    def loss(self, model, params, x, aux):
+        return x[..., 0], {}
+
+
+def test_test_loss_is_the_mean_over_the_test_split_of_each_seed(trainer):
+    built = trainer("seeds=2", "seed=4")
+    rows = evaluation.test_loss(Trained.of(built), built.dataset, FirstCoordinate())
+    test = built.dataset.split("test", evaluation.N_TEST, built.rng)
+    assert [row["test_loss"] for row in rows] == pytest.approx(test[..., 0].double().mean(-1).tolist())
+    assert "log_z_learned" not in rows[0]
+
+
+def test_learned_log_z_is_given_in_data_units(trainer):
+    built = trainer("objective=nce", "seeds=2")
+    trained = replace(Trained.of(built), units=Units(torch.zeros(2).double(), torch.tensor([2.0, 5.0]).double()))
+    trained.params["log_z"].copy_(torch.tensor([0.5, -1.5]))
+    rows = evaluation.test_loss(trained, built.dataset, built.objective)
+    assert [row["log_z_learned"] for row in rows] == pytest.approx([0.5 + math.log(10), -1.5 + math.log(10)])
+    assert rows == evaluation.test_loss(trained, built.dataset, built.objective)
+
+
+def test_a_loss_that_says_nothing_is_not_given_as_a_number(trainer):
+    built = trainer("objective=pcd", "objective.n_chains=64")
+    (row,) = evaluation.test_loss(Trained.of(built), built.dataset, built.objective)
+    assert "nothing about the fit" in row["test_loss"]

@@ -1,0 +1,46 @@
+"""From the model's units to the data's."""
+
+import math
+
+import torch
+from torch.distributions import Normal
+
+from ebm_cli.units import Units
+
+UNITS = Units(torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 0.5], dtype=torch.double))
+
+
+def test_by_hand_both_ways():
+    data, model = torch.tensor([[5.0, -1.0], [3.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    assert torch.equal(UNITS.to_data(model), data.double())
+    assert torch.equal(UNITS.from_data(data), model.double())
+
+
+def test_log_density_in_data_units_is_less_by_log_det():
+    """u ~ N(0, I) is y ~ N(mean, scale^2)."""
+    assert math.isclose(UNITS.log_det, math.log(2.0) + math.log(0.5), abs_tol=1e-15)
+    units = Units(UNITS.mean, 3 * UNITS.scale)
+    y = torch.tensor([4.0, 0.3], dtype=torch.double)
+    in_model_units = Normal(0.0, 1.0).log_prob(units.from_data(y)).sum()
+    torch.testing.assert_close(in_model_units - units.log_det, Normal(units.mean, units.scale).log_prob(y).sum())
+
+
+def test_fitted_rows_have_mean_0_and_mean_square_1():
+    y = torch.tensor([[1.0, 10.0], [2.0, 30.0], [6.0, 20.0]])
+    units = Units.of(y)
+    torch.testing.assert_close(units.mean, torch.tensor([3.0, 20.0], dtype=torch.double))
+    torch.testing.assert_close(units.scale, torch.tensor([(4 + 1 + 9) / 3, 200 / 3], dtype=torch.double).sqrt())
+
+
+def test_round_trips():
+    y = torch.tensor([[0.1, 1e5], [-7.3, 2e-5]], dtype=torch.double)
+    torch.testing.assert_close(UNITS.to_data(UNITS.from_data(y)), y, rtol=1e-14, atol=1e-14)
+    again = Units.from_json(UNITS.to_json())
+    assert torch.equal(again.mean, UNITS.mean)
+    assert torch.equal(again.scale, UNITS.scale)
+
+
+def test_identity_changes_nothing():
+    y = torch.tensor([[0.1, 5.0]], dtype=torch.double)
+    assert torch.equal(Units.identity((2,)).to_data(y), y)
+    assert Units.identity((2,)).log_det == 0
