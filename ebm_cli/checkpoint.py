@@ -51,8 +51,9 @@ def save(folder: Path, trainer: Trainer) -> Path:
     shutil.rmtree(path, ignore_errors=True)
     partial.rename(path)
     sync(folder)
-    for old in steps(folder)[:-KEPT]:
-        shutil.rmtree(old)
+    past = [one for one in steps(folder) if one.name <= path.name]
+    for stale in {*steps(folder)} - {*past[-KEPT:]}:  # what is newer was damaged, and is trained anew
+        shutil.rmtree(stale)
     return path
 
 
@@ -63,11 +64,7 @@ def load(path: Path, trainer: Trainer) -> None:
         for name, view in trainer.named(target).items():
             view.copy_(groups[group][name])
     device = state.theta.device
-    state.optimizer.state[state.theta] = {
-        name: value if name == "step" else value.to(device) for name, value in groups["optimizer"].items()
-    }
-    if device.type == "cuda" and "step" in groups["optimizer"]:  # a fused optimizer counts its steps on the device
-        state.optimizer.state[state.theta]["step"] = groups["optimizer"]["step"].to(device)
+    state.optimizer.state[state.theta] = {name: value.to(device) for name, value in groups["optimizer"].items()}
     state.carry = {name: value.to(device) for name, value in groups["carry"].items()}
     state.alive, state.n_good, state.loss_sum = (groups["trainer"][name].to(device) for name in ("alive", "n_good", "loss_sum"))
     state.n_summed, state.step = int(groups["trainer"]["n_summed"]), int(path.name)
@@ -81,6 +78,13 @@ def read(path: Path) -> dict[str, Params]:
             group, _, name = key.partition(".")
             groups[group][name] = file.get_tensor(key)
     return groups
+
+
+def drop(folder: Path, step: int) -> None:
+    """Remove the checkpoints from a step on: those of a diverged model, whose loss was not finite where they stand."""
+    for path in steps(folder):
+        if int(path.name) >= max(step, 1):
+            shutil.rmtree(path)
 
 
 def dead(path: Path, seeds: list[int]) -> dict[int, int]:

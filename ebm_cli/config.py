@@ -53,7 +53,7 @@ def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
     for folder in (conf_dir(), *dirs):
         for path in sorted(folder.glob("*/*.yaml")):
             comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
-            found.setdefault(path.parent.name, {})[path.stem] = Option(*([*comments, "", ""])[:2], path)
+            found.setdefault(path.parent.name, {}).setdefault(path.stem, Option(*([*comments, "", ""])[:2], path))
     return found
 
 
@@ -87,7 +87,7 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
 
 
 def to_yaml(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
-    """What `--cfg job` prints: the config as composed, unresolved values and all."""
+    """What `--cfg job` prints: the config as composed."""
     composed = compose(words, dirs)
     if composed.problems:
         raise InputError(*composed.problems)

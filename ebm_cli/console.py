@@ -3,6 +3,7 @@
 Progress goes to stderr, results to stdout.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -29,7 +30,8 @@ COSTS = ("train_seconds", "steps_per_second", "n_energy_evaluations", "n_score_e
 
 def say(line: str) -> None:
     """One line about what is going on."""
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # who reads progress no longer must not end what is in progress
+        print(line, file=sys.stderr, flush=True)
 
 
 class Progress:

@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Ge
 from torch import Tensor
 
 from ebm_cli.minibatches import Minibatches
 from ebm_cli.rng import Rng
-from ebm_cli.types import Count, SplitName
+from ebm_cli.types import SplitName
 from ebm_cli.units import Units
 
 
@@ -18,7 +19,7 @@ from ebm_cli.units import Units
 class Density(ABC):
     """`n_train`: the size of the training set, fixed per seed; null draws fresh points for ever."""
 
-    n_train: Count | None
+    n_train: Annotated[int, Ge(2)] | None
     fingerprint: ClassVar[str] = ""
     named: ClassVar[bool] = False
 
@@ -67,4 +68,6 @@ class Density(ABC):
 
     def split(self, name: SplitName, n: int, rng: Rng) -> Tensor:
         """(*m, n, *d). Validation and test points are draws of streams of their own."""
-        return self.draw(n if self.n_train is None or name != "train" else self.n_train, rng.at("split").at(name))
+        if name != "train" or self.n_train is None:
+            return self.draw(n, rng.at("split").at(name))
+        return self.draw(self.n_train, rng.at("split").at(name)).narrow(-1 - len(self.shape), 0, min(n, self.n_train))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli import figures
+from ebm_cli import console, figures
 from ebm_cli.densities import Density
 from ebm_cli.trained import Trained
 from ebm_cli.types import Dataset
@@ -33,8 +33,9 @@ class Scene:
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """(n, d)."""
+        """(n, d), without those that are not finite."""
         flat = self.trained.units.to_data(self.draws.flatten(0, 1)).flatten(1).numpy()
+        flat = flat[np.isfinite(flat).all(1)]
         return flat[np.linspace(0, len(flat) - 1, min(N_POINTS, len(flat))).astype(int)]
 
     @cached_property
@@ -84,6 +85,9 @@ def save(folder: Path, scene: Scene, only: str | None = None) -> list[Path]:
     """Draw every picture that applies, as PNG files named as their modules are."""
     folder.mkdir(parents=True, exist_ok=True)
     saved = []
+    if not len(scene.samples):
+        console.say("no picture of the samples: none of them is finite")
+        only = only or "training"
     for module in pkgutil.iter_modules(figures.__path__):
         if only in (None, module.name):
             figure = import_module(f"ebm_cli.figures.{module.name}").draw(scene)

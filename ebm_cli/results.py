@@ -16,6 +16,7 @@ from ebm_cli.trained import Trained
 from ebm_cli.types import Sampler
 
 DIVERGED = "a smaller optimizer.lr or trainer.max_grad_norm, or optimizer.n_warmup_steps=500, are the usual cures"
+EXACT = ("kl", "nll", "entropy", "log_z", "log_z_error", "edge_mass")  # in every summary, if only with the reason why not
 COSTS = ("n_steps", "train_seconds", "steps_per_second", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
 
 
@@ -23,9 +24,12 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     """Draws, final numbers and pictures of a trained run; samples.npz and figures/ are written."""
     run, config, stacked = experiment.run, experiment.config, bool(trained.rng.model_shape)
     samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
+    if "acceptance_rate" in info and info["acceptance_rate"].min() < 0.02:
+        console.say("warning: the chains hardly move: the samples, and what is measured on them, say little; try another sampler.step_size")
     rows = evaluation.measure(trained, experiment.dataset, experiment.metrics(), samples, final=True)
     losses = evaluation.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
-    rows = [row | loss for row, loss in zip(rows, losses, strict=True)]
+    absent = dict.fromkeys(EXACT, "metric=quadrature was not asked for")
+    rows = [absent | row | loss for row, loss in zip(rows, losses, strict=True)]
     rows = [
         row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
         for seed, row in zip(trained.rng.seed_list, rows, strict=True)

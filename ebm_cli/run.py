@@ -24,7 +24,7 @@ INTERVALS = ("log_every", "evaluate_every", "checkpoint_every")
 
 def outputs() -> Path:
     """The outputs folder: EBM_OUTPUTS, or `outputs` where the user stands."""
-    return Path(os.environ.get("EBM_OUTPUTS") or "outputs")
+    return Path(os.environ.get("EBM_OUTPUTS") or "outputs").expanduser()
 
 
 def identity(config: Mapping[str, Any], fingerprint: str = "") -> str:
@@ -60,14 +60,17 @@ class Run:
     def figures(self) -> Path:
         return self.path / "figures"
 
-    def read(self, name: str) -> Any:
+    def read(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; {} where it is not there."""
         try:
-            return json.loads((self.path / name).read_text())
+            data = json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return {}
         except ValueError as error:
             raise bad(f"{self.path / name} is damaged: {error}", "force=true trains the run anew") from None
+        if not isinstance(data, dict):
+            raise bad(f"{self.path / name} is damaged: it holds no keys", "force=true trains the run anew")
+        return data
 
     def config(self) -> dict[str, Any]:
         """The typed config in config.yaml."""
@@ -86,8 +89,11 @@ class Run:
         write(self.path / name, json.dumps(data, indent=1) + "\n")
 
     def state(self) -> str:
-        """new, running, finished, interrupted, failed or diverged. What says running but holds no lock was killed: interrupted."""
-        state = self.read("status.json").get("state", "new")
+        """new, running, finished, interrupted, failed, diverged or damaged. What says running but holds no lock was killed: interrupted."""
+        try:
+            state = self.read("status.json").get("state", "new")
+        except InputError:
+            return "damaged"
         return "interrupted" if state == "running" and not self.locked() else state
 
     def locked(self) -> bool:
@@ -107,7 +113,12 @@ class Run:
         """Hold the run. Where another process does: wait for it, or refuse and name it."""
         from filelock import FileLock, Timeout
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise bad(
+                f"the run folder {self.path} cannot be made: {error.strerror}", "EBM_OUTPUTS names another place for results"
+            ) from None
         try:
             with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
                 yield
@@ -155,7 +166,9 @@ class Run:
     def replace(self) -> None:
         """Move the folder's content to outputs/replaced/, so that the run can be made anew."""
         target = self.path.parent.parent / "replaced" / f"{self.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        target.mkdir(parents=True, exist_ok=True)
+        while target.exists():  # twice within a second
+            target = target.with_name(f"{target.name}-again")
+        target.mkdir(parents=True)
         for file in self.path.iterdir():
             if file.name != ".lock":
                 shutil.move(file, target / file.name)
@@ -173,8 +186,15 @@ def write(path: Path, text: str) -> None:
 
 def every() -> list[Run]:
     """The runs under EBM_OUTPUTS, the oldest first."""
-    runs = [Run(path.parent) for path in (outputs() / "runs").glob("*/environment.json")]
-    return sorted(runs, key=lambda run: run.read("environment.json").get("created", 0))
+    return sorted((Run(path.parent) for path in (outputs() / "runs").glob("*/environment.json")), key=_created)
+
+
+def _created(one: Run) -> float:
+    """When a run was made; the damaged stand first."""
+    try:
+        return one.read("environment.json").get("created", 0.0)
+    except InputError:
+        return 0.0
 
 
 def find(name: str) -> Run:
@@ -184,10 +204,10 @@ def find(name: str) -> Run:
         if not runs:
             raise bad(f"there is no run under {outputs()}", "ebm train makes one; EBM_OUTPUTS names another folder")
         return runs[-1]
-    if (Path(name) / "config.yaml").is_file():
-        return Run(Path(name))
+    if (Path(name) / "config.yaml").is_file() and (Path(name) / "environment.json").is_file():
+        return Run(Path(name).resolve() if Path(name).name in ("", "..") else Path(name))
     if "/" in name or Path(name).is_dir():
-        raise bad(f"{name} is no run: it holds no config.yaml", "`ebm runs` lists the runs")
+        raise bad(f"{name} is no run: it holds no config.yaml and environment.json", "`ebm runs` lists the runs")
     found = [run for run in runs if name in (run.id, run.path.name)] or [
         run for run in runs if run.id.startswith(name) or run.path.name.startswith(name)
     ]

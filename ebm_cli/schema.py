@@ -32,9 +32,11 @@ KINDS_OF_LISTS = {"metric": types.Metric, "regularizer": types.Regularizer}
 PLAIN = {"trainer": Settings, "draws": Draws}
 INJECTED = {types.Energy: ("shape", "mean", "scale")}  # what a component gets from the data rather than from its config
 FENCE = ("ebm_cli", "torch.nn", "torch.optim")
-WORDS = dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number") | dict.fromkeys(
-    ("float_parsing", "float_type"), "must be a number"
-)
+WORDS = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("sequence_str", "list_type", "tuple_type"), "must be a list, [a,b]"),
+}
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
@@ -156,6 +158,8 @@ def check_signature(target: Any, values: Any, key: str, problems: list[Problem],
         fields[name] = (hints.get(name, Any), ... if parameter.default is Parameter.empty else parameter.default)
         if name in values:
             given[name] = values[name]
+            if _names_a_target(values[name]):
+                problems.append(Problem(f"{prefix}{name}: no component is expected here, but a _target_ is named"))
             if isinstance(values[name], bool) and not _takes(hints.get(name, Any), bool):
                 problems.append(Problem(f"{prefix}{name}: must be a number, not {str(values[name]).lower()}"))
     try:
@@ -176,6 +180,13 @@ def _problem(prefix: str, error: Mapping[str, Any]) -> Problem:
         return Problem(f"{place}: a value is needed", f"{place}=...")
     message = WORDS.get(error["type"]) or error["msg"].replace("Input should be", "must be").replace("Input ", "")
     return Problem(f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}")
+
+
+def _names_a_target(value: Any) -> bool:
+    """Whether a _target_ hides anywhere in a plain value: `build` would call it unchecked."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(_names_a_target(one) for one in value.values())
+    return isinstance(value, list) and any(_names_a_target(one) for one in value)
 
 
 def _takes(hint: Any, kind: type) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ebm_cli.errors import InputError, Problem, bad, nearest
 
-TEXT = (".csv", ".tsv", ".txt")
+TEXT = (".csv", ".tsv")
 SHOWN = 5  # bad cells that are named one by one
 
 
@@ -92,8 +92,13 @@ def _npy(path: Path, key: str) -> tuple[None, list[int], list[list[str]]]:
 
 
 def _npz(path: Path, key: str) -> tuple[list[str] | None, list[int], list[list[str]]]:
-    with np.load(path, allow_pickle=False) as stored:
+    stored = np.load(path, allow_pickle=False)
+    if isinstance(stored, np.ndarray):
+        raise bad(f"{key}: {path.name} holds one array", "name it .npy")
+    with stored:
         arrays = dict(stored)
+    if "x" in arrays and "columns" in arrays:  # samples as this program writes them
+        return arrays["columns"].tolist(), *_rows(arrays["x"], path, key)
     if len(arrays) < 2:
         return None, *_rows(next(iter(arrays.values()), np.empty((0, 0))), path, key)
     if any(array.ndim != 1 or len(array) != len(next(iter(arrays.values()))) for array in arrays.values()):
@@ -119,6 +124,7 @@ def _rows(array: Any, path: Path, key: str) -> tuple[list[int], list[list[str]]]
         array = array[:, None]
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise bad(f"{key}: {path.name} holds a {array.ndim}-dimensional array of {array.dtype}", "numbers in (rows, columns) are expected")
+    array = array.astype(float) if array.dtype.kind in "fb" and array.dtype != np.float32 else array
     return list(range(len(array))), [[repr(cell) for cell in row] for row in array.tolist()]
 
 

@@ -200,7 +200,7 @@ def pick_device(device: Any) -> torch.device:
         device = next(name for name, there in available.items() if there)
     kind, _, index = device.partition(":")
     there = [name for name, there in available.items() if there]
-    if kind not in available or (index and not index.isdigit()):
+    if kind not in available or (index and (kind != "cuda" or not index.isdigit())):
         raise bad(f"device: there is no device {device!r}", "auto, cpu, cuda, cuda:1 and mps are known")
     if not available[kind]:
         raise bad(f"device: {device} was asked for, but torch sees none", f"device={there[0]} works here")

@@ -14,7 +14,7 @@ import yaml
 
 from ebm_cli import checkpoint, console, environment, evaluation, results
 from ebm_cli.config import Composed
-from ebm_cli.errors import Interrupted, RunFailed
+from ebm_cli.errors import Interrupted, RunFailed, bad
 from ebm_cli.experiment import Experiment
 from ebm_cli.results import DIVERGED
 from ebm_cli.run import Run, write
@@ -27,6 +27,8 @@ def train(composed: Composed, words: Sequence[str], dirs: Sequence[Path] = (), *
     """Train a run to its end, or go on with it, or return what it has found already: its summary, printed."""
     experiment = Experiment.of(composed, dirs)
     run, force = experiment.run, experiment.config["force"]
+    if run.state() == "damaged" and not force:
+        raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run anew and keeps the old folder")
     if run.state() in ("finished", "diverged") and not force:
         return stored(experiment)
     trainer = experiment.trainer()
@@ -37,10 +39,10 @@ def train(composed: Composed, words: Sequence[str], dirs: Sequence[Path] = (), *
         elif run.state() in ("finished", "diverged"):  # by another process, while this one waited
             return stored(experiment)
         try:
-            if not (run.path / "environment.json").exists():
-                create(experiment, composed, words, dirs)
+            create(experiment, composed, words, dirs)
             resume(trainer, run)
             run.set_status("running")
+            (run.path / "summary.json").unlink(missing_ok=True)  # of an earlier step, had it been evaluated
             fit(experiment, trainer, stop)
             summary = finish(experiment, trainer, counts)
         except Interrupted as interrupt:
@@ -66,27 +68,41 @@ def stored(experiment: Experiment) -> dict[str, Any]:
     if not summary:
         raise RunFailed(f"{status['reason']} (a stored result: {run.path})", f"{DIVERGED}; force=true trains it anew")
     console.say(f"{status['state']} before; force=true trains it anew")
-    new = {name: node for name, node in experiment.config["metric"].items() if name not in summary["metrics"]}
-    if new:
-        stored_metrics = {name: node for name, node in run.config()["metric"].items() if name in summary["metrics"]}
-        experiment.config["metric"] = stored_metrics | experiment.config["metric"]
+    before, now = run.config(), experiment.config
+    now["metric"] = before["metric"] | now["metric"]
+    if any(before[key] != now[key] for key in ("metric", "draws", "sampler")):
+        console.say("metrics or draws differ from the stored ones: measuring again")
         summary = results.measure_again(experiment)
+        write(run.path / "config.yaml", yaml.safe_dump(before | {key: now[key] for key in ("metric", "draws", "sampler")}, sort_keys=False))
     results.show(run, summary)
     return summary
 
 
 def create(experiment: Experiment, composed: Composed, words: Sequence[str], dirs: Sequence[Path]) -> None:
-    """The folder's first files: config, data, environment."""
+    """The folder's first files: config, data, environment. A run that goes on has them written anew."""
     run, dataset = experiment.run, experiment.dataset
+    before = run.read("environment.json")
+    if before and before["device"].partition(":")[0] != experiment.device.type:
+        console.say(f"warning: this run was begun on {before['device']}: {experiment.device.type} draws other random numbers")
     write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
     data = {"shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named, **dataset.units.to_json()}
     run.write("dataset.json", data | {"sha256": dataset.fingerprint})
     line = ["ebm", "train", *(f"--config-dir={path}" for path in dirs), *(word for word in words if not word.startswith("force="))]
     allow = os.environ.get("EBM_ALLOW")
     reproduce = (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
-    facts = {"id": run.id, "created": time.time(), "reproduce": reproduce, "differs": composed.differs, "choices": composed.choices}
-    run.write("environment.json", facts | environment.facts(experiment.device) | {"seed": experiment.config["seed"], "command": sys.argv})
-    run.log(f"new run: {reproduce}")
+    facts = {
+        "id": run.id,
+        "created": before.get("created", time.time()),
+        "reproduce": reproduce,
+        "differs": composed.differs,
+        "choices": composed.choices,
+    }
+    run.write(
+        "environment.json",
+        facts | environment.facts(experiment.device) | {"seed": experiment.config["seed"], "command": ["ebm", *sys.argv[1:]]},
+    )
+    if not before:
+        run.log(f"new run: {reproduce}")
 
 
 def resume(trainer: Trainer, run: Run) -> None:
@@ -130,6 +146,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
                 progress.show(row)
             if len(dead) == len(trainer.rng.seed_list):
                 first = min(dead.values())
+                checkpoint.drop(run.checkpoints, first)
                 kept = checkpoint.newest(run.checkpoints, run.log)
                 message = (
                     f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"

@@ -58,3 +58,11 @@ def trainer():
         return Experiment.of(config.compose([*SMALL, *words])).trainer()
 
     return build
+
+
+@pytest.fixture
+def double():
+    """Closed forms are held to in double precision."""
+    torch.set_default_dtype(torch.double)
+    yield
+    torch.set_default_dtype(torch.float)

@@ -15,12 +15,7 @@ from ebm_cli.rng import Rng
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.mala import MALA
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 class Quadratic(nn.Module):

@@ -8,12 +8,7 @@ from torch.autograd.functional import jacobian
 from ebm_cli.model import CountingModel, Model, expand, tensors
 from ebm_cli.rng import Rng
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 class Skewed(nn.Module):

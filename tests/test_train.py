@@ -195,7 +195,8 @@ def test_a_metric_that_was_not_there_is_added(ebm, trained):
     ebm("train", *NO_METRIC)
     run = find("last")
     weights, rows = files(run.checkpoints), (run.path / "metrics.jsonl").read_bytes()
-    assert "kl" not in run.read("summary.json")
+    assert run.read("summary.json")["kl"] is None
+    assert "not asked for" in run.read("summary.json")["reasons"]["kl"]
     code, out, err = ebm("train", *TINY, "metric=quadrature")
     assert code == 0
     assert err.startswith("finished before")

@@ -92,3 +92,35 @@ def test_rm(ebm, stack, monkeypatch):
     assert ebm("rm", "last")[0] == 0
     assert not stack.path.exists()
     assert ebm("rm", "last", "--yes")[0] == 2
+
+
+def test_rm_takes_no_folder_for_a_run(ebm, tmp_path):
+    """A folder that happens to hold a config.yaml is somebody's work."""
+    (tmp_path / "here" / "project").mkdir()
+    (tmp_path / "here" / "project" / "config.yaml").write_text("a: 1\n")
+    code, _, err = ebm("rm", "project", "--yes")
+    assert code == 2
+    assert "is no run" in err
+    assert (tmp_path / "here" / "project" / "config.yaml").exists()
+
+
+def test_a_run_named_twice_is_removed_once(ebm, stack):
+    assert ebm("rm", "last", stack.id, "--yes")[0] == 0
+    assert not stack.path.exists()
+
+
+def test_a_damaged_run_does_not_hide_the_others(ebm, stack):
+    hurt = stack.path.with_name("moons-nce-s9-ffffffffff")
+    hurt.mkdir()
+    (hurt / "environment.json").write_text('{"id": "fff')
+    (hurt / "status.json").write_text("[]")
+    listed = {row["id"]: row["state"] for row in json.loads(ebm("runs", "--json")[1])}
+    assert listed == {stack.id: "finished", "ffffffffff": "damaged"}
+    assert run.find("last") == stack
+
+
+def test_samples_of_ones_own_can_be_scored(ebm, stack):
+    assert ebm("sample", "last", "n_samples=30", "n_steps=4")[0] == 0
+    code, out, err = ebm("score", "last", f"data={stack.path / 'samples.npz'}")
+    assert code == 0, err
+    assert len(out.splitlines()) == 31

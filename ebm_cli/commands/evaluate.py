@@ -3,7 +3,7 @@
 Measure a trained run again, from its checkpoint, and renew its summary.json, samples and pictures.
 
   RUN           an id, a unique prefix, a path, or `last`
-  metric        the metrics; the run's own where none are named
+  metric        metrics to measure besides the run's own
   n_samples     samples that metrics are given; n_chains, n_steps and sampler as for `ebm sample`
   dataset.path  where a table is now, if it has moved
   device        auto, cpu, cuda, cuda:1 or mps
@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
 
     draws = {key: given[key] for key in stored["draws"]}
     dataset = stored["dataset"] | given.get("dataset", {})
-    changed = {"draws": draws, "sampler": given["sampler"], "metric": given["metric"], "dataset": dataset}
+    changed = {"draws": draws, "sampler": given["sampler"], "metric": stored["metric"] | given["metric"], "dataset": dataset}
     opened = experiment.Experiment.load(run, pick_device(given["device"]), changed)
     with run.lock(wait=False):
         summary = results.measure_again(opened)

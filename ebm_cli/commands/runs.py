@@ -9,7 +9,7 @@ from typing import Any
 
 from ebm_cli import console, run
 from ebm_cli.commands import words_of
-from ebm_cli.errors import bad
+from ebm_cli.errors import InputError, bad
 
 METRICS = ("kl", "nll", "sliced_wasserstein")
 
@@ -39,7 +39,10 @@ def main(words: Sequence[str]) -> int:
 
 def describe(one: run.Run) -> dict[str, Any]:
     """A run as `--json` gives it."""
-    facts, summary = one.read("environment.json"), one.read("summary.json")
+    try:
+        facts, summary = one.read("environment.json"), one.read("summary.json")
+    except InputError:
+        return {"id": one.id, "state": "damaged", "differs": [], "metrics": {}, "age_seconds": 0.0, "path": str(one.path)}
     numbers = {key: value for key, value in summary.items() if isinstance(value, (int, float)) and key not in ("id", "seed", "seeds")}
     state = {"id": one.id, "state": one.state(), "differs": facts.get("differs", [])}
     return state | {"metrics": numbers, "age_seconds": round(time.time() - facts.get("created", time.time()), 1), "path": str(one.path)}

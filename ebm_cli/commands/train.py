@@ -82,9 +82,9 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
         print(f"\n# ebm train {' '.join(words)}")
         try:
             return training.train(config.compose(words, dirs), words, dirs, wait=True)
-        except (InputError, RunFailed) as error:
+        except Exception as error:  # whatever it is, the other runs go on
             failed.append(" ".join(words))
-            report(error.problems, 1)
+            report(getattr(error, "problems", (Problem(f"{type(error).__name__}: {error}"),)), 1)
 
     with tempfile.TemporaryDirectory() as folder:  # Hydra writes multirun.yaml somewhere: not where the user stands
         _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)
@@ -105,17 +105,20 @@ def _through_hydra(words: Sequence[str], dirs: Sequence[Path], job: Any) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the one form of errors is ours
 
     def task(_: Any) -> Any:
+        sys.argv = typed
         return job(list(HydraConfig.get().overrides.task))
 
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     search = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
     flags, overrides = split(words, FLAGS)
     spread = [part for name, values in flags.items() if name not in ("--config-dir", "-cd") for part in (name, *values)]
-    sys.argv = ["ebm train", *spread, *overrides, *search, *quiet]
+    typed, sys.argv = sys.argv, ["ebm train", *spread, *overrides, *search, *quiet]
     try:
         hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(Problem(str(error).splitlines()[0])) from None
+    finally:
+        sys.argv = typed
     return 0
 
 

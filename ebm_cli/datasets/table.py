@@ -38,6 +38,8 @@ class TableDataset:
         table = tables.read(self.path, self.columns, key="dataset.path", columns_key="dataset.columns")
         if not table.chosen or len(set(table.chosen)) < len(table.chosen):
             raise bad(f"dataset.columns: {list(self.columns or ())} is no set of columns", "name each column once, or none for all: null")
+        if table.names and len(set(table.names)) < len(table.names):
+            raise bad(f"dataset.columns: of {', '.join(table.names)} two have the same name", "rename them in the file, or choose others")
         return table
 
     @cached_property
@@ -63,12 +65,13 @@ class TableDataset:
     def units(self) -> Units:
         rows = torch.from_numpy(self.table.values[self._rows["train"]])
         units = Units.of(rows)
-        constant = [name for name, scale in zip(self.column_names, units.scale.tolist(), strict=True) if scale == 0]
+        constant = [name for name, one in zip(self.column_names, (rows.amin(0) == rows.amax(0)).tolist(), strict=True) if one]
+        if not units.scale.isfinite().all():
+            raise bad("dataset.path: some values are so large that their variance is not finite", "rescale the column")
         if constant:
             others = [name for name in self.column_names if name not in constant]
-            raise bad(
-                f"dataset.columns: {', '.join(constant)} has one value only: it has no density", f"dataset.columns=[{','.join(others)}]"
-            )
+            hint = f"dataset.columns=[{','.join(others)}]" if others else "choose columns that vary"
+            raise bad(f"dataset.columns: {', '.join(constant)} has one value only: it has no density", hint)
         return units
 
     def batch(self, step: int, n: int, rng: Rng) -> Tensor:

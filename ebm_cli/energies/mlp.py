@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ebm_cli.types import Count, NonNegative
 
-ACTIVATIONS = {"elu": nn.ELU, "gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "softplus": nn.Softplus, "tanh": nn.Tanh}
-Activation = Literal["elu", "gelu", "relu", "silu", "softplus", "tanh"]
+ACTIVATIONS = {"elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU, "softplus": nn.Softplus, "tanh": nn.Tanh}
+Activation = Literal["elu", "gelu", "silu", "softplus", "tanh"]
 
 
 def perceptron(n_in: int, hidden: Sequence[int], n_out: int, activation: Activation) -> nn.Sequential:

@@ -23,7 +23,9 @@ from ebm_cli.types import Dataset, Params, Positive
 
 Box = tuple[tuple[float, float], ...]
 CHUNK = 16384  # grid points evaluated at once
-MOST = 2**21  # grid points in all
+FIRST = 2**17  # points of the first grid
+MOST = 2**21  # of the finest
+MISSED = 1.0  # nats by which the data may lie below all the grid's energies
 KEYS = ("kl", "nll", "entropy", "log_z", "log_z_error", "edge_mass")
 
 
@@ -43,8 +45,9 @@ class Quadrature:
         if len(dataset.shape) > 1 or dataset.shape[0] > 2:
             return dict.fromkeys(KEYS, f"quadrature takes at most 2 coordinates, these events have {'x'.join(map(str, dataset.shape))}")
         box, spacing = self._box(dataset, rng)
+        spacing = max(spacing, (math.prod(high - low for low, high in box) / FIRST) ** (1 / len(box)))
         energy = evaluate(model, params, box, spacing)
-        log_z, error = log_integral(energy, box, spacing), 0.0
+        log_z, error = log_integral(energy, box, spacing), None
         if final:
             while True:
                 fine = evaluate(model, params, box, spacing / 2)
@@ -85,15 +88,19 @@ class Quadrature:
         low, high = torch.tensor(box, dtype=torch.double).T
         border = ((2 * points - low - high) / (high - low)).abs().amax(-1) > 0.95
         edge_mass = (log_volume - energy - log_z).exp()[border].sum().item()
-        found = {"log_z": log_z + dataset.units.log_det, "log_z_error": error, "edge_mass": edge_mass}
+        found = {"log_z": log_z + dataset.units.log_det, "edge_mass": edge_mass} | ({} if error is None else {"log_z_error": error})
+        x = dataset.split("test" if final else "validation", 10_000, rng).to(params[model.names[0]].dtype)
+        with torch.no_grad():
+            at_data = model.energy(params, x).cpu().double()
+        if at_data.min() < energy.min() - MISSED:
+            return dict.fromkeys(KEYS, "the data lie in valleys of the energy that are narrower than the finest grid")
         if not isinstance(dataset, Density):
             reason = "the true density of this dataset is not known"
-            x = dataset.split("test" if final else "validation", 10_000, rng).to(params[model.names[0]].dtype)
-            with torch.no_grad():
-                nll = model.energy(params, x).cpu().double().mean().item() + log_z + dataset.units.log_det
-            return {"kl": reason, "nll": nll, "entropy": reason} | found
+            return {"kl": reason, "nll": at_data.mean().item() + log_z + dataset.units.log_det, "entropy": reason} | found
         log_p = true_log_prob(dataset, box, spacing)
         p = (log_p + log_volume).exp()
+        if not abs(p.sum() - 1) <= self.tolerance:
+            return dict.fromkeys(KEYS, f"the grid gives the data's density a mass of {p.sum():.3g}: it does not resolve it")
         kl = torch.where(p > 0, p * (log_p + energy + log_z), 0).sum().item()
         entropy = -torch.where(p > 0, p * log_p, 0).sum().item() + dataset.units.log_det
         return {"kl": kl, "nll": kl + entropy, "entropy": entropy} | found

@@ -29,13 +29,13 @@ class NoiseContrastive:
     loss_is_comparable: ClassVar[bool] = True
 
     def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
-        flat = x_train.flatten(-model.event_ndim)
+        flat = x_train.flatten(-model.event_ndim).cpu().double()
         mean = flat.mean(-2, keepdim=True)
         covariance = (flat - mean).mT @ (flat - mean) / flat.shape[-2]
         factor = torch.linalg.cholesky(covariance + 1e-6 * torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1)))
         log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
         noise = {"mean": mean, "factor": factor, "precision_factor": torch.linalg.inv(factor), "log_det": log_det}
-        return {"log_z": x_train.new_zeros(rng.model_shape)}, noise
+        return {"log_z": x_train.new_zeros(rng.model_shape)}, {name: value.to(x_train) for name, value in noise.items()}
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         flat = x.flatten(-model.event_ndim)
@@ -52,4 +52,4 @@ class NoiseContrastive:
         energy = model.energy(params, aux["points"])
         h = -energy - params["log_z"].unsqueeze(-1) - aux["offset"]
         loss = softplus(-h[..., :n]) + softplus(h[..., n:]).unflatten(-1, (n, self.n_noise)).sum(-1)
-        return loss, {"energy": energy[..., :n], "log_z_learned": params["log_z"]}
+        return loss, {"energy": energy[..., :n]}

@@ -1,7 +1,8 @@
 """Maximum likelihood with persistent chains: E(x) - E(y). Tieleman 2008; Du & Mordatch 2019, arXiv:1903.08689.
 
 y: chains of a replay buffer, a fraction restarted from N(mean, scale^2) of the training data, moved by `n_steps` transitions of
-`sampler` and written back to the slots they came from. Slots are drawn one from each of B equal strata, so that none is drawn twice.
+`sampler` and written back to the slots they came from. Slots are drawn one from each of B equal strata, from a random
+first slot on, so that none is drawn twice.
 The gradient is that of the likelihood when the chains follow the model; the value of the loss says nothing about the fit.
 Cost per sample and step: two energies and `n_steps` (with MALA + 1) scores.
 """
@@ -43,6 +44,7 @@ class PersistentContrastiveDivergence:
         if not stratum:
             raise bad(f"objective.n_chains: {self.n_chains} chains cannot serve batches of {n}", f"objective.n_chains={4 * n}")
         slots = rng.integers("slots", stratum, n) + stratum * torch.arange(n, device=x.device)
+        slots = (slots + rng.integers("first", self.n_chains, 1)) % self.n_chains
         slots = expand(slots, x).expand_as(x)
         fresh = carry["mean"] + carry["scale"] * rng.normal_like("start", x)
         restart = expand(rng.uniform("restart", n) < self.restart, x)

@@ -19,9 +19,8 @@ def fresh(noise, scale):
 def density_on_grid(moons, step=0.5):
     """Axes and p at the points of a grid that reaches 9 noises beyond the arcs, `step` noises apart."""
     step = step * moons.noise
-    x, y = (
-        torch.arange(-width - 9 * moons.noise, width + 9 * moons.noise, step).double() for width in (1.5 * moons.scale, 0.75 * moons.scale)
-    )
+    reach = 9 * moons.noise
+    x, y = (torch.arange(-width - reach, width + reach, step, dtype=torch.double) for width in (1.5 * moons.scale, 0.75 * moons.scale))
     points = torch.cartesian_prod(x, y)
     log_p = torch.cat([moons.log_prob(part) for part in points.split(4096)])
     return x.numpy(), y.numpy(), log_p.exp().reshape(len(x), len(y)).numpy(), step

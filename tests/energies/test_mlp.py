@@ -9,22 +9,16 @@ from ebm_cli.energies.mlp import MLP
 from ebm_cli.model import Model, tensors
 from ebm_cli.rng import Rng
 
+pytestmark = pytest.mark.usefixtures("double")
+
 MEAN, SCALE = torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 0.5], dtype=torch.double)
 BY_NAME = {
     "elu": functional.elu,
     "gelu": functional.gelu,
-    "relu": functional.relu,
     "silu": functional.silu,
     "softplus": functional.softplus,
     "tanh": torch.tanh,
 }
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
 
 
 def mlp(shape=(2,), *, confinement=0.7, activation="silu", seed=0):

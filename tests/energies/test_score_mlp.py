@@ -7,14 +7,9 @@ from ebm_cli.energies.score_mlp import ScoreMLP
 from ebm_cli.model import Model, tensors
 from ebm_cli.rng import Rng
 
+pytestmark = pytest.mark.usefixtures("double")
+
 MEAN, SCALE = torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 0.5], dtype=torch.double)
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
 
 
 def score_mlp(shape=(2,), *, confinement=0.7, seed=0):

@@ -13,12 +13,7 @@ from ebm_cli.model import Model
 from ebm_cli.objectives.nce import NoiseContrastive
 from ebm_cli.rng import Rng
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 class Quadratic(nn.Module):
@@ -79,7 +74,6 @@ def test_loss_written_out(n_noise):
         expected = softplus(-h(x[i])) + sum(softplus(h(noise[i * n_noise + j])) for j in range(n_noise))
         torch.testing.assert_close(loss[i], expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(info["energy"], a * x.square().sum(-1) / 2)
-    assert info["log_z_learned"] == c
 
 
 @pytest.mark.parametrize("n_noise", [1, 4])

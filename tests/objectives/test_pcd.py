@@ -15,14 +15,9 @@ from ebm_cli.rng import Rng
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.mala import MALA
 
+pytestmark = pytest.mark.usefixtures("double")
+
 OLD = 1e6  # a value that no fresh chain has
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
 
 
 class Quadratic(nn.Module):

@@ -11,14 +11,9 @@ from ebm_cli.model import Model
 from ebm_cli.objectives.ssm import SlicedScoreMatching
 from ebm_cli.rng import Rng
 
+pytestmark = pytest.mark.usefixtures("double")
+
 LAWS = ("gaussian", "rademacher", "sphere")
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
 
 
 class Quadratic(nn.Module):

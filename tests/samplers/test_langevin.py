@@ -9,12 +9,7 @@ from ebm_cli.model import Model
 from ebm_cli.rng import Rng
 from ebm_cli.samplers.langevin import Langevin
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 class Gaussian(nn.Module):

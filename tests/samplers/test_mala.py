@@ -14,14 +14,9 @@ from ebm_cli.rng import Rng
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.mala import MALA
 
+pytestmark = pytest.mark.usefixtures("double")
+
 FALSE_ALARM = 1e-6  # of each Kolmogorov-Smirnov or sign test
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
 
 
 class Gaussian(nn.Module):
