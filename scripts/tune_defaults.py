@@ -20,6 +20,7 @@ from ebm_cli.trained import Trained
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "tune_defaults.jsonl"
 BUDGETS = ((256, 4000), (256, 6000), (512, 4000))
 RATES = (0.001, 0.002, 0.003, 0.005, 0.008)
+PCD = ("trainer.batch_size=256", "trainer.n_steps=4000", "objective.n_steps=20")
 CELLS = [
     *(
         (objective, (f"trainer.batch_size={n}", f"trainer.n_steps={k}", f"optimizer.lr={lr}"))
@@ -31,22 +32,18 @@ CELLS = [
         ("ssm", ("trainer.batch_size=512", "trainer.n_steps=4000", "optimizer.lr=0.005", f"objective.directions={law}"))
         for law in ("gaussian", "sphere")
     ),
-    *(("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", f"optimizer.lr={lr}")) for lr in RATES),
-    *(
-        ("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"sampler.step_size={eps}"))
-        for eps in (0.005, 0.02)
-    ),
-    *(
-        ("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"regularizer.energy_l2.weight={w}"))
-        for w in (0.0003, 0.003)
-    ),
-    *(("pcd", ("trainer.batch_size=256", "trainer.n_steps=4000", "optimizer.lr=0.003", f"objective.restart={r}")) for r in (0.003, 0.03)),
-    ("pcd", ("trainer.batch_size=512", "trainer.n_steps=4000", "optimizer.lr=0.003")),
+    *(("pcd", (*PCD, f"optimizer.lr={lr}")) for lr in RATES),
+    *(("pcd", (*PCD, "optimizer.lr=0.003", f"sampler.step_size={eps}")) for eps in (0.005, 0.02)),
+    *(("pcd", (*PCD, "optimizer.lr=0.003", f"regularizer.energy_l2.weight={weight}")) for weight in (0.0003, 0.003)),
+    *(("pcd", (*PCD, "optimizer.lr=0.003", f"objective.restart={share}")) for share in (0.003, 0.03)),
+    ("pcd", ("trainer.batch_size=512", *PCD[1:], "optimizer.lr=0.003")),
     *(
         (objective, ("trainer.batch_size=256", "trainer.n_steps=7000", f"optimizer.lr={lr}"))
         for objective in ("ssm", "nce")
         for lr in (0.005, 0.006, 0.008)
     ),
+    *((objective, ("trainer.batch_size=256", "trainer.n_steps=6500", "optimizer.lr=0.006")) for objective in ("ssm", "nce")),
+    ("pcd", ("trainer.batch_size=256", "trainer.n_steps=6500", "optimizer.lr=0.006", "objective.n_steps=15")),
 ]
 
 
