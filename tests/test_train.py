@@ -253,7 +253,7 @@ def identity(*words):
     [
         "device=auto", "name=x", "group=x", "tags=[a,b]", "force=true", "metric=[]", "sampler=langevin", "sampler.step_size=0.5",
         "trainer.log_every=3", "trainer.evaluate_every=3", "trainer.checkpoint_every=3", "draws.n_samples=7", "draws.n_steps=7",
-        "optimizer.lr=5e-3", "energy.confinement=1",
+        "optimizer.eps=1e-8", "energy.confinement=1",
     ],
 )  # fmt: skip
 def test_what_does_not_change_a_runs_id(word):
