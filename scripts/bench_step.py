@@ -19,7 +19,7 @@ from torch.nn.functional import softplus
 from ebm_cli import config
 from ebm_cli.experiment import Experiment
 
-BATCH, N_STEPS, HIDDEN = 256, 6000, 64
+BATCH, N_STEPS, HIDDEN, N_TRANSITIONS = 256, 6000, 64, 15
 
 
 class Energy(nn.Module):
@@ -99,7 +99,7 @@ class Loop:
         for parameter in self.parameters:
             parameter.requires_grad_(False)
         energy, gradient = self.energy_and_gradient(y)
-        for _ in range(20):
+        for _ in range(N_TRANSITIONS):
             y, energy, gradient = self.mala_step(y, energy, gradient, torch.randn_like(y), torch.rand(len(y)).log())
         for parameter in self.parameters:
             parameter.requires_grad_(True)
@@ -127,6 +127,7 @@ class Loop:
 
 def ours(objective, compiled, *words):
     sizes = [f"trainer.batch_size={BATCH}", f"trainer.n_steps={N_STEPS}", f"energy.hidden=[{HIDDEN},{HIDDEN}]", "optimizer.lr=0.005"]
+    sizes += [f"objective.n_steps={N_TRANSITIONS}", "objective.n_chains=8192"] if objective == "pcd" else []
     line = ["dataset=moons", f"objective={objective}", "device=cpu", f"trainer.compile={str(compiled).lower()}", *sizes, *words]
     return Experiment.of(config.compose(line)).trainer()
 
