@@ -29,6 +29,8 @@ def perceptron(n_in: int, hidden: Sequence[int], n_out: int, activation: Activat
 class MLP(nn.Module):
     """x (B, *d) -> E(x) (B,). `mean` and `scale`, (*d), are those of the training data."""
 
+    outputs_score = False
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -40,7 +42,7 @@ class MLP(nn.Module):
         confinement: NonNegative,
     ) -> None:
         super().__init__()
-        self.network = perceptron(prod(shape), hidden, 1, activation)
+        self.network = perceptron(prod(shape), hidden, prod(shape) if self.outputs_score else 1, activation)
         self.confinement = confinement
         self.register_buffer("mean", mean)
         self.register_buffer("inverse_scale", 1 / scale)

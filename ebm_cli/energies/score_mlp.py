@@ -5,35 +5,15 @@
 There is no energy behind it (its Jacobian need not be symmetric): no log Z, no Metropolis step, no contrastive objective.
 """
 
-from collections.abc import Sequence
-from math import prod
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from ebm_cli.energies.mlp import Activation, perceptron
-from ebm_cli.types import Count, NonNegative
+from ebm_cli.energies.mlp import MLP
 
 
-class ScoreMLP(nn.Module):
-    """x (B, *d) -> s(x) (B, *d). `mean` and `scale`, (*d), are those of the training data."""
+class ScoreMLP(MLP):
+    """x (B, *d) -> s(x) (B, *d), built as the energy of the same name is."""
 
     outputs_score = True
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        mean: Tensor,
-        scale: Tensor,
-        *,
-        hidden: Sequence[Count],
-        activation: Activation,
-        confinement: NonNegative,
-    ) -> None:
-        super().__init__()
-        self.network = perceptron(prod(shape), hidden, prod(shape), activation)
-        self.confinement = confinement
-        self.register_buffer("mean", mean)
-        self.register_buffer("inverse_scale", 1 / scale)
 
     def forward(self, x: Tensor) -> Tensor:
         u = (x - self.mean) * self.inverse_scale
