@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY) ## the first run: ebm train objective=ssm dataset=moons
 	$(BIN)/ebm train objective=ssm dataset=moons
 
-test: $(READY) lint ## lint and all tests (about ten minutes on two cores)
+test: $(READY) lint ## lint and all tests (four to eight minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(READY) ## ruff: style, imports, formatting
