@@ -2,36 +2,20 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import pytest
 import torch
-from torch import nn
+from targets import Quadratic
 
 from ebm_cli import chain
 from ebm_cli.chain import BLOCK, Draws
 from ebm_cli.model import Model
 from ebm_cli.rng import Rng
-from ebm_cli.samplers.langevin import Langevin
+from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
 
 pytestmark = pytest.mark.usefixtures("double")
-
-
-class Quadratic(nn.Module):
-    """E(x) = a |x|^2 / 2."""
-
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return 0.5 * self.a * x.flatten(1).square().sum(-1)
-
-
-class State(NamedTuple):
-    x: torch.Tensor
-    step_size: torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -310,4 +310,4 @@ def test_a_damaged_config_is_bad_input(refused, tmp_path, text, line):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "config.yaml").write_text(text)
     command, *rest = line.split()
-    refused(command, str(tmp_path / "theirs"), *rest)
+    assert "config.yaml" in refused(command, str(tmp_path / "theirs"), *rest)

@@ -5,7 +5,7 @@ from math import log
 
 import pytest
 import torch
-from torch import nn
+from targets import Quadratic
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import softplus
 
@@ -14,17 +14,6 @@ from ebm_cli.objectives.nce import NoiseContrastive
 from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
-
-
-class Quadratic(nn.Module):
-    """E(x) = a |x|^2 / 2."""
-
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return 0.5 * self.a * x.flatten(1).square().sum(-1)
 
 
 def correlated(n, shape):

@@ -1,39 +1,22 @@
 """Persistent chains: the gradient in closed form, and what happens to each slot of the buffer. Statistical checks are seeded."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pytest
 import torch
 from scipy.stats import binomtest, kstest
-from torch import nn
+from targets import Quadratic
 
 from ebm_cli.errors import InputError
 from ebm_cli.model import Model, expand
 from ebm_cli.objectives.pcd import PersistentContrastiveDivergence
 from ebm_cli.rng import Rng
-from ebm_cli.samplers.langevin import Langevin
+from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
 
 pytestmark = pytest.mark.usefixtures("double")
 
 OLD = 1e6  # a value that no fresh chain has
-
-
-class Quadratic(nn.Module):
-    """E(x) = a |x|^2 / 2."""
-
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return 0.5 * self.a * x.flatten(1).square().sum(-1)
-
-
-class State(NamedTuple):
-    x: torch.Tensor
-    step_size: torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from math import prod
 import numpy as np
 import pytest
 import torch
+from targets import Quadratic
 from torch import nn
 
 from ebm_cli.model import Model
@@ -14,17 +15,6 @@ from ebm_cli.rng import Rng
 pytestmark = pytest.mark.usefixtures("double")
 
 LAWS = ("gaussian", "rademacher", "sphere")
-
-
-class Quadratic(nn.Module):
-    """E(x) = a |x|^2 / 2."""
-
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return 0.5 * self.a * x.flatten(1).square().sum(-1)
 
 
 class ShiftedGumbel(nn.Module):
