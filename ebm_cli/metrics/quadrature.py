@@ -44,66 +44,58 @@ class Quadrature:
             return dict.fromkeys(KEYS, "a score network has no energy")
         if len(dataset.shape) > 1 or dataset.shape[0] > 2:
             return dict.fromkeys(KEYS, f"quadrature takes at most 2 coordinates, these events have {'x'.join(map(str, dataset.shape))}")
-        box, spacing = self._box(dataset, rng)
-        spacing = max(spacing, (math.prod(high - low for low, high in box) / FIRST) ** (1 / len(box)))
+        box, spacing = self._first_grid(dataset, rng)
         energy = evaluate(model, params, box, spacing)
-        log_z, error = log_integral(energy, box, spacing), None
+        log_z, error = log_integral(energy, box, spacing), {}
         if final:
-            while True:
-                fine = evaluate(model, params, box, spacing / 2)
-                change, energy, spacing = abs(log_integral(fine, box, spacing / 2) - log_z), fine, spacing / 2
-                log_z = log_integral(energy, box, spacing)
-                if change <= 0.5 * self.tolerance or 4 * len(energy) > MOST:
-                    break
-            wide = widen(box, 2.0)
-            box_change = abs(log_integral(evaluate(model, params, wide, 2 * spacing), wide, 2 * spacing) - log_z)
-            error = change + box_change
-            if not error <= self.tolerance:
-                reason = f"doubling the {'box' if box_change > change else 'resolution'} moves log Z by {max(change, box_change):.2g} nats"
+            energy, spacing, log_z, changes = self._double(model, params, box, spacing, log_z)
+            error = {"log_z_error": sum(changes.values())}
+            if not error["log_z_error"] <= self.tolerance:
+                worst = max(changes, key=changes.get)
+                reason = f"doubling the {worst} moves log Z by {changes[worst]:.2g} nats"
                 return dict.fromkeys(KEYS, f"{reason}: the energy may not be normalisable, or is not resolved by the grid")
-        return self._measure(energy, log_z, error, box, spacing, dataset, rng, model, params, final)
-
-    def _box(self, dataset: Dataset, rng: Rng) -> tuple[Box, float]:
-        """Where the data lie, widened, and the spacing of the first grid."""
-        if isinstance(dataset, Density):
-            return widen(tuple(dataset.box), self.margin), 0.5 * dataset.length_scale
-        x = dataset.split("train", 10_000, rng)
-        box = tuple(zip(x.amin(0).tolist(), x.amax(0).tolist(), strict=True))
-        return widen(box, 2 * self.margin), 0.05
-
-    def _measure(
-        self,
-        energy: Tensor,
-        log_z: float,
-        error: float,
-        box: Box,
-        spacing: float,
-        dataset: Dataset,
-        rng: Rng,
-        model: Model,
-        params: Params,
-        final: bool,
-    ) -> dict[str, float | str]:
+        at_data = energy_of(model, params, dataset.split("test" if final else "validation", 10_000, rng))
+        if at_data.min() < energy.min() - MISSED:
+            return dict.fromkeys(KEYS, "the data lie in valleys of the energy that are narrower than the finest grid")
         points, log_volume = grid(box, spacing)
         low, high = torch.tensor(box, dtype=torch.double).T
         border = ((2 * points - low - high) / (high - low)).abs().amax(-1) > 0.95
         edge_mass = (log_volume - energy - log_z).exp()[border].sum().item()
-        found = {"log_z": log_z + dataset.units.log_det, "edge_mass": edge_mass} | ({} if error is None else {"log_z_error": error})
-        x = dataset.split("test" if final else "validation", 10_000, rng).to(params[model.names[0]].dtype)
-        with torch.no_grad():
-            at_data = model.energy(params, x).cpu().double()
-        if at_data.min() < energy.min() - MISSED:
-            return dict.fromkeys(KEYS, "the data lie in valleys of the energy that are narrower than the finest grid")
+        log_det = dataset.units.log_det
+        found = {"log_z": log_z + log_det, "edge_mass": edge_mass} | error
         if not isinstance(dataset, Density):
             reason = "the true density of this dataset is not known"
-            return {"kl": reason, "nll": at_data.mean().item() + log_z + dataset.units.log_det, "entropy": reason} | found
+            return {"kl": reason, "nll": at_data.mean().item() + log_z + log_det, "entropy": reason} | found
         log_p = true_log_prob(dataset, box, spacing)
         p = (log_p + log_volume).exp()
         if not abs(p.sum() - 1) <= self.tolerance:
             return dict.fromkeys(KEYS, f"the grid gives the data's density a mass of {p.sum():.3g}: it does not resolve it")
         kl = torch.where(p > 0, p * (log_p + energy + log_z), 0).sum().item()
-        entropy = -torch.where(p > 0, p * log_p, 0).sum().item() + dataset.units.log_det
+        entropy = -torch.where(p > 0, p * log_p, 0).sum().item() + log_det
         return {"kl": kl, "nll": kl + entropy, "entropy": entropy} | found
+
+    def _first_grid(self, dataset: Dataset, rng: Rng) -> tuple[Box, float]:
+        """Where the data lie, widened, and a spacing that resolves them, if that many points will do."""
+        if isinstance(dataset, Density):
+            box, spacing = widen(tuple(dataset.box), self.margin), 0.5 * dataset.length_scale
+        else:
+            x = dataset.split("train", 10_000, rng)
+            box, spacing = widen(tuple(zip(x.amin(0).tolist(), x.amax(0).tolist(), strict=True)), 2 * self.margin), 0.05
+        return box, max(spacing, (math.prod(high - low for low, high in box) / FIRST) ** (1 / len(box)))
+
+    def _double(
+        self, model: Model, params: Params, box: Box, spacing: float, log_z: float
+    ) -> tuple[Tensor, float, float, dict[str, float]]:
+        """Energy, spacing and log Z of a grid that doubling no longer changes, and what doubling resolution and box still changed."""
+        while True:
+            spacing, coarse = spacing / 2, log_z
+            energy = evaluate(model, params, box, spacing)
+            log_z = log_integral(energy, box, spacing)
+            if abs(log_z - coarse) <= 0.5 * self.tolerance or 4 * len(energy) > MOST:
+                break
+        wide = widen(box, 2.0)
+        wider = log_integral(evaluate(model, params, wide, 2 * spacing), wide, 2 * spacing)
+        return energy, spacing, log_z, {"resolution": abs(log_z - coarse), "box": abs(wider - log_z)}
 
 
 def widen(box: Box, factor: float) -> Box:
@@ -123,12 +115,15 @@ def grid(box: Box, spacing: float) -> tuple[Tensor, Tensor]:
     return torch.cartesian_prod(*axes).reshape(-1, len(box)), torch.cartesian_prod(*volumes).reshape(-1, len(box)).sum(-1)
 
 
-@torch.no_grad()
 def evaluate(model: Model, params: Params, box: Box, spacing: float) -> Tensor:
-    """E at the points of the grid, (N,), in double precision on the CPU."""
-    points, _ = grid(box, spacing)
-    like = params[model.names[0]]
-    return torch.cat([model.energy(params, part.to(like)).cpu().double() for part in points.split(CHUNK)])
+    """E at the points of the grid, (N,)."""
+    return torch.cat([energy_of(model, params, part) for part in grid(box, spacing)[0].split(CHUNK)])
+
+
+@torch.no_grad()
+def energy_of(model: Model, params: Params, x: Tensor) -> Tensor:
+    """E at points (N, d), in double precision on the CPU."""
+    return model.energy(params, x.to(params[model.names[0]])).cpu().double()
 
 
 def log_integral(energy: Tensor, box: Box, spacing: float) -> float:
