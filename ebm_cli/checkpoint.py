@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from ebm_cli.trainer import Trainer
 from ebm_cli.types import Params
@@ -30,7 +29,7 @@ def save(folder: Path, trainer: Trainer) -> Path:
     groups = {
         "params": trainer.named(state.theta),
         "ema": trainer.named(state.ema),
-        "optimizer": {name: value for name, value in state.optimizer.state[state.theta].items() if isinstance(value, Tensor)},
+        "optimizer": state.optimizer,
         "carry": state.carry,
         "fit": trainer.fit,
         "trainer": {"alive": state.alive, "n_good": state.n_good, "loss_sum": state.loss_sum, "n_summed": torch.tensor(state.n_summed)},
@@ -64,7 +63,7 @@ def load(path: Path, trainer: Trainer) -> None:
         for name, view in trainer.named(target).items():
             view.copy_(groups[group][name])
     device = state.theta.device
-    state.optimizer.state[state.theta] = {name: value.to(device) for name, value in groups["optimizer"].items()}
+    state.optimizer = {name: value.to(device) for name, value in groups["optimizer"].items()}
     state.carry = {name: value.to(device) for name, value in groups["carry"].items()}
     state.alive, state.n_good, state.loss_sum = (groups["trainer"][name].to(device) for name in ("alive", "n_good", "loss_sum"))
     state.n_summed, state.step = int(groups["trainer"]["n_summed"]), int(path.name)

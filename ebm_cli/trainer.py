@@ -46,7 +46,7 @@ class TrainState:
 
     theta: Tensor  # (*m, P)
     ema: Tensor  # (*m, P)
-    optimizer: torch.optim.Optimizer  # over theta
+    optimizer: Params  # what the optimizer remembers of theta
     carry: Params
     alive: Tensor  # (*m,), false from a model's first step whose loss or gradient was not finite
     n_good: Tensor  # (*m,), steps taken while alive: where a model is not, its first bad step
@@ -96,7 +96,7 @@ class Trainer:
         self.params = {name: leaf.detach().requires_grad_(name in self.shapes) for name, leaf in self.frozen.items()}
         alive = torch.ones(m, dtype=torch.bool, device=device)
         n_good, loss_sum = torch.zeros_like(alive, dtype=torch.int64), torch.zeros_like(alive, dtype=theta.dtype)
-        self.state = TrainState(theta, theta.clone(), optimizer.build(theta), carry, alive, n_good, loss_sum)
+        self.state = TrainState(theta, theta.clone(), optimizer.init(theta), carry, alive, n_good, loss_sum)
         self.value_and_gradient = self._value_and_gradient
         if settings.compile:
             self._compile()
@@ -160,9 +160,8 @@ class Trainer:
         if settings.max_grad_norm is not None:
             gradient = gradient * (settings.max_grad_norm / norm).clamp(max=1).unsqueeze(-1)
         before = state.theta.clone()
-        state.theta.grad = torch.where(alive, gradient, 0)
-        state.optimizer.param_groups[0]["lr"] = self.optimizer.lr_at(state.step, settings.n_steps)
-        state.optimizer.step()
+        lr = self.optimizer.lr_at(state.step, settings.n_steps)
+        self.optimizer.update(state.theta, torch.where(alive, gradient, 0), state.optimizer, step=state.step, lr=lr)
         state.theta.copy_(torch.where(alive, state.theta, before))
         state.step += 1
         state.ema.lerp_(state.theta, max(1 - settings.ema_decay, 1 / (state.step + 10)) if settings.ema_decay else 1.0)

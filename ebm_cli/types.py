@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 from annotated_types import Ge, Gt, Le, Lt
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from ebm_cli.model import Model
@@ -108,11 +107,19 @@ class Regularizer(Protocol):
 
 
 class Optimizer(Protocol):
-    """A rule for the parameters: hyperparameters only."""
+    """A rule for the parameters: hyperparameters only. (torch.optim's classes import the compiler: seconds at every start.)"""
 
-    def build(self, theta: Tensor) -> torch.optim.Optimizer: ...
+    def init(self, theta: Tensor) -> Params:
+        """What the rule remembers of the vector `theta`, (*m, P)."""
+        ...
 
-    def lr_at(self, step: int, n_steps: int) -> float: ...
+    def update(self, theta: Tensor, gradient: Tensor, state: Params, *, step: int, lr: float) -> None:
+        """One step, in place, on `theta` and `state`; elementwise, so that the models of a stack do not mix."""
+        ...
+
+    def lr_at(self, step: int, n_steps: int) -> float:
+        """The learning rate of step 0 .. n_steps - 1."""
+        ...
 
 
 class Metric(Protocol):

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum. Robbins & Monro 1951; Polyak 1964."""
+"""Stochastic gradient descent with momentum: v = momentum v + g, theta -= lr v. Robbins & Monro 1951; Polyak 1964."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.schedule import Schedule, factor
-from ebm_cli.types import Decay, Natural, NonNegative, Positive
+from ebm_cli.types import Decay, Natural, NonNegative, Params, Positive
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,12 @@ class SGD:
     weight_decay: NonNegative
     momentum: Decay
 
-    def build(self, theta: Tensor) -> torch.optim.Optimizer:
-        return torch.optim.SGD([theta], lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)
+    def init(self, theta: Tensor) -> Params:
+        return {"v": torch.zeros_like(theta)}
+
+    def update(self, theta: Tensor, gradient: Tensor, state: Params, *, step: int, lr: float) -> None:
+        state["v"].mul_(self.momentum).add_(gradient).add_(theta, alpha=self.weight_decay)
+        theta.add_(state["v"], alpha=-lr)
 
     def lr_at(self, step: int, n_steps: int) -> float:
         return self.lr * factor(self.schedule, step, n_steps, self.n_warmup_steps)

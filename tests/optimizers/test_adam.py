@@ -15,15 +15,16 @@ def test_some_steps_against_the_reference(m, decoupled, weight_decay):
     generator = torch.Generator().manual_seed(0)
     theta = torch.randn(*m, 5, generator=generator)
     reference = theta.clone()
-    optimizer = Adam(lr=0.1, decoupled=decoupled, weight_decay=weight_decay, **VALUES).build(theta)
+    optimizer = Adam(lr=0.1, decoupled=decoupled, weight_decay=weight_decay, **VALUES)
+    state = optimizer.init(theta)
     rule = torch.optim.AdamW if decoupled else torch.optim.Adam
     expected = rule([reference], lr=0.1, betas=(0.7, 0.95), eps=1e-3, weight_decay=weight_decay, foreach=False, fused=False)
     for step in range(6):
-        theta.grad = torch.randn(*m, 5, generator=generator)
-        reference.grad = theta.grad.clone()
-        for one in (optimizer, expected):
-            one.param_groups[0]["lr"] = 0.1 / (step + 1)  # as the trainer sets it
-            one.step()
+        gradient = torch.randn(*m, 5, generator=generator)
+        reference.grad = gradient.clone()
+        expected.param_groups[0]["lr"] = 0.1 / (step + 1)
+        expected.step()
+        optimizer.update(theta, gradient, state, step=step, lr=0.1 / (step + 1))
         torch.testing.assert_close(theta, reference)
 
 
@@ -31,9 +32,9 @@ def test_some_steps_against_the_reference(m, decoupled, weight_decay):
 def test_first_step_by_hand(decoupled, expected):
     """theta - lr g / (|g| + eps); decay enters g = 0.5 + 0.3 * 2 (Adam), or shrinks theta (AdamW)."""
     theta = torch.tensor([2.0])
-    optimizer = Adam(lr=0.1, decoupled=decoupled, weight_decay=0.3, **VALUES).build(theta)
-    theta.grad = torch.tensor([0.5])
-    optimizer.step()
+    optimizer = Adam(lr=0.1, decoupled=decoupled, weight_decay=0.3, **VALUES)
+    state = optimizer.init(theta)
+    optimizer.update(theta, torch.tensor([0.5]), state, step=0, lr=0.1)
     torch.testing.assert_close(theta, torch.tensor([expected]))
 
 
