@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from signal import Signals
 
-from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest
+from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest, report
 
 COMMANDS = {
     "train": "train one model, a stack of seeds (seeds=8), or a sweep (-m)",
@@ -76,15 +76,6 @@ def dispatch(argv: list[str]) -> int:
         print(import_module(f"ebm_cli.commands.{command}").__doc__)
         return 0
     return import_module(f"ebm_cli.commands.{command}").main(rest)
-
-
-def report(problems: Sequence[Problem], code: int) -> int:
-    """Print every problem in the one form that errors have, on stderr."""
-    for message, hint in problems:
-        print(f"error: {message}", file=sys.stderr)
-        if hint:
-            print(f"hint: {hint}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

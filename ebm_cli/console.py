@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ebm_cli.run import Run
+
 SECONDS_BETWEEN_LINES = 5.0
 UNITS = dict.fromkeys(("kl", "nll", "entropy", "log_z", "log_z_error", "log_z_learned"), "nats") | {"train_seconds": "s"}
 ORDER = (
@@ -34,46 +36,53 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-class Progress:
-    """Shows the rows of a training run as they come."""
+def is_live() -> bool:
+    """Whether progress goes to a terminal that takes colours and moving lines."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
-    def __init__(self, title: str, n_steps: int, first_step: int) -> None:
-        self.title, self.n_steps, self.first_step = title, n_steps, first_step
-        self.kl, self._started, self._last = None, time.perf_counter(), time.perf_counter()
-        self._live = None
-        if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+
+class Progress:
+    """Shows the rows of one training run as they come. A `Follower`."""
+
+    def __init__(self) -> None:
+        self._live, self._kl = None, None
+
+    def start(self, run: Run, config: Mapping[str, Any], step: int) -> None:
+        self._title, self._n_steps, self._first_step = run.path.name, config["trainer"]["n_steps"], step
+        self._started = self._last = time.perf_counter()
+        if is_live():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
             columns = (TextColumn("{task.description}", style="bold"), BarColumn(), TextColumn("{task.fields[line]}"))
             self._live = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._live.add_task(title, total=n_steps, completed=first_step, line="first steps")
-
-    def __enter__(self) -> "Progress":
-        if self._live:
+            self._task = self._live.add_task(self._title, total=self._n_steps, completed=step, line="first steps")
             self._live.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def show(self, row: Mapping[str, Any]) -> None:
-        """A row of metrics.jsonl."""
+    def row(self, row: Mapping[str, Any]) -> None:
         now, step = time.perf_counter(), row["step"]
-        self.kl = _mean(row.get("kl")) if _mean(row.get("kl")) is not None else self.kl
-        speed = (step - self.first_step) / (now - self._started)
-        parts = [f"step {step}/{self.n_steps}"]
-        if _mean(row.get("loss")) is not None:
-            parts.append(f"loss {_mean(row['loss']):.4g}")
-        if self.kl is not None:
-            parts.append(f"KL {self.kl:.4f} nats")
-        parts += [f"{speed:.0f} steps/s", f"ETA {(self.n_steps - step) / max(speed, 1e-9):.0f} s"]
+        self._kl = mean(row.get("kl")) if mean(row.get("kl")) is not None else self._kl
+        speed = (step - self._first_step) / (now - self._started)
+        parts = [f"step {step}/{self._n_steps}"]
+        if mean(row.get("loss")) is not None:
+            parts.append(f"loss {mean(row['loss']):.4g}")
+        if self._kl is not None:
+            parts.append(f"KL {self._kl:.4f} nats")
+        parts += [f"{speed:.0f} steps/s", f"ETA {(self._n_steps - step) / max(speed, 1e-9):.0f} s"]
         if self._live:
             self._live.update(self._task, completed=step, line="  ".join(parts))
-        elif now - self._last >= SECONDS_BETWEEN_LINES or step == self.n_steps:
+        elif now - self._last >= SECONDS_BETWEEN_LINES or step == self._n_steps:
             self._last = now
-            say(f"{self.title}: {'  '.join(parts)}")
+            say(f"{self._title}: {'  '.join(parts)}")
+        if step == self._n_steps:
+            self._stop()
+
+    def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._live:
+            self._live.stop()
 
 
 def results(summary: Mapping[str, Any]) -> None:
@@ -111,7 +120,8 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _mean(value: Any) -> float | None:
+def mean(value: Any) -> float | None:
+    """Of a number per model; None where one is missing."""
     if isinstance(value, list):
         return None if not value or None in value else sum(value) / len(value)
     return value

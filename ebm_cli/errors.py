@@ -1,5 +1,6 @@
 """What a user did wrong, and how a run ends early. Standard library only: every verb starts here."""
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -36,6 +37,19 @@ class Interrupted(BaseException):
     def __init__(self, signal: int, hint: str = "") -> None:
         super().__init__(signal)
         self.signal, self.hint = signal, hint
+
+
+class Busy(InputError):
+    """The run is being trained by another process."""
+
+
+def report(problems: Iterable[Problem], code: int) -> int:
+    """Print every problem in the one form that errors have, on stderr."""
+    for message, hint in problems:
+        print(f"error: {message}", file=sys.stderr)
+        if hint:
+            print(f"hint: {hint}", file=sys.stderr)
+    return code
 
 
 def bad(message: str, hint: str = "") -> InputError:

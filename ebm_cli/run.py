@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.errors import InputError, Problem, bad, nearest
+from ebm_cli.errors import Busy, InputError, Problem, bad, nearest
 
 OUTSIDE = ("device", "name", "group", "tags", "force", "metric", "draws", "sampler")  # of the identity: they change no parameter
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every")
@@ -125,7 +125,8 @@ class Run:
         except Timeout:
             status = self.read("status.json")
             where = f"process {status.get('pid', '?')} on {status.get('host', '?')}"
-            raise bad(f"this run is being trained by {where}: {self.path}", "wait for it, or choose another seed") from None
+            message = f"this run is being trained by {where}: {self.path}"
+            raise Busy(Problem(message, "wait for it, or choose another seed")) from None
 
     def set_status(self, state: str, reason: str = "") -> None:
         """Write status.json: the state, why, and who says so."""

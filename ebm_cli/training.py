@@ -21,29 +21,37 @@ from ebm_cli.run import Run, write
 from ebm_cli.signals import Stop
 from ebm_cli.trained import Trained
 from ebm_cli.trainer import Stopwatch, Trainer
+from ebm_cli.types import Follower
 
 
-def train(composed: Composed, words: Sequence[str], dirs: Sequence[Path] = (), *, wait: bool = False) -> dict[str, Any]:
-    """Train a run to its end, or go on with it, or return what it has found already: its summary, printed."""
+def train(
+    composed: Composed, words: Sequence[str], dirs: Sequence[Path] = (), followers: Sequence[Follower] = (), *, wait: bool = False
+) -> Run:
+    """Train a run to its end, or go on with it, or show what it has found already. Held elsewhere, it is waited for or refused."""
     experiment = Experiment.of(composed, dirs)
     run, force = experiment.run, experiment.config["force"]
     if run.state() == "damaged" and not force:
         raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run anew and keeps the old folder")
     if run.state() in ("finished", "diverged") and not force:
-        return stored(experiment)
+        stored(experiment)
+        return run
     trainer = experiment.trainer()
     counts = trainer.count()  # a first step, so that what cannot run leaves nothing behind
     with run.lock(wait=wait), Stop().listening() as stop:
         if force and run.state() != "new":
             run.replace()
         elif run.state() in ("finished", "diverged"):  # by another process, while this one waited
-            return stored(experiment)
+            stored(experiment)
+            return run
+        summary = None
         try:
             create(experiment, composed, words, dirs)
             resume(trainer, run)
             run.set_status("running")
             (run.path / "summary.json").unlink(missing_ok=True)  # of an earlier step, had it been evaluated
-            fit(experiment, trainer, stop)
+            for follower in followers:
+                follower.start(run, experiment.config, trainer.state.step)
+            fit(experiment, trainer, stop, followers)
             summary = finish(experiment, trainer, counts)
         except Interrupted as interrupt:
             run.set_status("interrupted", f"signal {interrupt.signal} at step {trainer.state.step}")
@@ -53,13 +61,16 @@ def train(composed: Composed, words: Sequence[str], dirs: Sequence[Path] = (), *
             run.set_status("diverged", str(failure))
             run.log(f"diverged: {failure}")
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a component may call sys.exit
             fail(run, error)
-    results.show(experiment.run, summary)
-    return summary
+        finally:
+            for follower in followers:
+                follower.end(run.state(), summary)
+    results.show(run, summary)
+    return run
 
 
-def stored(experiment: Experiment) -> dict[str, Any]:
+def stored(experiment: Experiment) -> None:
     """The result of a run that has ended: its table at once. A metric that was not there yet is computed and added."""
     run = experiment.run
     status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
@@ -75,7 +86,6 @@ def stored(experiment: Experiment) -> dict[str, Any]:
         summary = results.measure_again(experiment)
         write(run.path / "config.yaml", yaml.safe_dump(before | {key: now[key] for key in ("metric", "draws", "sampler")}, sort_keys=False))
     results.show(run, summary)
-    return summary
 
 
 def create(experiment: Experiment, composed: Composed, words: Sequence[str], dirs: Sequence[Path]) -> None:
@@ -121,7 +131,7 @@ def resume(trainer: Trainer, run: Run) -> None:
         console.say(f"going on from step {trainer.state.step}")
 
 
-def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
+def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequence[Follower]) -> None:
     """Train to the last step, with rows, evaluations and checkpoints at their intervals."""
     run, settings, metrics, stacked = experiment.run, trainer.settings, experiment.metrics(), bool(trainer.rng.model_shape)
     rows = run.cut(trainer.state.step)
@@ -129,35 +139,37 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop) -> None:
         checkpoint.save(run.checkpoints, trainer)
     watch = Stopwatch(rows[-1]["seconds"] if rows else 0.0)
     stop.deferred = True
-    with console.Progress(run.path.name, settings.n_steps, trainer.state.step) as progress:
-        for step in trainer.steps():
-            last = step == settings.n_steps
-            log, evaluate = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
-            save = step % settings.checkpoint_every == 0 or last or bool(stop.signal)
-            if not (log or evaluate or save):
-                continue
-            row = trainer.read() if log else {"step": step}
-            seconds = watch.pause()
-            dead = trainer.dead()
-            if evaluate:
-                row |= _row(evaluation.measure(Trained.of(trainer), experiment.dataset, metrics, None, final=False), stacked=stacked)
-            if log or evaluate:
-                run.append({key: _finite(value) for key, value in row.items()} | {"seconds": round(seconds, 3)})
-                progress.show(row)
-            if len(dead) == len(trainer.rng.seed_list):
-                first = min(dead.values())
-                checkpoint.drop(run.checkpoints, first)
-                kept = checkpoint.newest(run.checkpoints, run.log)
-                message = (
-                    f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
-                )
-                raise RunFailed(message, DIVERGED)
-            if save:
-                checkpoint.save(run.checkpoints, trainer)
-            if stop.signal:
-                raise Interrupted(stop.signal)
-            watch.go_on()
+    for step in trainer.steps():
+        last = step == settings.n_steps
+        log, evaluate = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
+        stopping = bool(stop.signal)  # read once: a signal that comes later waits for the next step, and its checkpoint
+        save = step % settings.checkpoint_every == 0 or last or stopping
+        if not (log or evaluate or save):
+            continue
+        row = trainer.read() if log else {"step": step}
+        seconds = watch.pause()
+        dead = trainer.dead()
+        if evaluate:
+            row |= _row(evaluation.measure(Trained.of(trainer), experiment.dataset, metrics, None, final=False), stacked=stacked)
+        if log or evaluate:
+            row = {key: _finite(value) for key, value in row.items()} | {"seconds": round(seconds, 3)}
+            run.append(row)
+            for follower in followers:
+                follower.row(row)
+        if len(dead) == len(trainer.rng.seed_list):
+            first = min(dead.values())
+            checkpoint.drop(run.checkpoints, first)
+            kept = checkpoint.newest(run.checkpoints, run.log)
+            message = f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
+            raise RunFailed(message, DIVERGED)
+        if save:
+            checkpoint.save(run.checkpoints, trainer)
+        if stopping:
+            raise Interrupted(stop.signal)
+        watch.go_on()
     stop.deferred = False
+    if stop.signal:
+        raise Interrupted(stop.signal)
 
 
 def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -178,7 +190,7 @@ def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) 
     return summary
 
 
-def fail(run: Run, error: Exception) -> None:
+def fail(run: Run, error: BaseException) -> None:
     """Record what went wrong, as far as the disk takes it, and end the run."""
     try:
         run.log(traceback.format_exc())

@@ -6,7 +6,7 @@ Low energy = likely: p(x) = exp(-E(x)) / Z, and the score is s(x) = grad log p(x
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ebm_cli.model import Model
     from ebm_cli.rng import Rng
+    from ebm_cli.run import Run
     from ebm_cli.units import Units
 
 Positive = Annotated[float, Gt(0)]
@@ -131,4 +132,20 @@ class Metric(Protocol):
         self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
     ) -> dict[str, float | str]:
         """samples: (n_chains, n_draws, *d). `final`: take the time for error estimates."""
+        ...
+
+
+class Follower(Protocol):
+    """Is told what happens to a run while it is trained: the view on the terminal, the table of a sweep, a logger."""
+
+    def start(self, run: Run, config: Mapping[str, Any], step: int) -> None:
+        """The run is held by this process and goes on from a step."""
+        ...
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """A row as metrics.jsonl has it."""
+        ...
+
+    def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
+        """The run has ended: finished, interrupted, failed or diverged; the summary where there is one. Files are in the run's folder."""
         ...

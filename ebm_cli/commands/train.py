@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ebm_cli import config
-from ebm_cli.errors import InputError, Problem, RunFailed, bad
+from ebm_cli.errors import InputError, Problem, RunFailed, bad, report
 from ebm_cli.flags import split
 
 FLAGS = {"--help": False, "-h": False, "--multirun": False, "-m": False, "--cfg": True, "-c": True, "--config-dir": True, "-cd": True}
@@ -55,15 +55,15 @@ def main(words: Sequence[str]) -> int:
     if flags.keys() & {"--multirun", "-m"}:
         return sweep(overrides, dirs)
     composed = config.compose(overrides, dirs)
-    from ebm_cli import training
+    from ebm_cli import console, training
 
-    training.train(composed, overrides, dirs)
+    training.train(composed, overrides, dirs, [console.Progress()])
     return 0
 
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     """One run per combination, by Hydra's launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
-    from ebm_cli import experiment, training
+    from ebm_cli import console, experiment, training
 
     hydras_own = [word for word in overrides if word.lstrip("+~").startswith(config.HYDRA)]
     problems = dict.fromkeys(problem for word in hydras_own if (problem := config.hydra_fault(word)))
@@ -77,11 +77,9 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     failed: list[str] = []
 
     def job(words: list[str]) -> Any:
-        from ebm_cli.__main__ import report
-
         print(f"\n# ebm train {' '.join(words)}")
         try:
-            return training.train(config.compose(words, dirs), words, dirs, wait=True)
+            return training.train(config.compose(words, dirs), words, dirs, [console.Progress()], wait=True)
         except Exception as error:  # whatever it is, the other runs go on
             failed.append(" ".join(words))
             report(getattr(error, "problems", (Problem(f"{type(error).__name__}: {error}"),)), 1)
