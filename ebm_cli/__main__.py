@@ -21,6 +21,8 @@ COMMANDS = {
     "plot": "draw the pictures of a run again",
     "list": "the options of every config group",
     "rm": "remove runs",
+    "completion": "what makes TAB complete all this, for bash, zsh or fish",
+    "doctor": "what works here, and how to mend what does not",
 }
 
 USAGE = """ebm: train, sample and measure energy-based models, p(x) = exp(-E(x)) / Z
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(USAGE.format(commands="\n".join(f"  {name:10}{line}" for name, line in COMMANDS.items())))
+        print(USAGE.format(commands="\n".join(f"  {name:12}{line}" for name, line in COMMANDS.items())))
         return 0
     command, rest = argv[0], argv[1:]
     if command == "--version":

@@ -25,6 +25,7 @@ class Row:
     n_steps: int = 0  # 0: nothing was trained; the run is waited for, or was there already
     speed: float = 0.0  # steps per second
     kl: float | None = None
+    reason: str = ""
 
     @property
     def fraction(self) -> float:
@@ -80,7 +81,8 @@ class Board:
             row.step, row.kl = event["step"], row.kl if event["kl"] is None else event["kl"]
             row.speed = (row.step - row.first_step) / max(now - row.launched, 1e-9)
         elif kind == "ended":
-            row.state = "waits for another process" if event["result"] is None else getattr(event["result"], "state", "failed")
+            result = event["result"]
+            row.state, row.reason = (result.state, result.reason.partition("\n")[0]) if result else ("waits for another process", "")
 
     def _counts(self) -> dict[str, int]:
         ended = [row for row in self.rows if row.state not in ("waiting", "starting", "running", "waits for another process")]
@@ -100,6 +102,8 @@ class Board:
             parts.append(f"step {row.step}/{row.n_steps}")
         elif row.n_steps:
             parts.append(f"in {now - row.launched:.0f} s")
+        if row.reason:
+            parts.append(row.reason)
         return "  ".join([*parts, *([f"KL {row.kl:.4f} nats"] if row.kl is not None else [])])
 
     def _table(self) -> Any:

@@ -1,24 +1,21 @@
 """The only door to Hydra and OmegaConf: from the words of a command line to plain dictionaries.
 
-Overrides are looked through before Hydra composes them, so that every fault is named at once and in one form, and so that an unknown
-key is answered with the nearest known one and never made live. What leaves this module is plain data.
+What leaves this module is plain data.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from ebm_cli.errors import InputError, Problem, nearest
+from ebm_cli.errors import InputError, Problem
+from ebm_cli.overrides import FOLDERS, LISTS, hydra_fault, misplaced, note, parse, sort, swept
 
-LISTS = ("metric", "regularizer")  # groups of which several options go together
-OPTIONAL = ("experiment",)  # groups that may be null
-HYDRA = ("hydra.", "hydra/")  # keys and groups that are Hydra's own
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
 MOST_CHECKED = 20  # values of a swept key that are looked at before the sweep starts
 MISSING = "???"
 
@@ -31,6 +28,8 @@ class Composed:
     choices: dict[str, Any]  # the option of each group
     differs: list[str]  # the overrides that change something
     problems: list[Problem]  # with the overrides; what they would set is not in the config
+    words: tuple[str, ...]  # the overrides
+    dirs: tuple[Path, ...]  # the user's own folders of options
 
 
 class Option(NamedTuple):
@@ -52,9 +51,20 @@ def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
     found: dict[str, dict[str, Option]] = {}
     for folder in (conf_dir(), *dirs):
         for path in sorted(folder.glob("*/*.yaml")):
-            comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
-            found.setdefault(path.parent.name, {}).setdefault(path.stem, Option(*([*comments, "", ""])[:2], path))
+            found.setdefault(path.parent.name, {}).setdefault(path.stem, Option(*_comments(path), path))
     return found
+
+
+def _comments(path: Path) -> tuple[str, str]:
+    """The first two comment lines of a config file."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    first, second, *_ = [*(line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line), "", ""]
+    return first, second
+
+
+def search(dirs: Sequence[Path]) -> list[str]:
+    """The override that has Hydra look into the user's own folders."""
+    return [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
 
 
 def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
@@ -64,18 +74,17 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    options, values, problems = _sort(words, groups(dirs))
-    search = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
+    options, values, problems = sort(words, groups(dirs))
     try:
         with _hydra():
-            composed = hydra_compose("train", [*search, *options.values()], return_hydra_config=True)
+            composed = hydra_compose("train", [*search(dirs), *options.values()], return_hydra_config=True)
         choices = dict(composed.hydra.runtime.choices)
         OmegaConf.set_struct(composed, False)
         del composed["hydra"]
         plain = OmegaConf.to_container(composed)
-        values = {key: word for key, word in values.items() if not _note(_misplaced(word, key, plain), problems)}
+        values = {key: word for key, word in values.items() if not note(misplaced(word, key, plain), problems)}
         for key, word in values.items():
-            OmegaConf.update(composed, key, _parse(word).value())
+            OmegaConf.update(composed, key, parse(word).value())
         config = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(*problems, Problem(_first_line(error))) from None
@@ -83,7 +92,7 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     defaults = {group: option for entry in entries if entry != "_self_" for group, option in entry.items()}
     differs = [word for group, word in options.items() if group in LISTS or choices[group] != defaults[group]]
     differs += [word for key, word in values.items() if look(plain, key) != look(config, key)]
-    return Composed(_without_missing(config), choices, differs, problems)
+    return Composed(_without_missing(config), choices, differs, problems, tuple(words), tuple(dirs))
 
 
 def to_yaml(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
@@ -97,7 +106,7 @@ def to_yaml(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
 def star(words: Sequence[str], dirs: Sequence[Path] = ()) -> Iterator[list[str]]:
     """Lines that show every swept value once: the first of each, then each further one with the first of the others."""
     known = groups(dirs)
-    sweeps = {i: list(islice(_sweep_values(word, known), MOST_CHECKED)) for i, word in enumerate(words)}
+    sweeps = {i: list(islice(swept(word, known), MOST_CHECKED)) for i, word in enumerate(words)}
     first = [values[0] if values else words[i] for i, values in sweeps.items()]
     yield first
     for i, values in sweeps.items():
@@ -110,20 +119,56 @@ def amend(stored: Mapping[str, Any], words: Sequence[str], swappable: Sequence[s
     from omegaconf.errors import OmegaConfBaseException
 
     config = OmegaConf.create(dict(stored))
-    options, values, problems = _sort(words, {group: found for group, found in groups().items() if group in swappable})
+    options, values, problems = sort(words, {group: found for group, found in groups().items() if group in swappable})
     for group, word in options.items():
-        chosen = _parse(word).value()
+        chosen = parse(word).value()
         files = [groups()[group][name].path for name in (chosen if isinstance(chosen, list) else [chosen])]
         config[group] = OmegaConf.merge(*(OmegaConf.load(path) for path in files)) if files else {}
     for key, word in values.items():
-        if not _note(_misplaced(word, key, OmegaConf.to_container(config)), problems):
+        if not note(misplaced(word, key, OmegaConf.to_container(config)), problems):
             try:
-                OmegaConf.update(config, key, _parse(word).value())
+                OmegaConf.update(config, key, parse(word).value())
             except OmegaConfBaseException as error:
                 problems.append(Problem(f"{key}: {_first_line(error)}"))
     if problems:
         raise InputError(*problems)
     return OmegaConf.to_container(config, resolve=True)
+
+
+def hydra_problems(words: Sequence[str], dirs: Sequence[Path] = ()) -> list[Problem]:
+    """What is wrong with the overrides of Hydra's own part of the config: the launcher, the sweeper."""
+    from hydra import compose as hydra_compose
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    problems = [problem for word in words if (problem := hydra_fault(word))]
+    chosen = {key: word for word in words if "/" in (key := word.partition("=")[0].lstrip("+~"))}
+    try:
+        with _hydra():
+            composed = hydra_compose("train", [*search(dirs), *chosen.values()], return_hydra_config=True)
+    except HydraException as error:
+        return [*problems, Problem(_first_line(error), "see conf/hydra, or the package that brings the option")]
+    plain = {"hydra": OmegaConf.to_container(composed.hydra)}
+    for part, choice in ((part, composed.hydra.runtime.choices[f"hydra/{part}"]) for part in ("launcher", "sweeper")):
+        module = plain["hydra"][part]["_target_"].rpartition(".")[0]
+        try:
+            there = find_spec(module) is not None
+        except ModuleNotFoundError:  # not even its parent is there
+            there = False
+        if not there:
+            file = conf_dir() / "hydra" / part / f"{choice}.yaml"
+            problems.append(Problem(f"hydra/{part}={choice} needs a package that is not installed", _comments(file)[1]))
+    for word in words:
+        if word not in chosen.values() and word.partition("=")[0] not in FOLDERS:
+            note(misplaced(word, word.partition("=")[0].lstrip("+~"), plain), problems)
+    return problems
+
+
+def words_of_job() -> list[str]:
+    """The overrides of the job that Hydra is running."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
 
 
 def look(config: Any, key: str) -> Any:
@@ -147,119 +192,6 @@ def _hydra() -> Iterator[None]:
     finally:
         if at_work is not None:
             GlobalHydra.instance().initialize(at_work)
-
-
-def _parse(word: str) -> Any:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(word)
-
-
-def _sort(words: Sequence[str], known: Mapping[str, Mapping[str, Option]]) -> tuple[dict[str, str], dict[str, str], list[Problem]]:
-    """Overrides as (group: word, key: word, problems)."""
-    from hydra.errors import HydraException
-
-    options: dict[str, str] = {}
-    values: dict[str, str] = {}
-    problems = []
-    for word in words:
-        try:
-            override = _parse(word)
-        except HydraException:
-            key, equals, value = word.partition("=")
-            hint = f"""quote special characters: '{key}="{value}"'""" if equals else "overrides have the form key=value or group=option"
-            problems.append(Problem(f"{word!r} cannot be read", hint))
-            continue
-        key = override.key_or_group
-        problem = _fault(override, word, key, known)
-        if problem:
-            problems.append(problem)
-        elif key in known:
-            options[key] = word
-        else:
-            values[key] = word
-    return options, values, problems
-
-
-def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, Option]]) -> Problem | None:
-    """What is wrong with an override, as far as it can be told without the config."""
-    if key.startswith(HYDRA):
-        return hydra_fault(word) or Problem(f"{word}: Hydra's own keys are for sweeps", "add -m")
-    if override.is_delete():
-        return Problem(
-            f"{word}: nothing can be taken out of a config",
-            f"{key}=[]" if key in LISTS else "choose another option, or set a value to null",
-        )
-    if word.startswith("+") and key in known:
-        return Problem(f"{word}: nothing can be added to a config", f"without the plus: {word.lstrip('+')}")
-    if override.is_sweep_override():
-        return Problem(f"{word}: several values at once make a sweep", "add -m")
-    if key not in known:
-        return None
-    value = override.value()
-    if (not isinstance(value, list) and str(value) in known[key]) or (value is None and key in OPTIONAL):
-        return None
-    if isinstance(value, list) and key not in LISTS:
-        return Problem(
-            f"{word}: the group {key} takes one option", "separate options by a comma, without brackets, and add -m, for a sweep"
-        )
-    wrong = [str(one) for one in (value if isinstance(value, list) else [value]) if str(one) not in known[key]]
-    if not wrong:
-        return None
-    return Problem(f"{key}: there is no option {', '.join(map(repr, wrong))}", nearest(wrong[0], known[key], f"{key}="))
-
-
-def hydra_fault(word: str) -> Problem | None:
-    """Hydra makes no folders here: what would tell it where is refused."""
-    if word.partition("=")[0].lstrip("+~") in FOLDERS:
-        return Problem(f"{word} is not yours to set", "runs live under outputs/, or under the folder that EBM_OUTPUTS names")
-    return None
-
-
-def _note(problem: Problem | None, problems: list[Problem]) -> bool:
-    """Whether there is a problem, which is then noted."""
-    problems += [problem] if problem else []
-    return problem is not None
-
-
-def _misplaced(word: str, key: str, config: Any) -> Problem | None:
-    """The problem with a word whose dotted key a config does not have, or that would add one."""
-    unknown = _unknown(key, config)
-    if word.startswith("+"):
-        return Problem(f"{word}: nothing can be added to a config", unknown.hint if unknown else f"without the plus: {word.lstrip('+')}")
-    return unknown
-
-
-def _unknown(key: str, config: Any) -> Problem | None:
-    """The problem with a dotted key that a config does not have."""
-    *path, last = key.split(".")
-    place = ""
-    for part in (*path, last):
-        if not isinstance(config, Mapping):
-            elsewhere = str(config)[2:-1] if str(config).startswith("${") else ""
-            hint = f"it is set by {elsewhere}.{key[len(place) :]}" if elsewhere else ""
-            return Problem(f"{key}: {place.rstrip('.')} is a value, it holds no keys", hint)
-        if part not in config:
-            target = str(config.get("_target_", "")).rpartition(".")[2]
-            what = f"{target} has no parameter {part!r}" if target else f"there is no key {part!r}"
-            return Problem(f"{key}: {what}", nearest(part, (str(name) for name in config if name not in ("_target_", "hydra")), place))
-        config, place = config[part], f"{place}{part}."
-    return None
-
-
-def _sweep_values(word: str, known: Mapping[str, Mapping[str, Option]]) -> Iterator[str]:
-    """`key=value` for each value of a sweep; nothing for a single value or for what only a sweeper can expand."""
-    from hydra.core.override_parser.types import Glob
-    from hydra.errors import HydraException
-
-    try:
-        override = _parse(word)
-    except HydraException:
-        return
-    if override.is_discrete_sweep():
-        key, values = override.get_key_element(), override.value()
-        names = values.filter(list(known.get(key, ()))) if isinstance(values, Glob) else override.sweep_string_iterator()
-        yield from (f"{key}={name}" for name in names)
 
 
 def _without_missing(config: Any) -> Any:

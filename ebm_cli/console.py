@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from ebm_cli.run import Run
 
@@ -91,11 +91,11 @@ def results(summary: Mapping[str, Any]) -> None:
     numbers = [key for key, value in summary.items() if (value is None or isinstance(value, (int, float))) and key not in HIDDEN]
     rows = []
     for key in sorted(numbers, key=lambda key: (key in COSTS, ORDER.index(key) if key in ORDER else len(ORDER))):
-        value = [_text(summary[key]), UNITS.get(key, "")]
+        value = [text(summary[key]), UNITS.get(key, "")]
         if per_seed:
             low_high = summary["ci95"].get(key)
-            value.append(f"[{_text(low_high[0])}, {_text(low_high[1])}]" if low_high else "")
-            value.append(" ".join(_text(one) for one in per_seed.get(key, [])))
+            value.append(f"[{text(low_high[0])}, {text(low_high[1])}]" if low_high else "")
+            value.append(" ".join(text(one) for one in per_seed.get(key, [])))
         rows.append([key, *value])
     heads = ["", "mean" if per_seed else "value", "unit", *(["95 % interval", "per seed"] if per_seed else [])]
     table(heads, rows)
@@ -103,16 +103,19 @@ def results(summary: Mapping[str, Any]) -> None:
         print(f"no {', '.join(key for key in reasons if reasons[key] == reason)}: {reason}")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ("value", "mean")) -> None:
-    """Aligned columns on stdout; empty ones are left out."""
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ("value", "mean"), file: TextIO | None = None
+) -> None:
+    """Aligned columns, on stdout where no file is named; empty ones are left out."""
     used = [i for i, head in enumerate(heads) if head or any(row[i] for row in rows)]
     widths = {i: max(len(row[i]) for row in (heads, *rows)) for i in used}
     for row in (heads, *rows):
         cells = [row[i].rjust(widths[i]) if heads[i] in right else row[i].ljust(widths[i]) for i in used]
-        print("  ".join(cells).rstrip())
+        print("  ".join(cells).rstrip(), file=file)
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A number as a table has it."""
     if value is None:
         return "-"
     if isinstance(value, float):

@@ -1,8 +1,7 @@
 """An experiment: a checked config, the data that it names, and the folder where its run stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from ebm_cli import console, matching, schema
 from ebm_cli.config import Composed
 from ebm_cli.errors import InputError, bad
+from ebm_cli.mirror import Mirror
 from ebm_cli.run import Run
 from ebm_cli.trainer import Settings, Trainer, pick_device
 from ebm_cli.types import Dataset, Metric
@@ -25,9 +25,9 @@ class Experiment:
     run: Run
 
     @classmethod
-    def of(cls, composed: Composed, dirs: Sequence[Path] = ()) -> "Experiment":
+    def of(cls, composed: Composed) -> "Experiment":
         """Checked, and the data opened. Raises `InputError` with every problem; writes nothing."""
-        typed = check(composed, dirs)
+        typed = check(composed)
         device, dataset = pick_device(typed["device"]), schema.build(typed["dataset"])
         _ = dataset.units  # a table is read, and refused where it must be
         return cls(typed, dataset, device, Run.of(typed, composed.choices["dataset"], composed.choices["objective"], dataset.fingerprint))
@@ -70,13 +70,20 @@ class Experiment:
             return None
         return self.dataset
 
+    def mirrors(self) -> list[Mirror]:
+        """What shows the run elsewhere."""
+        return [Mirror(schema.build(self.config["logger"]))] if self.config["logger"] else []
+
     def metrics(self) -> dict[str, Metric]:
         return {name: schema.build(node) for name, node in self.config["metric"].items()}
 
 
-def check(composed: Composed, dirs: Sequence[Path] = ()) -> dict[str, Any]:
+def check(composed: Composed) -> dict[str, Any]:
     """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and what does not go together."""
-    return schema.check(composed.config, [*composed.problems, *matching.problems(composed, dirs)])
+    typed = schema.check(composed.config, [*composed.problems, *matching.problems(composed)])
+    if typed["logger"]:
+        schema.build(typed["logger"]).check(typed)
+    return typed
 
 
 def seeds(config: Mapping[str, Any]) -> int | tuple[int, ...]:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -33,6 +34,7 @@ class Died:
     """The result of a task whose process ended without one."""
 
     reason: str
+    state: str = "failed"
 
 
 @dataclass
@@ -48,11 +50,12 @@ def warm() -> ForkServerContext:
     """The server that tasks are forked from, started if it is not there; it goes on importing while this returns."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ebm_cli.preload"])
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Ctrl-C is for the launcher, and it tells the others
+    resource_tracker.ensure_running()  # else the next but one starts it, and unblocks
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Ctrl-C is for the launcher, and it tells the others
     try:
-        multiprocessing.forkserver.ensure_running()
+        forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -81,7 +84,8 @@ def launch(
                     message = connection.recv()
                 except (EOFError, OSError):  # it died
                     live[connection].process.join()
-                    message = {"event": "ended", "result": Died(_cause(live[connection].process.exitcode))}
+                    cause = _cause(live[connection].process.exitcode)
+                    message = {"event": "ended", "result": Died(cause, "interrupted" if stop.signal else "failed")}
                 number = live[connection].number
                 if message["event"] == "ended":
                     worker = live.pop(connection)

@@ -12,7 +12,7 @@ from ebm_cli.errors import Problem
 NO_ENERGY = "which has none: it outputs the score itself"
 
 
-def problems(composed: config.Composed, dirs: Sequence[Path] = ()) -> list[Problem]:
+def problems(composed: config.Composed) -> list[Problem]:
     """Components that ask of the energy what it does not have. Nodes that name no component are left to the schema."""
     nodes, choices, found = composed.config, composed.choices, []
     has = provides(nodes.get("energy"))
@@ -20,8 +20,10 @@ def problems(composed: config.Composed, dirs: Sequence[Path] = ()) -> list[Probl
         node = nodes.get(group)
         if requires(node, group) - has:
             chosen = choices[group] if group in choices else f"[{','.join(node)}]"
-            works = [option for option, one in _options(group, dirs).items() if not requires(one, group) - has]
-            with_energy = [option for option, energy in _options("energy", dirs).items() if not requires(node, group) - provides(energy)]
+            works = [option for option, one in _options(group, composed.dirs).items() if not requires(one, group) - has]
+            with_energy = [
+                option for option, energy in _options("energy", composed.dirs).items() if not requires(node, group) - provides(energy)
+            ]
             hint = f"{group}={' or '.join(works) or '[]'}, or energy={' or '.join(with_energy)}"
             found.append(Problem(f"{group}={chosen} needs the energy of energy={choices['energy']}, {NO_ENERGY}", hint))
     return found

@@ -110,6 +110,8 @@ def _unknown(key: str, config: Any) -> Problem | None:
             elsewhere = str(config)[2:-1] if str(config).startswith("${") else ""
             hint = f"it is set by {elsewhere}.{key[len(place) :]}" if elsewhere else ""
             return Problem(f"{key}: {place.rstrip('.')} is a value, it holds no keys", hint)
+        if part not in config and f"{part}." == key[: len(part) + 1] and part in OPTIONAL:
+            return Problem(f"{key}: no option of the group {part} is chosen", f"{part}=...; `ebm list {part}` shows what there is")
         if part not in config:
             target = str(config.get("_target_", "")).rpartition(".")[2]
             what = f"{target} has no parameter {part!r}" if target else f"there is no key {part!r}"

@@ -18,7 +18,8 @@ from typing import Any
 
 from ebm_cli.errors import Busy, InputError, Problem, bad, nearest
 
-OUTSIDE = ("device", "name", "group", "tags", "force", "metric", "draws", "sampler")  # of the identity: they change no parameter
+# of the identity: they change no parameter
+OUTSIDE = ("device", "name", "group", "tags", "force", "logger", "metric", "draws", "sampler", "sweep")
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every")
 
 
@@ -164,9 +165,17 @@ class Run:
         write(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return rows
 
+    def n_replaced(self) -> int:
+        """How often this run was trained before and then replaced."""
+        return len(list(self._replaced.glob(f"{self.path.name}-*")))
+
+    @property
+    def _replaced(self) -> Path:
+        return self.path.parent.parent / "replaced"
+
     def replace(self) -> None:
         """Move the folder's content to outputs/replaced/, so that the run can be made anew."""
-        target = self.path.parent.parent / "replaced" / f"{self.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        target = self._replaced / f"{self.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         while target.exists():  # twice within a second
             target = target.with_name(f"{target.name}-again")
         target.mkdir(parents=True)

@@ -18,8 +18,9 @@ from pydantic import ConfigDict, ValidationError, create_model
 from ebm_cli import types
 from ebm_cli.chain import Draws
 from ebm_cli.errors import InputError, Problem, nearest
+from ebm_cli.overrides import OPTIONAL
 from ebm_cli.trainer import Settings
-from ebm_cli.types import Count
+from ebm_cli.types import Count, Ranking
 
 KINDS = {
     "dataset": types.Dataset,
@@ -27,9 +28,10 @@ KINDS = {
     "objective": types.Objective,
     "sampler": types.Sampler,
     "optimizer": types.Optimizer,
+    "logger": types.Logger,
 }
 KINDS_OF_LISTS = {"metric": types.Metric, "regularizer": types.Regularizer}
-PLAIN = {"trainer": Settings, "draws": Draws}
+PLAIN = {"trainer": Settings, "draws": Draws, "sweep": Ranking}
 INJECTED = {types.Energy: ("shape", "mean", "scale")}  # what a component gets from the data rather than from its config
 FENCE = ("ebm_cli", "torch.nn", "torch.optim")
 WORDS = {
@@ -59,7 +61,8 @@ def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str,
     nodes = {**KINDS, **KINDS_OF_LISTS, **PLAIN}
     typed = check_signature(root, {key: value for key, value in config.items() if key not in nodes}, "", problems)
     for key, kind in KINDS.items():
-        typed[key] = check_node(config.get(key), key, kind, problems)
+        left_out = key in OPTIONAL and config.get(key) is None
+        typed[key] = None if left_out else check_node(config.get(key), key, kind, problems)
     for key, kind in KINDS_OF_LISTS.items():
         typed[key] = {name: check_node(node, f"{key}.{name}", kind, problems) for name, node in (config.get(key) or {}).items()}
     for key, target in PLAIN.items():
@@ -201,4 +204,5 @@ def _inside(module: str, allowed: tuple[str, ...]) -> bool:
 
 
 def _methods(kind: type) -> list[str]:
-    return [name for name, value in vars(kind).items() if isfunction(value) and (not name.startswith("_") or name == "__call__")]
+    found = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_") or name == "__call__"}
+    return [name for name, value in found.items() if isfunction(value)]

@@ -31,3 +31,19 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Both signals end the process at once: nothing has begun yet, and half an import swallows what is raised in it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        os.write(2, b"interrupted: nothing was begun\n")
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -24,6 +24,7 @@ from ebm_cli.experiment import Experiment
 from ebm_cli.launcher import Died, Send
 from ebm_cli.run import Run
 from ebm_cli.schema import check_signature
+from ebm_cli.signals import Stop
 from ebm_cli.slots import plan
 from ebm_cli.types import Count, Follower, Natural, Positive
 
@@ -125,18 +126,19 @@ class Job:
             tasks = [partial(self.in_process, tuple(words), log) for words, log in zip(lines, logs, strict=True)]
             try:
                 launcher.launch(tasks, slots, logs, see, grace_s=grace_s)
-            except Interrupted:
+            except Interrupted as stop:
                 self.outcomes += [self._outcome(lines[n], results[n], paths.get(n, ""), logs[n]) for n in sorted(results)]
-                raise
+                done = sum(one.state in GOOD for one in self.outcomes)
+                raise Interrupted(stop.signal, f"{done} of {len(lines)} jobs are done; the same line again goes on") from None
         return [self._outcome(lines[n], results[n], paths.get(n, ""), logs[n]) for n in range(len(lines))]
 
     def _outcome(self, words: Sequence[str], result: Outcome | Died, path: str, log: Path) -> Outcome:
         """What is known of a job that has ended. Its output is in the run's folder; where there is no run, it stays where it is."""
         if isinstance(result, Died):
-            if path and (one := Run(Path(path))).state() == "interrupted":  # it could not say so itself
+            if path and (one := Run(Path(path))).state() == "interrupted":  # it could not say why itself
                 one.log(result.reason)
-                one.set_status("failed", result.reason)
-            result = Outcome(tuple(words), "failed", result.reason, path)
+                one.set_status(result.state, result.reason)
+            result = Outcome(tuple(words), result.state, result.reason, path)
         if result.state in GOOD or result.path:
             log.unlink(missing_ok=True)
         return result
@@ -224,7 +226,8 @@ class Sweep:
         started, state = time.time(), "interrupted"
         self.save("running", 0.0)
         try:
-            yield
+            with Stop().listening():
+                yield
             state = "finished"
         finally:
             self.save(state, time.time() - started)
@@ -273,10 +276,10 @@ class Sweep:
             print(f"no run has a {self.metric!r}" + (f": there is {', '.join(sorted(known))}" if known else ""))
         print(f"Results saved to {self.folder / 'sweep.json'}", flush=True)
         if failed := [(number, one) for number, one in enumerate(self.job.outcomes) if one.state not in GOOD]:
-            logs = {number: self.folder / f"{number}.log" for number, _ in failed}
-            rows = [
-                [" ".join(one.words), one.state, one.reason.partition("\n")[0][:100], one.where(logs[number])] for number, one in failed
-            ]
+            names = labels([one.words for one in self.job.outcomes])
+            whys = [one.reason.partition("\n")[0][:100] for _, one in failed]
+            wheres = [one.where(self.folder / f"{number}.log") for number, one in failed]
+            rows = [[names[number], one.state, *more] for (number, one), *more in zip(failed, whys, wheres, strict=True)]
             console.table(["job", "state", "why", "where"], rows, file=sys.stderr)
             raise RunFailed(f"{len(failed)} of {len(self.job.outcomes)} jobs did not end well", "the same line again tries these once more")
 

@@ -7,9 +7,9 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from ebm_cli import checkpoint, console, environment, evaluation, results
@@ -24,28 +24,23 @@ from ebm_cli.trainer import Stopwatch, Trainer
 from ebm_cli.types import Follower
 
 
-def train(
-    composed: Composed, words: Sequence[str], dirs: Sequence[Path] = (), followers: Sequence[Follower] = (), *, wait: bool = False
-) -> Run:
+def train(experiment: Experiment, composed: Composed, followers: Sequence[Follower] = (), *, wait: bool = False) -> None:
     """Train a run to its end, or go on with it, or show what it has found already. Held elsewhere, it is waited for or refused."""
-    experiment = Experiment.of(composed, dirs)
-    run, force = experiment.run, experiment.config["force"]
+    run, force, followers = experiment.run, experiment.config["force"], [*experiment.mirrors(), *followers]
     if run.state() == "damaged" and not force:
         raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run anew and keeps the old folder")
     if run.state() in ("finished", "diverged") and not force:
-        stored(experiment)
-        return run
+        return stored(experiment)
     trainer = experiment.trainer()
     counts = trainer.count()  # a first step, so that what cannot run leaves nothing behind
     with run.lock(wait=wait), Stop().listening() as stop:
         if force and run.state() != "new":
             run.replace()
         elif run.state() in ("finished", "diverged"):  # by another process, while this one waited
-            stored(experiment)
-            return run
+            return stored(experiment)
         summary = None
         try:
-            create(experiment, composed, words, dirs)
+            create(experiment, composed)
             resume(trainer, run)
             run.set_status("running")
             (run.path / "summary.json").unlink(missing_ok=True)  # of an earlier step, had it been evaluated
@@ -64,10 +59,9 @@ def train(
         except (Exception, SystemExit) as error:  # a component may call sys.exit
             fail(run, error)
         finally:
-            for follower in followers:
+            for follower in reversed(followers):  # the view on the terminal leaves before others have something to say
                 follower.end(run.state(), summary)
     results.show(run, summary)
-    return run
 
 
 def stored(experiment: Experiment) -> None:
@@ -77,6 +71,7 @@ def stored(experiment: Experiment) -> None:
     if facts.get("source") != environment.source_hash():
         console.say("warning: the code has changed since this run was trained")
     if not summary:
+        mirror(experiment, summary)
         raise RunFailed(f"{status['reason']} (a stored result: {run.path})", f"{DIVERGED}; force=true trains it anew")
     console.say(f"{status['state']} before; force=true trains it anew")
     before, now = run.config(), experiment.config
@@ -85,10 +80,19 @@ def stored(experiment: Experiment) -> None:
         console.say("metrics or draws differ from the stored ones: measuring again")
         summary = results.measure_again(experiment)
         write(run.path / "config.yaml", yaml.safe_dump(before | {key: now[key] for key in ("metric", "draws", "sampler")}, sort_keys=False))
+    mirror(experiment, summary)
     results.show(run, summary)
 
 
-def create(experiment: Experiment, composed: Composed, words: Sequence[str], dirs: Sequence[Path]) -> None:
+def mirror(experiment: Experiment, summary: Mapping[str, Any]) -> None:
+    """Show a stored run, as it was trained, to a logger that has not seen it. Names that are given now count."""
+    before, now = experiment.run.config(), experiment.config
+    names = {key: now[key] or before[key] for key in ("name", "group", "tags")}
+    for one in experiment.mirrors():
+        one.again(experiment.run, before | names, summary)
+
+
+def create(experiment: Experiment, composed: Composed) -> None:
     """The folder's first files: config, data, environment. A run that goes on has them written anew."""
     run, dataset = experiment.run, experiment.dataset
     before = run.read("environment.json")
@@ -97,7 +101,8 @@ def create(experiment: Experiment, composed: Composed, words: Sequence[str], dir
     write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
     data = {"shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named, **dataset.units.to_json()}
     run.write("dataset.json", data | {"sha256": dataset.fingerprint})
-    line = ["ebm", "train", *(f"--config-dir={path}" for path in dirs), *(word for word in words if not word.startswith("force="))]
+    words = [word for word in composed.words if not word.startswith("force=")]
+    line = ["ebm", "train", *(f"--config-dir={path}" for path in composed.dirs), *words]
     allow = os.environ.get("EBM_ALLOW")
     reproduce = (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
     facts = {
@@ -106,6 +111,7 @@ def create(experiment: Experiment, composed: Composed, words: Sequence[str], dir
         "reproduce": reproduce,
         "differs": composed.differs,
         "choices": composed.choices,
+        "group": experiment.config["group"],
     }
     run.write(
         "environment.json",
@@ -192,15 +198,26 @@ def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) 
 
 def fail(run: Run, error: BaseException) -> None:
     """Record what went wrong, as far as the disk takes it, and end the run."""
+    cause = _cause(error)
     try:
         run.log(traceback.format_exc())
-        run.set_status("failed", f"{type(error).__name__}: {error}")
+        run.set_status("failed", cause)
     except OSError as second:
-        raise RunFailed(f"{type(error).__name__}: {error}; and the run folder cannot be written: {second}") from error
+        raise RunFailed(f"{cause}; and the run folder cannot be written: {second}") from error
     if os.environ.get("EBM_DEBUG"):
         raise error
     hint = f"the traceback is in {run.path / 'train.log'}; the same line again goes on from step {_newest_step(run)}"
-    raise RunFailed(f"{type(error).__name__}: {error}", hint) from None
+    raise RunFailed(cause, hint) from None
+
+
+def _cause(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, SystemExit):
+        return f"a component called sys.exit({text})"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text or "not enough memory" in text:
+        return f"allocation failed: {text or 'no memory'}"  # torch has no class of its own for the CPU
+    return f"{type(error).__name__}: {text}"
 
 
 def _newest_step(run: Run) -> int:

@@ -7,6 +7,7 @@ Low energy = likely: p(x) = exp(-E(x)) / Z, and the score is s(x) = grad log p(x
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -30,6 +31,14 @@ Natural = Annotated[int, Ge(0)]
 Params = dict[str, "Tensor"]  # leaves (*m, ...)
 Info = dict[str, "Tensor"]  # diagnostics, per model (*m,) or per sample (*m, B)
 SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """By what the runs of a sweep are compared: a number of their summary, and which way is better."""
+
+    metric: str
+    direction: Literal["min", "max"]
 
 
 class Dataset(Protocol):
@@ -148,4 +157,17 @@ class Follower(Protocol):
 
     def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
         """The run has ended: finished, interrupted, failed or diverged; the summary where there is one. Files are in the run's folder."""
+        ...
+
+
+class Logger(Follower, Protocol):
+    """Shows a run elsewhere. What it is not told, since it was killed or not yet chosen, it reads from the run's metrics.jsonl."""
+
+    @property
+    def where(self) -> str:
+        """What a run's mirrors.json calls the place."""
+        ...
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise `InputError` for what cannot work. Nothing has been written yet, and nothing is."""
         ...
