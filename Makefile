@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format bench-step bench-startup defaults check-defaults readme clean
+.PHONY: help train test lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults check-defaults readme clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,16 @@ bench-step: $(READY) ## a training step against a hand-written loop, eager and c
 
 bench-startup: $(READY) ## how long --help, --cfg job and runs take
 	$(BIN)/python scripts/bench_startup.py
+
+bench-sweep: $(READY) ## 24 tiny jobs through the default launcher and through Hydra's basic one
+	$(BIN)/python scripts/bench_sweep.py
+
+bench-logger: $(READY) ## what logger=wandb and logger=tensorboard cost a run
+	$(BIN)/python scripts/bench_logger.py
+
+sweep-table: $(READY) ## the sweep that README shows: three objectives, four rates, four seeds (half an hour on two cores)
+	$(BIN)/python scripts/sweep_table.py
+	$(BIN)/python scripts/readme.py
 
 defaults: $(READY) ## the search behind the defaults of conf/ (an hour and a half)
 	$(BIN)/python scripts/tune_defaults.py

@@ -35,8 +35,9 @@ class Row:
 class Board:
     """Follows the events of `launcher.launch`."""
 
-    def __init__(self, lines: Sequence[Sequence[str]], slots: Sequence[Slot]) -> None:
-        self.rows = [Row(label) for label in labels(lines)]
+    def __init__(self, lines: Sequence[Sequence[str]], slots: Sequence[Slot], before: Sequence[Sequence[str]] = ()) -> None:
+        """`before`: the lines of batches that have ended, from which these are told apart too."""
+        self.rows = [Row(label) for label in labels([*before, *lines])[len(before) :]]
         self._started = self._last = time.monotonic()
         self._live = None
         kinds = {str(slot): list(map(str, slots)).count(str(slot)) for slot in slots}

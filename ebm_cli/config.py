@@ -13,11 +13,18 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ebm_cli import run
 from ebm_cli.errors import InputError, Problem
-from ebm_cli.overrides import FOLDERS, LISTS, hydra_fault, misplaced, note, parse, sort, swept
+from ebm_cli.overrides import FOLDERS, LISTS, Interval, dimension, hydra_fault, is_hydras, misplaced, note, parse, sort, swept
 
 MOST_CHECKED = 20  # values of a swept key that are looked at before the sweep starts
 MISSING = "???"
+NEEDS = {  # packages behind classes of our own
+    "hydra_plugins.ebm.OptunaSweeper": "optuna",
+    "hydra_plugins.ebm.SlurmLauncher": "submitit",
+    "hydra_plugins.ebm.SubmititLauncher": "submitit",
+    "hydra_plugins.ebm.RayLauncher": "ray",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,17 @@ class Composed:
     problems: list[Problem]  # with the overrides; what they would set is not in the config
     words: tuple[str, ...]  # the overrides
     dirs: tuple[Path, ...]  # the user's own folders of options
+    searched: tuple[str, ...]  # keys that a preset has a search choose, and that no word sets
+
+
+@dataclass(frozen=True)
+class OfHydra:
+    """Hydra's own part of a sweep's line."""
+
+    words: list[str]  # all others, with those that the sweeper brings
+    launcher: dict[str, Any]
+    sweeper: dict[str, Any]
+    problems: list[Problem]
 
 
 class Option(NamedTuple):
@@ -74,11 +92,14 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    if resumed := next((word for word in words if word.startswith("resume=") and word != "resume=null"), ""):
+        return _going_on(resumed.partition("=")[2], [word for word in words if word != resumed], dirs)
     options, values, problems = sort(words, groups(dirs))
     try:
         with _hydra():
             composed = hydra_compose("train", [*search(dirs), *options.values()], return_hydra_config=True)
         choices = dict(composed.hydra.runtime.choices)
+        searched = tuple(key for key in composed.hydra.sweeper.get("params") or () if key not in {**options, **values})
         OmegaConf.set_struct(composed, False)
         del composed["hydra"]
         plain = OmegaConf.to_container(composed)
@@ -89,10 +110,21 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(*problems, Problem(_first_line(error))) from None
     entries = yaml.safe_load((conf_dir() / "train.yaml").read_text())["defaults"]
-    defaults = {group: option for entry in entries if entry != "_self_" for group, option in entry.items()}
+    defaults = {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
     differs = [word for group, word in options.items() if group in LISTS or choices[group] != defaults[group]]
     differs += [word for key, word in values.items() if look(plain, key) != look(config, key)]
-    return Composed(_without_missing(config), choices, differs, problems, tuple(words), tuple(dirs))
+    return Composed(_without_missing(config), choices, differs, problems, tuple(words), tuple(dirs), searched)
+
+
+def _going_on(name: str, words: Sequence[str], dirs: Sequence[Path]) -> Composed:
+    """The config of a run that goes on from another one: that one's, with the overrides laid over it."""
+    parent, step = run.at(name)
+    own = {"name": None, "group": None, "tags": [], "force": False, "resume": f"{parent.id}@{step}"}
+    config, problems = amend(parent.config() | own, words, ("metric", "logger")), []
+    if isinstance(n_steps := look(config, "trainer.n_steps"), int) and n_steps <= step:
+        problems.append(Problem(f"trainer.n_steps: {parent.path.name} stands at step {step} already", f"trainer.n_steps={2 * step}"))
+    words = (f"resume={parent.id}@{step}", *words)
+    return Composed(config, parent.read("environment.json")["choices"], list(words), problems, words, tuple(dirs), ())
 
 
 def to_yaml(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
@@ -122,6 +154,9 @@ def amend(stored: Mapping[str, Any], words: Sequence[str], swappable: Sequence[s
     options, values, problems = sort(words, {group: found for group, found in groups().items() if group in swappable})
     for group, word in options.items():
         chosen = parse(word).value()
+        if chosen is None:
+            config[group] = None
+            continue
         files = [groups()[group][name].path for name in (chosen if isinstance(chosen, list) else [chosen])]
         config[group] = OmegaConf.merge(*(OmegaConf.load(path) for path in files)) if files else {}
     for key, word in values.items():
@@ -135,33 +170,62 @@ def amend(stored: Mapping[str, Any], words: Sequence[str], swappable: Sequence[s
     return OmegaConf.to_container(config, resolve=True)
 
 
-def hydra_problems(words: Sequence[str], dirs: Sequence[Path] = ()) -> list[Problem]:
-    """What is wrong with the overrides of Hydra's own part of the config: the launcher, the sweeper."""
+def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
+    """Hydra's own part of a sweep's line, with what is wrong with it: the launcher, the sweeper, as the line or its preset chooses them."""
     from hydra import compose as hydra_compose
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    problems = [problem for word in words if (problem := hydra_fault(word))]
-    chosen = {key: word for word in words if "/" in (key := word.partition("=")[0].lstrip("+~"))}
+    own, others = [word for word in words if is_hydras(word)], [word for word in words if not is_hydras(word)]
+    problems = [problem for word in own if (problem := hydra_fault(word))]
+    chosen = {key: word for word in own if "/" in (key := _key(word))}
+    presets = [word for word in others if word in {f"experiment={name}" for name in groups(dirs)["experiment"]}]
     try:
         with _hydra():
-            composed = hydra_compose("train", [*search(dirs), *chosen.values()], return_hydra_config=True)
+            composed = hydra_compose("train", [*search(dirs), *presets, *chosen.values()], return_hydra_config=True)
     except HydraException as error:
-        return [*problems, Problem(_first_line(error), "see conf/hydra, or the package that brings the option")]
+        hint = "see conf/hydra, or the package that brings the option"
+        return OfHydra(others, {}, {}, [*problems, Problem(_first_line(error), hint)])
     plain = {"hydra": OmegaConf.to_container(composed.hydra)}
     for part, choice in ((part, composed.hydra.runtime.choices[f"hydra/{part}"]) for part in ("launcher", "sweeper")):
-        module = plain["hydra"][part]["_target_"].rpartition(".")[0]
+        target = plain["hydra"][part]["_target_"]
         try:
-            there = find_spec(module) is not None
+            there = find_spec(NEEDS.get(target, target.rpartition(".")[0])) is not None
         except ModuleNotFoundError:  # not even its parent is there
             there = False
         if not there:
             file = conf_dir() / "hydra" / part / f"{choice}.yaml"
             problems.append(Problem(f"hydra/{part}={choice} needs a package that is not installed", _comments(file)[1]))
+    for word in own:
+        fault = Problem(f"{word}: takes one value") if dimension(word, {}) else misplaced(word, _key(word), plain)
+        if word in chosen.values() or _key(word) in FOLDERS or note(fault, problems):
+            continue
+        try:
+            OmegaConf.update(composed, _key(word), parse(word).value())
+        except (HydraException, OmegaConfBaseException) as error:
+            problems.append(Problem(f"{word}: {_first_line(error)}"))
+    launcher, sweeper = (OmegaConf.to_container(composed.hydra[part]) for part in ("launcher", "sweeper"))
+    return OfHydra(with_params(sweeper.get("params"), others), launcher, sweeper, problems)
+
+
+def with_params(params: Mapping[str, Any] | None, words: Sequence[str]) -> list[str]:
+    """The words of a sweep, and before them those that its sweeper brings: a preset's. What the line says itself counts."""
+    said = {_key(word) for word in words}
+    return [*(f"{key}={value}" for key, value in (params or {}).items() if key not in said), *words]
+
+
+def space(words: Sequence[str], dirs: Sequence[Path] = (), config: Mapping[str, Any] | None = None) -> dict[str, tuple[str, Any]]:
+    """Each word that has several values, with its key and these. Of an interval the config says whether its numbers are whole."""
+    known, found = groups(dirs), {}
     for word in words:
-        if word not in chosen.values() and word.partition("=")[0] not in FOLDERS:
-            note(misplaced(word, word.partition("=")[0].lstrip("+~"), plain), problems)
-    return problems
+        if one := dimension(word, known):
+            key, values = one
+            if isinstance(values, Interval) and (type(look(config, key)) is int or look(config, key) is None):  # null: a count, as a rule
+                low, high = float(values.low), float(values.high)
+                values = Interval(int(low), int(high), values.log) if low.is_integer() and high.is_integer() else values
+            found[word] = key, values
+    return found
 
 
 def words_of_job() -> list[str]:
@@ -199,6 +263,11 @@ def _without_missing(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: _without_missing(value) for key, value in config.items() if value != MISSING}
     return config
+
+
+def _key(word: str) -> str:
+    """What an override sets."""
+    return word.partition("=")[0].lstrip("+~")
 
 
 def _first_line(error: Exception) -> str:

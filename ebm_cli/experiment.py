@@ -8,7 +8,7 @@ import torch
 
 from ebm_cli import console, matching, schema
 from ebm_cli.config import Composed
-from ebm_cli.errors import InputError, bad
+from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.mirror import Mirror
 from ebm_cli.run import Run
 from ebm_cli.trainer import Settings, Trainer, pick_device
@@ -80,7 +80,12 @@ class Experiment:
 
 def check(composed: Composed) -> dict[str, Any]:
     """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and what does not go together."""
-    typed = schema.check(composed.config, [*composed.problems, *matching.problems(composed)])
+    problems = [*composed.problems, *matching.problems(composed)]
+    if composed.searched:
+        keys, preset = ", ".join(composed.searched), composed.choices["experiment"]
+        hint = f"add -m, with no other experiment beside it; or choose: {'=... '.join(composed.searched)}=..."
+        problems.append(Problem(f"experiment={preset} is a search for {keys}", hint))
+    typed = schema.check(composed.config, problems)
     if typed["logger"]:
         schema.build(typed["logger"]).check(typed)
     return typed

@@ -5,7 +5,7 @@ answered with the nearest known one and never made live.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ebm_cli.errors import Problem, nearest
 
@@ -13,6 +13,21 @@ LISTS = ("metric", "regularizer")  # groups of which several options go together
 OPTIONAL = ("experiment", "logger")  # groups that may be null
 HYDRA = ("hydra.", "hydra/")  # keys and groups that are Hydra's own
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
+
+
+class Choices(NamedTuple):
+    """The values of a sweep, as words have them."""
+
+    values: list[str]
+    ordered: bool  # as those of a range are
+
+
+class Interval(NamedTuple):
+    """Numbers from one end to the other, both included; whole numbers where both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool  # on a logarithmic scale
 
 
 def is_hydras(word: str) -> bool:
@@ -64,7 +79,8 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
     if word.startswith("+") and key in known:
         return Problem(f"{word}: nothing can be added to a config", f"without the plus: {word.lstrip('+')}")
     if override.is_sweep_override():
-        return Problem(f"{word}: several values at once make a sweep", "add -m")
+        search = " hydra/sweeper=optuna" if override.is_interval_sweep() else ""
+        return Problem(f"{word}: several values at once make a sweep", f"add -m{search}")
     if key not in known:
         return None
     value = override.value()
@@ -110,7 +126,7 @@ def _unknown(key: str, config: Any) -> Problem | None:
             elsewhere = str(config)[2:-1] if str(config).startswith("${") else ""
             hint = f"it is set by {elsewhere}.{key[len(place) :]}" if elsewhere else ""
             return Problem(f"{key}: {place.rstrip('.')} is a value, it holds no keys", hint)
-        if part not in config and f"{part}." == key[: len(part) + 1] and part in OPTIONAL:
+        if not place and part in OPTIONAL and part not in config:
             return Problem(f"{key}: no option of the group {part} is chosen", f"{part}=...; `ebm list {part}` shows what there is")
         if part not in config:
             target = str(config.get("_target_", "")).rpartition(".")[2]
@@ -120,16 +136,28 @@ def _unknown(key: str, config: Any) -> Problem | None:
     return None
 
 
-def swept(word: str, known: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """`key=value` for each value of a sweep; nothing for a single value or for what only a sweeper can expand."""
+def dimension(word: str, known: Mapping[str, Mapping[str, Any]]) -> tuple[str, Choices | Interval] | None:
+    """The key of a word that has several values, and these; None for a word that has one."""
     from hydra.core.override_parser.types import Glob
     from hydra.errors import HydraException
 
     try:
         override = parse(word)
     except HydraException:
-        return
-    if override.is_discrete_sweep():
-        key, values = override.get_key_element(), override.value()
-        names = values.filter(list(known.get(key, ()))) if isinstance(values, Glob) else override.sweep_string_iterator()
-        yield from (f"{key}={name}" for name in names)
+        return None
+    key, values = override.get_key_element(), override.value()
+    if override.is_interval_sweep():
+        return key, Interval(values.start, values.end, "log" in values.tags)
+    if not override.is_discrete_sweep():
+        return None
+    if isinstance(values, Glob):
+        return key, Choices(values.filter(list(known.get(key, ()))), ordered=False)
+    values.shuffle = False  # a search that is started again asks for the same
+    return key, Choices(list(override.sweep_string_iterator()), ordered=override.is_range_sweep())
+
+
+def swept(word: str, known: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """`key=value` for each value of a sweep, for both ends of an interval; nothing for a single value."""
+    if found := dimension(word, known):
+        key, values = found
+        yield from (f"{key}={value}" for value in (values.values if isinstance(values, Choices) else (values.low, values.high)))

@@ -15,3 +15,4 @@ os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # jobs share the co
 MODULES = ("ebm_cli.sweep", "hydra.core.override_parser.overrides_parser", "matplotlib.backends.backend_agg", "scipy.special")
 for name in MODULES:
     import_module(name)
+import_module("ebm_cli.config").compose(())  # Hydra's plugins and its parser's tables: a job finds them filled

@@ -199,6 +199,30 @@ def every() -> list[Run]:
     return sorted((Run(path.parent) for path in (outputs() / "runs").glob("*/environment.json")), key=_created)
 
 
+def at(name: str) -> tuple[Run, int]:
+    """The run and the step that `RUN` or `RUN@STEP` means: its newest checkpoint, or that of a step."""
+    name, _, wanted = name.partition("@")
+    one = find(name)
+    steps = sorted(int(path.name) for path in one.checkpoints.glob("*") if path.name.isdigit())
+    if not steps:
+        raise bad(f"resume: {one.path.name} has no checkpoint yet", "train it first: type its line again")
+    if wanted and (not wanted.isdigit() or int(wanted) not in steps):
+        known = ", ".join(map(str, steps))
+        raise bad(f"resume: {one.path.name} has no checkpoint of step {wanted}, but of {known}", f"resume={one.id}@{steps[-1]}")
+    return one, int(wanted) if wanted else steps[-1]
+
+
+def sweeps() -> list[dict[str, Any]]:
+    """What the sweeps under EBM_OUTPUTS have left in their sweep.json; a damaged one is passed over."""
+    found = []
+    for path in sorted((outputs() / "sweeps").glob("*/sweep.json")):
+        try:
+            found.append(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
 def _created(one: Run) -> float:
     """When a run was made; the damaged stand first."""
     try:

@@ -50,6 +50,7 @@ def root(
     name: str | None,
     group: str | None,
     tags: list[str],
+    resume: str | None,
     force: bool,
 ) -> None:
     """The keys at the top of a config, as a signature."""

@@ -63,6 +63,7 @@ class Job:
     dirs: tuple[Path, ...]
     id: str  # of the sweep
     group: str
+    good: tuple[str, ...] = GOOD  # how a job may end; a search takes divergence for an answer
     outcomes: list[Outcome] = field(default_factory=list)  # of those that have ended, as the sweeper was told
     typed: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))  # Hydra puts words of its own there
 
@@ -108,13 +109,15 @@ class Job:
         settings = check_signature(local, dict(settings), "hydra.launcher", problems)
         if problems:
             raise InputError(*problems)
+        if settings["gpus"] == "auto" and all("device=cpu" in words for words in lines):
+            settings["gpus"] = 0
         grace_s, slots = settings.pop("grace_s"), plan(**settings)
         folder = run.outputs() / "sweeps" / self.id
         folder.mkdir(parents=True, exist_ok=True)
         logs = [folder / f"{first + number}.log" for number in range(len(lines))]
         paths: dict[int, str] = {}
         results: dict[int, Any] = {}
-        with Board(lines, slots) as board:
+        with Board(lines, slots, [one.words for one in self.outcomes]) as board:
 
             def see(number: int, event: Mapping[str, Any]) -> None:
                 if event.get("event") == "started":
@@ -127,12 +130,12 @@ class Job:
             try:
                 launcher.launch(tasks, slots, logs, see, grace_s=grace_s)
             except Interrupted as stop:
-                self.outcomes += [self._outcome(lines[n], results[n], paths.get(n, ""), logs[n]) for n in sorted(results)]
+                self.outcomes += [self.outcome_of(lines[n], results[n], paths.get(n, ""), logs[n]) for n in sorted(results)]
                 done = sum(one.state in GOOD for one in self.outcomes)
-                raise Interrupted(stop.signal, f"{done} of {len(lines)} jobs are done; the same line again goes on") from None
-        return [self._outcome(lines[n], results[n], paths.get(n, ""), logs[n]) for n in range(len(lines))]
+                raise Interrupted(stop.signal, f"{done} of {first + len(lines)} jobs are done; the same line again goes on") from None
+        return [self.outcome_of(lines[n], results[n], paths.get(n, ""), logs[n]) for n in range(len(lines))]
 
-    def _outcome(self, words: Sequence[str], result: Outcome | Died, path: str, log: Path) -> Outcome:
+    def outcome_of(self, words: Sequence[str], result: Outcome | Died, path: str, log: Path) -> Outcome:
         """What is known of a job that has ended. Its output is in the run's folder; where there is no run, it stays where it is."""
         if isinstance(result, Died):
             if path and (one := Run(Path(path))).state() == "interrupted":  # it could not say why itself
@@ -222,21 +225,24 @@ class Sweep:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """`sweep.json` says what is known, however it ends."""
+        """`sweep.json` says what is known, however it ends; where the line was refused there is none."""
         started, state = time.time(), "interrupted"
-        self.save("running", 0.0)
         try:
             with Stop().listening():
                 yield
             state = "finished"
+        except (InputError, RunFailed) as error:
+            state = "refused" if isinstance(error, InputError) else "failed"
+            raise
         finally:
-            self.save(state, time.time() - started)
+            if state != "refused":
+                self.save(state, time.time() - started)
 
     def lines(self) -> list[Line]:
         """The best first; those without the number last."""
         groups: dict[tuple[str, ...], list[Outcome]] = {}
         for one in self.job.outcomes:
-            groups.setdefault(tuple(word for word in one.words if not word.startswith("seed=")), []).append(one)
+            groups.setdefault(tuple(word for word in one.words if not word.startswith(("seed=", "force="))), []).append(one)
         sign = 1 if self.direction == "min" else -1
 
         def order(line: Line) -> tuple[bool, float]:
@@ -272,16 +278,20 @@ class Sweep:
         if lines and lines[0].mean(self.metric) is not None:
             print(f"best: {lines[0].command}")
         else:
-            known = {key for line in lines for one in line.outcomes for key, value in one.summary.items() if isinstance(value, float)}
-            print(f"no run has a {self.metric!r}" + (f": there is {', '.join(sorted(known))}" if known else ""))
+            print(f"no run has a {self.metric!r}" + (f": there is {', '.join(known)}" if (known := numbers(self.job.outcomes)) else ""))
         print(f"Results saved to {self.folder / 'sweep.json'}", flush=True)
-        if failed := [(number, one) for number, one in enumerate(self.job.outcomes) if one.state not in GOOD]:
+        if failed := [(number, one) for number, one in enumerate(self.job.outcomes) if one.state not in self.job.good]:
             names = labels([one.words for one in self.job.outcomes])
             whys = [one.reason.partition("\n")[0][:100] for _, one in failed]
             wheres = [one.where(self.folder / f"{number}.log") for number, one in failed]
             rows = [[names[number], one.state, *more] for (number, one), *more in zip(failed, whys, wheres, strict=True)]
             console.table(["job", "state", "why", "where"], rows, file=sys.stderr)
             raise RunFailed(f"{len(failed)} of {len(self.job.outcomes)} jobs did not end well", "the same line again tries these once more")
+
+
+def numbers(outcomes: Sequence[Outcome]) -> list[str]:
+    """What runs can be compared by."""
+    return sorted({key for one in outcomes for key, value in one.summary.items() if isinstance(value, float)})
 
 
 def id_of(words: Sequence[str]) -> str:

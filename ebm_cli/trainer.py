@@ -97,6 +97,7 @@ class Trainer:
         alive = torch.ones(m, dtype=torch.bool, device=device)
         n_good, loss_sum = torch.zeros_like(alive, dtype=torch.int64), torch.zeros_like(alive, dtype=theta.dtype)
         self.state = TrainState(theta, theta.clone(), optimizer.init(theta), carry, alive, n_good, loss_sum)
+        self.first_step = 0  # where the schedule begins: later for a run that goes on from another one
         self.value_and_gradient = self._value_and_gradient
         if settings.compile:
             self._compile()
@@ -160,7 +161,7 @@ class Trainer:
         if settings.max_grad_norm is not None:
             gradient = gradient * (settings.max_grad_norm / norm).clamp(max=1).unsqueeze(-1)
         before = state.theta.clone()
-        lr = self.optimizer.lr_at(state.step, settings.n_steps)
+        lr = self.optimizer.lr_at(state.step - self.first_step, settings.n_steps - self.first_step)
         self.optimizer.update(state.theta, torch.where(alive, gradient, 0), state.optimizer, step=state.step, lr=lr)
         state.theta.copy_(torch.where(alive, state.theta, before))
         state.step += 1

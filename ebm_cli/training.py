@@ -16,6 +16,7 @@ from ebm_cli import checkpoint, console, environment, evaluation, results
 from ebm_cli.config import Composed
 from ebm_cli.errors import Interrupted, RunFailed, bad
 from ebm_cli.experiment import Experiment
+from ebm_cli.parent import Parent
 from ebm_cli.results import DIVERGED
 from ebm_cli.run import Run, write
 from ebm_cli.signals import Stop
@@ -31,7 +32,10 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run anew and keeps the old folder")
     if run.state() in ("finished", "diverged") and not force:
         return stored(experiment)
-    trainer = experiment.trainer()
+    trainer, parent = experiment.trainer(), Parent.of(experiment.config)
+    if parent:
+        parent.check(trainer)
+        trainer.first_step = parent.step
     counts = trainer.count()  # a first step, so that what cannot run leaves nothing behind
     with run.lock(wait=wait), Stop().listening() as stop:
         if force and run.state() != "new":
@@ -41,7 +45,7 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         summary = None
         try:
             create(experiment, composed)
-            resume(trainer, run)
+            resume(trainer, run, parent)
             run.set_status("running")
             (run.path / "summary.json").unlink(missing_ok=True)  # of an earlier step, had it been evaluated
             for follower in followers:
@@ -121,17 +125,18 @@ def create(experiment: Experiment, composed: Composed) -> None:
         run.log(f"new run: {reproduce}")
 
 
-def resume(trainer: Trainer, run: Run) -> None:
-    """Go on from the newest whole checkpoint, if there is one."""
+def resume(trainer: Trainer, run: Run, parent: Parent | None) -> None:
+    """Go on from the newest whole checkpoint, if there is one; else from the parent's."""
 
     def warn(line: str) -> None:
         run.log(line)
         console.say(f"warning: {line}")
 
     path = checkpoint.newest(run.checkpoints, warn)
-    if path is None:
-        return
-    checkpoint.load(path, trainer)
+    if path:
+        checkpoint.load(path, trainer)
+    elif parent:
+        parent.begin(trainer, run)
     if trainer.state.step:
         run.log(f"going on from step {trainer.state.step}")
         console.say(f"going on from step {trainer.state.step}")
@@ -141,7 +146,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
     """Train to the last step, with rows, evaluations and checkpoints at their intervals."""
     run, settings, metrics, stacked = experiment.run, trainer.settings, experiment.metrics(), bool(trainer.rng.model_shape)
     rows = run.cut(trainer.state.step)
-    if trainer.state.step == 0:
+    if not checkpoint.steps(run.checkpoints):
         checkpoint.save(run.checkpoints, trainer)
     watch = Stopwatch(rows[-1]["seconds"] if rows else 0.0)
     stop.deferred = True
@@ -149,7 +154,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
         last = step == settings.n_steps
         log, evaluate = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
         stopping = bool(stop.signal)  # read once: a signal that comes later waits for the next step, and its checkpoint
-        save = step % settings.checkpoint_every == 0 or last or stopping
+        save = step % settings.checkpoint_every == 0 or last or stopping or stop.save
         if not (log or evaluate or save):
             continue
         row = trainer.read() if log else {"step": step}
@@ -169,7 +174,10 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
             message = f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
             raise RunFailed(message, DIVERGED)
         if save:
+            asked, stop.save = stop.save, False
             checkpoint.save(run.checkpoints, trainer)
+            if asked:
+                run.log(f"saved at step {step}, as a signal asked")
         if stopping:
             raise Interrupted(stop.signal)
         watch.go_on()

@@ -2,7 +2,8 @@
 
     python scripts/readme.py [--check]
 
-`options` comes from the files of conf/, `defaults` from results/defaults.json (made by scripts/check_defaults.py).
+`options` comes from the files of conf/, `defaults` from results/defaults.json (made by scripts/check_defaults.py), `sweep` from
+results/sweep.json (made by scripts/sweep_table.py).
 """
 
 import json
@@ -47,9 +48,18 @@ def defaults():
     return "\n".join(lines)
 
 
+def sweep():
+    """A sweep's line and what it printed."""
+    stored = json.loads((ROOT / "results" / "sweep.json").read_text())
+    made_by, minutes = stored["made_by"], stored["seconds"] / 60
+    commit, torch = made_by["git"].get("commit", "?")[:10], made_by["packages"]["torch"]
+    note = f"Made by `make sweep-table` at commit {commit}, torch {torch}, in {minutes:.0f} minutes on two cores of a shared machine."
+    return f"```\n$ {stored['line']}\n{stored['printed']}```\n\n{note}"
+
+
 def written(text):
     """The README with its generated parts as they should be."""
-    for name, make in {"options": options, "defaults": defaults}.items():
+    for name, make in {"options": options, "defaults": defaults, "sweep": sweep}.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         made = make().replace("\\", r"\\")
         text, n = pattern.subn(rf"\g<1>{made}\n\g<2>", text)

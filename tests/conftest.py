@@ -19,8 +19,11 @@ def _outputs(tmp_path, monkeypatch):
     """Every test has an outputs folder of its own, stands in an empty one, and sees nothing of the user's."""
     monkeypatch.setenv("EBM_OUTPUTS", str(tmp_path / "outputs"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    for name in ("EBM_ALLOW", "EBM_DEBUG", "NO_COLOR"):
+    for name in ("EBM_ALLOW", "EBM_DEBUG", "NO_COLOR", *(name for name in os.environ if name.startswith("WANDB_"))):
         monkeypatch.delenv(name, raising=False)
+    for name, value in {"WANDB_MODE": "offline", "NETRC": str(tmp_path / "netrc"), "WANDB_SILENT": ""}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_SILENT")  # and gone again after the test, which may set it
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 

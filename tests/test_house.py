@@ -16,18 +16,25 @@ LAYERS = (  # a module imports from its own layer or from those before it
     {"chain", "minibatches"},
     {"densities"},
     set(COMPONENTS),
-    {"trainer", "run", "config"},
-    {"checkpoint", "schema", "signals", "environment"},
-    {"matching", "trained", "console"},
-    {"evaluation", "figures"},
+    {"overrides"},
+    {"trainer", "run", "config", "signals"},
+    {"checkpoint", "schema", "environment", "slots"},
+    {"matching", "trained", "parent", "console"},
+    {"evaluation", "figures", "mirror"},
+    {"loggers"},
     {"pictures"},
     {"experiment"},
     {"results"},
+    {"launcher", "board"},
     {"training"},
+    {"sweep"},
+    {"search"},
+    {"preload"},
+    {"plugins"},
     {"commands"},
     {"__main__"},
 )
-HYDRA_DOORS = {"config.py", "commands/train.py"}
+HYDRA_DOORS = {"config.py", "overrides.py", "commands/train.py", "plugins/hydra_plugins/ebm.py"}
 
 
 def imports(path):
@@ -58,6 +65,8 @@ def test_imports_run_one_way(path):
             assert layer(other) <= layer(room) or under_types, f"{room} imports {name}"
             if room in COMPONENTS:
                 assert other == room or other not in COMPONENTS, f"{room} imports its sibling {name}"
+            if room == "loggers":
+                assert other != room, f"{path.name} imports its sibling {name}"
         if name.split(".")[0] in ("hydra", "omegaconf"):
             assert str(path.relative_to(ROOT)) in HYDRA_DOORS, f"{path.name} knows Hydra"
 

@@ -1,6 +1,7 @@
 """README says what is so: its generated parts are those of the scripts, its commands exist."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,8 @@ def test_every_verb_is_shown():
 @pytest.mark.parametrize("line", re.findall(r"^ebm train (?!.*--help)(.+?)(?: +#.*)?$", README, re.MULTILINE))
 def test_every_train_line_composes(line, tmp_path):
     Path("data.csv").write_text("a,b\n" + "\n".join(f"{i},{i * i % 7}" for i in range(30)))
-    words = [word for word in line.split() if word != "-m"]
-    for one in config.star(words):
+    words = [word for word in shlex.split(line) if word != "-m"]
+    for one in config.star(config.of_hydra(words).words):
         assert not config.compose(one).problems
 
 

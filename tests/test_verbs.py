@@ -124,3 +124,49 @@ def test_samples_of_ones_own_can_be_scored(ebm, stack):
     code, out, err = ebm("score", "last", f"data={stack.path / 'samples.npz'}")
     assert code == 0, err
     assert len(out.splitlines()) == 31
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Four runs as `ebm runs` reads them, and a sweep that reused the oldest."""
+    outputs = tmp_path / "outputs"
+    facts = [("a", None, 0.3), ("b", "mine", 0.1), ("c", "mine", None), ("d", "theirs", 0.2)]
+    for age, (name, group, kl) in enumerate(facts):
+        one = Run(outputs / "runs" / f"moons-ssm-s0-{name * 10}")
+        one.path.mkdir(parents=True)
+        one.write("environment.json", {"id": one.id, "created": 1000.0 + age, "differs": [], "group": group})
+        one.write("summary.json", {"id": one.id, "kl": kl, "nll": 1.0, "reasons": {}})
+        one.set_status("finished")
+    (outputs / "sweeps" / "12345678").mkdir(parents=True)
+    sweep = {"id": "12345678", "group": "mine", "runs": [{"path": f"elsewhere/moons-ssm-s0-{'a' * 10}"}, {"path": ""}]}
+    (outputs / "sweeps" / "12345678" / "sweep.json").write_text(json.dumps(sweep))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", "abcd"),
+        ("--reverse", "dcba"),
+        ("--sort kl", "bdac"),
+        ("--sort kl --reverse", "adbc"),
+        ("--group mine", "abc"),
+        ("--group 12345678", "a"),
+        ("--group theirs --sort kl", "d"),
+        ("--group mine --sort kl", "bac"),
+    ],
+)
+def test_runs_of_a_group_and_sorted(ebm, listed, words, expected):
+    code, out, _ = ebm("runs", "--json", *words.split())
+    assert code == 0
+    assert "".join(row["id"][0] for row in json.loads(out)) == expected
+    assert [line[0] for line in ebm("runs", *words.split())[1].splitlines()[1:]] == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("--group min", "did you mean mine?"), ("--sort lk", "did you mean kl?"), ("--group", "a value is needed"), ("--srt kl", "--sort")],
+)
+def test_runs_refuses(ebm, listed, words, message):
+    code, out, err = ebm("runs", *words.split())
+    assert (code, out) == (2, "")
+    assert message in err

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ebm_cli import config
-from ebm_cli.errors import InputError, Problem, RunFailed, bad, report
+from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.flags import split
+from ebm_cli.signals import at_once
 
 FLAGS = {"--help": False, "-h": False, "--multirun": False, "-m": False, "--cfg": True, "-c": True, "--config-dir": True, "-cd": True}
 
@@ -34,10 +35,16 @@ Flags:
 Examples:
   ebm train objective=ssm dataset=moons
   ebm train objective=nce dataset=table dataset.path=data.csv seeds=4
-  ebm train -m objective=ssm,nce,pcd optimizer.lr=0.001,0.003"""
+  ebm train -m objective=ssm,nce,pcd optimizer.lr=0.001,0.003
+  ebm train -m experiment=search_lr objective=nce"""
 
 
 def main(words: Sequence[str]) -> int:
+    with at_once():
+        return _main(words)
+
+
+def _main(words: Sequence[str]) -> int:
     flags, overrides = split(words, FLAGS)
     dirs = [Path(folder) for name in ("--config-dir", "-cd") for folder in flags.get(name, [])]
     for folder in dirs:
@@ -55,69 +62,60 @@ def main(words: Sequence[str]) -> int:
     if flags.keys() & {"--multirun", "-m"}:
         return sweep(overrides, dirs)
     composed = config.compose(overrides, dirs)
-    from ebm_cli import console, training
+    from ebm_cli import console, experiment, training
 
-    training.train(composed, overrides, dirs, [console.Progress()])
+    training.train(experiment.Experiment.of(composed), composed, [console.Progress()])
     return 0
 
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
-    """One run per combination, by Hydra's launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
-    from ebm_cli import console, experiment, training
+    """One run per combination, by a launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
+    hydra = config.of_hydra(overrides, dirs)
+    words, problems = hydra.words, dict.fromkeys(hydra.problems)
+    if not problems and hydra.launcher["_target_"].endswith(".GpuLauncher"):
+        from ebm_cli import launcher
 
-    hydras_own = [word for word in overrides if word.lstrip("+~").startswith(config.HYDRA)]
-    problems = dict.fromkeys(problem for word in hydras_own if (problem := config.hydra_fault(word)))
-    for words in config.star([word for word in overrides if word not in hydras_own], dirs):
+        launcher.warm()  # it imports what the jobs need while this process checks the line
+    from ebm_cli import experiment, search
+    from ebm_cli.sweep import GOOD, Job, Sweep, id_of
+
+    problems |= dict.fromkeys(search.problems(hydra.sweeper, config.space(words, dirs)))
+    good = search.GOOD if hydra.sweeper.get("_target_") == search.TARGET else GOOD
+    first = None
+    for line in config.star(words, dirs):
         try:
-            experiment.check(config.compose(words, dirs), dirs)
+            composed = config.compose(line, dirs)
+            experiment.check(composed)
+            first = first or composed.config
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
-    if problems:
+    if problems or first is None:
         raise InputError(*problems)
-    failed: list[str] = []
-
-    def job(words: list[str]) -> Any:
-        print(f"\n# ebm train {' '.join(words)}")
-        try:
-            return training.train(config.compose(words, dirs), words, dirs, [console.Progress()], wait=True)
-        except Exception as error:  # whatever it is, the other runs go on
-            failed.append(" ".join(words))
-            report(getattr(error, "problems", (Problem(f"{type(error).__name__}: {error}"),)), 1)
-
-    with tempfile.TemporaryDirectory() as folder:  # Hydra writes multirun.yaml somewhere: not where the user stands
+    job = Job(tuple(dirs), id_of(words), first["group"] or id_of(words), good)
+    whole = Sweep(tuple(overrides), job, **first["sweep"])
+    with whole.kept(), tempfile.TemporaryDirectory() as folder:  # Hydra writes multirun.yaml somewhere: not where the user stands
         _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)
-    if failed:
-        raise RunFailed(
-            f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}", "the others are finished; what failed is said above"
-        )
+    whole.show()
     return 0
 
 
-def _through_hydra(words: Sequence[str], dirs: Sequence[Path], job: Any) -> int:
+def _through_hydra(words: Sequence[str], dirs: Sequence[Path], task: Any) -> None:
     """What Hydra's own main does: sweepers and launchers."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the one form of errors is ours
-
-    def task(_: Any) -> Any:
-        sys.argv = typed
-        return job(list(HydraConfig.get().overrides.task))
-
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    search = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
     flags, overrides = split(words, FLAGS)
     spread = [part for name, values in flags.items() if name not in ("--config-dir", "-cd") for part in (name, *values)]
-    typed, sys.argv = sys.argv, ["ebm train", *spread, *overrides, *search, *quiet]
+    typed, sys.argv = sys.argv, ["ebm train", *spread, *overrides, *config.search(dirs), *quiet]
     try:
         hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(Problem(str(error).splitlines()[0])) from None
     finally:
         sys.argv = typed
-    return 0
 
 
 def help_text(dirs: Sequence[Path]) -> str:

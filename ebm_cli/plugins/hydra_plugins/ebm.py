@@ -1,4 +1,7 @@
-"""What Hydra finds of ours: the launcher `gpu`, the sweepers `grid` and `optuna`. Read at every start, so imports are light."""
+"""What Hydra finds of ours: the launchers `gpu`, `submitit_slurm`, `submitit_local` and `ray`, the sweepers `grid` and `optuna`.
+
+Read at every start, so imports are light.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 
 
 class GpuLauncher(Launcher):
@@ -18,8 +22,44 @@ class GpuLauncher(Launcher):
         self.job = task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        outcomes = self.job.launch(job_overrides, self.settings, initial_job_idx)
+        outcomes = self.outcomes(job_overrides, initial_job_idx)
         return [JobReturn(overrides=list(one.words), status=JobStatus.COMPLETED, _return_value=one) for one in outcomes]
+
+    def outcomes(self, lines: Sequence[Sequence[str]], first: int) -> list[Any]:
+        return self.job.launch(lines, self.settings, first)
+
+
+class SubmititLauncher(GpuLauncher):
+    """Submitit's processes on this machine."""
+
+    cluster = "local"
+
+    def outcomes(self, lines: Sequence[Sequence[str]], first: int) -> list[Any]:
+        from omegaconf import OmegaConf
+
+        from ebm_cli import elsewhere
+        from ebm_cli.engines.slurm import Submitit
+
+        settings = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)
+        return elsewhere.launch(self.job, lines, first, Submitit(self.cluster, settings, self.job.id))
+
+
+class SlurmLauncher(SubmititLauncher):
+    """Slurm's array jobs, one task per job."""
+
+    cluster = "slurm"
+
+
+class RayLauncher(GpuLauncher):
+    """Ray's tasks, one per job."""
+
+    def outcomes(self, lines: Sequence[Sequence[str]], first: int) -> list[Any]:
+        from omegaconf import OmegaConf
+
+        from ebm_cli import elsewhere
+        from ebm_cli.engines.ray import Ray
+
+        return elsewhere.launch(self.job, lines, first, Ray(OmegaConf.to_container(self.settings["ray"], resolve=True)))
 
 
 class GridSweeper(BasicSweeper):
@@ -33,5 +73,36 @@ class GridSweeper(BasicSweeper):
         """Every value was checked before Hydra saw it."""
 
     def sweep(self, arguments: list[str]) -> None:
+        from ebm_cli.config import with_params
+
+        self.params, arguments = {}, with_params(self.params, arguments)
         for batch in super().sweep(arguments):
             self.job.outcomes += [returned.return_value for returned in batch]
+
+
+class OptunaSweeper(Sweeper):
+    """Batch after batch, each chosen by what those before it gave."""
+
+    def __init__(self, params: Any, **settings: Any) -> None:
+        self.params, self.settings = params, settings
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        from hydra.core.plugins import Plugins
+
+        plugins = Plugins.instance()
+        self.launcher = plugins.instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.job, self.config = task_function, config
+
+    def sweep(self, arguments: list[str]) -> None:
+        from omegaconf import OmegaConf
+
+        from ebm_cli import config, search
+        from ebm_cli.types import Ranking
+
+        def launch(lines: Sequence[Sequence[str]], first: int) -> list[Any]:
+            return [returned.return_value for returned in self.launcher.launch(lines, first)]
+
+        plain = OmegaConf.to_container(self.config)
+        words = config.with_params(self.params, arguments)
+        space, ranking = config.space(words, self.job.dirs, plain), Ranking(**plain["sweep"])
+        search.Search(**search.settings(self.settings, [])).run(words, space, ranking, self.job, launch)

@@ -1,0 +1,127 @@
+"""The jobs of a sweep on other machines. An engine brings them there: `engines/slurm.py`, `engines/ray.py`.
+
+The outputs folder is shared between the machines: what happens to a run is in its own folder, and what an engine brings back is only how
+each job ended.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from ebm_cli import config, launcher, run
+from ebm_cli.board import Board
+from ebm_cli.errors import InputError, Interrupted
+from ebm_cli.experiment import Experiment
+from ebm_cli.launcher import Died
+from ebm_cli.run import Run
+from ebm_cli.signals import Stop
+from ebm_cli.sweep import GOOD, Job, Outcome, Teller
+
+TICK_S = 1.0
+OURS = ("EBM_", "WANDB_")  # what of the environment goes along
+SECRET = "WANDB_API_KEY"  # stays: what travels may lie in a file
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A job as it travels, with all by which the place where its line was typed differs from others."""
+
+    job: Job
+    words: tuple[str, ...]
+    log: Path
+    here: str
+    environment: Mapping[str, str]
+
+    def __call__(self) -> Outcome | None:
+        """One run, trained or reused; None where another process holds it. Raises `Interrupted`, with the state saved."""
+        for name in [name for name in os.environ if name.startswith("EBM_")]:
+            del os.environ[name]
+        os.environ |= self.environment
+        os.chdir(self.here)  # relative paths, EBM_OUTPUTS among them, mean the same
+        launcher.redirect(self.log)
+        return self.job.run(self.words, [Teller(lambda event: None, self.log)], wait=False)
+
+    def stopped(self, signal: int) -> Outcome:
+        """How it ended where a signal ended it."""
+        return Outcome(self.words, "interrupted", f"signal {signal}")
+
+
+class Engine(Protocol):
+    """What runs parcels on other machines."""
+
+    name: str
+
+    def start(self, parcels: Mapping[int, Parcel]) -> None: ...
+
+    def ended(self) -> Iterator[tuple[int, Outcome | Died | None]]:
+        """The jobs that have ended since; None where another process held the run."""
+        ...
+
+    def cancel(self) -> None:
+        """End every job, with its state saved."""
+        ...
+
+
+def launch(job: Job, lines: Sequence[Sequence[str]], first: int, engine: Engine) -> list[Outcome]:
+    """The outcome of every line, in their order. No machine is taken for what is finished, or to wait for what another process trains."""
+    folder = run.outputs() / "sweeps" / job.id
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name.startswith(OURS) and name != SECRET}
+    logs = [folder / f"{first + number}.log" for number in range(len(lines))]
+    sent = replace(job, outcomes=[])
+    waiting, runs, results = list(range(len(lines))), {}, {}
+    with Board(lines, [engine.name], [one.words for one in job.outcomes]) as board, Stop().listening():
+
+        def end(number: int, result: Outcome | Died) -> None:
+            path = str(runs[number].path) if number in runs and runs[number].state() != "new" else ""
+            results[number] = job.outcome_of(lines[number], result, path, logs[number])
+            board.see(number, {"event": "ended", "result": results[number]})
+
+        try:
+            while len(results) < len(lines):
+                parcels = {}
+                for number in list(waiting):
+                    if number in runs and runs[number].state() == "running":
+                        continue
+                    known = look(job, lines[number])
+                    if isinstance(known, Outcome):
+                        end(number, known)
+                    else:
+                        runs[number] = known
+                        if known.state() == "running":
+                            continue
+                        parcels[number] = Parcel(sent, tuple(lines[number]), logs[number], os.getcwd(), environment)
+                    waiting.remove(number)
+                if parcels:
+                    engine.start(parcels)
+                for number, result in engine.ended():
+                    if result is None:
+                        waiting.append(number)
+                    else:
+                        end(number, result)
+                board.see(-1, {})
+                time.sleep(TICK_S if len(results) < len(lines) else 0)
+        except Interrupted as stop:
+            engine.cancel()
+            job.outcomes += [results[number] for number in sorted(results)]
+            done = sum(one.state in GOOD for one in job.outcomes)
+            hint = f"{done} of {first + len(lines)} jobs are done, the others were told to end; the same line again goes on"
+            raise Interrupted(stop.signal, hint) from None
+    return [results[number] for number in range(len(lines))]
+
+
+def look(job: Job, words: Sequence[str]) -> Outcome | Run:
+    """The outcome of a line where nothing is left to do; else the run that it names."""
+    try:  # the device is of no run's identity, and here may be none like it
+        experiment = Experiment.of(config.compose([*words, "device=cpu"], job.dirs))
+    except InputError as error:
+        return Outcome(tuple(words), "refused", str(error))
+    one, now = experiment.run, experiment.config
+    if one.state() != "finished" or now["force"] or now["logger"]:
+        return one
+    before = one.config()
+    same = before["metric"] | now["metric"] == before["metric"] and all(before[key] == now[key] for key in ("draws", "sampler"))
+    return Outcome(tuple(words), "finished", "", str(one.path)) if same else one

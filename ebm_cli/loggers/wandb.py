@@ -1,0 +1,166 @@
+"""Weights & Biases (https://docs.wandb.ai): a mirror of the run on a server, or on disk for a later `wandb sync`.
+
+The wandb run has the id of our run and is resumed in place; rows that it holds are not sent again. wandb writes in blocks, and a kill
+loses the last of them: what is missing is taken from metrics.jsonl.
+"""
+
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ebm_cli.console import say
+from ebm_cli.errors import bad
+from ebm_cli.mirror import MEMORY, flat, recall, remember
+from ebm_cli.types import Positive
+
+if TYPE_CHECKING:
+    import wandb
+
+    from ebm_cli.run import Run
+
+EXIT_CODES = {"finished": 0, "interrupted": 130}
+TELLING = ("WANDB_DEBUG", "WANDB_CORE_DEBUG")
+NO_ACCOUNT = "logger.mode=offline needs no account and no network"
+
+
+@dataclass
+class Wandb:
+    """Config, rows, pictures, summary and state of a run. `init_timeout` and `finish_timeout` in seconds."""
+
+    project: str
+    entity: str | None
+    mode: Literal["online", "offline", "disabled"]
+    init_timeout: Positive
+    finish_timeout: Positive
+    _run: Any = field(init=False, default=None)  # wandb's; None: nothing is logged
+
+    @property
+    def where(self) -> str:
+        return f"wandb {self.mode} {f'{self.entity}/' if self.entity else ''}{self.project}"
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse names that wandb would, and online a missing or malformed key. No server is asked, and neither is the user."""
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        if telling := [name for name in TELLING if os.environ.get(name, "").lower() not in ("", "0", "false")]:
+            raise bad(f"logger=wandb: with {telling[0]} wandb writes the API key into its logs", f"unset {' '.join(telling)}")
+        try:
+            self._settings(config)
+        except (wandb.errors.UsageError, ValueError) as error:
+            text = error.errors()[0]["msg"].removeprefix("Value error, ") if hasattr(error, "errors") else str(error)
+            raise bad(f"logger=wandb: {text}", "the names are those of logger.project, logger.entity, group and tags") from None
+        os.environ |= {"WANDB_MODE": self.mode, "WANDB_SILENT": "true"}  # what is typed wins, and the output is ours
+        if self.mode == "offline":
+            return
+        try:
+            there = wandb.login(prompt=False, verify=False)
+        except wandb.Error as error:
+            raise bad(f"logger=wandb: {error}", f"`wandb login` stores a key; {NO_ACCOUNT}") from None
+        if not there:
+            raise bad("logger=wandb: there is no API key", f"`wandb login` stores one, WANDB_API_KEY holds one; {NO_ACCOUNT}")
+
+    def start(self, run: "Run", config: Mapping[str, Any], step: int) -> None:
+        if self.mode == "disabled":
+            return
+        self._ours, self._first_seed = run, config["seed"]
+        memory = recall(run, self.where)
+        self._id = memory.get("id") or (f"{run.id}x{run.n_replaced() + 1}" if run.n_replaced() else run.id)
+        self._last = memory.get("step", 0)  # of the rows that wandb holds
+        remember(run, self.where, id=self._id)
+        self._run = self._init(config)
+        self._run.define_metric("*", step_metric="step")
+        for row in run.rows():
+            if row["step"] <= step:
+                self.row(row)
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        if self._run and row["step"] > self._last:
+            self._run.log(flat(row, self._first_seed))
+            self._last = row["step"]
+
+    def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        try:
+            if self._run:
+                self._finish(state, summary or {})
+        finally:
+            self._run = None
+            wandb.teardown()
+
+    def _init(self, config: Mapping[str, Any]) -> "wandb.Run":
+        """wandb's run: online where the server answers in time, else offline."""
+        import wandb
+
+        given = self._settings(config)
+        given.root_dir = os.environ.get("WANDB_DIR") or str(self._ours.path.absolute())
+        given.run_name = config["name"] or self._ours.path.name
+        given.run_id = self._id
+        try:
+            one = wandb.init(config=dict(config), settings=given)
+        except (wandb.Error, OSError) as error:
+            if self.mode == "offline":
+                raise
+            say(f"warning: wandb: {' '.join(str(error).split())}; logging offline")
+            wandb.teardown()  # the id is in use until then
+            one = wandb.init(config=dict(config), settings=given, mode="offline")
+        if one.settings.mode == "online":
+            self._last = one.summary.get("step") or 0
+            remember(self._ours, self.where, whole=[])  # what was logged offline, for want of a network, the server gets now
+        self._tidy(Path(one.settings.sync_dir))
+        return one
+
+    def _settings(self, config: Mapping[str, Any]) -> "wandb.Settings":
+        """Quiet, and without the user's source code: a patch of uncommitted changes may hold anything, keys too."""
+        import wandb
+
+        names = {"project": self.project, "entity": self.entity, "run_group": config["group"], "run_tags": config["tags"]}
+        return wandb.Settings(
+            mode=self.mode,
+            resume="allow",
+            run_job_type="train",
+            init_timeout=self.init_timeout,
+            finish_timeout=self.finish_timeout,
+            finish_timeout_raises=True,
+            silent=True,
+            console="off",
+            disable_code=True,
+            disable_git=True,
+            **{key: value for key, value in names.items() if value},
+        )
+
+    def _tidy(self, current: Path) -> None:
+        """Remove what is logged again from metrics.jsonl: what killed processes have left, without an end, and what the server gets."""
+        whole = {name for memory in self._ours.read(MEMORY).values() for name in memory.get("whole", [])} | {current.name}
+        for folder in current.parent.glob(f"offline-run-*-{self._id}*"):
+            if folder.name not in whole and not list(folder.glob("*.synced")):
+                shutil.rmtree(folder)
+
+    def _finish(self, state: str, summary: Mapping[str, Any]) -> None:
+        import wandb
+
+        folder, pictures = Path(self._run.settings.sync_dir), sorted(self._ours.figures.glob("*.png"))
+        if pictures:
+            self._run.log({"step": self._last} | {f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
+        self._run.summary.update({**summary, "state": state})
+        try:
+            self._run.finish(exit_code=EXIT_CODES.get(state, 1))
+        except TimeoutError:
+            say(f"warning: wandb: the upload is not done after {self.finish_timeout:g} s; to go on: {_sync([folder])}")
+        if self._run.settings.mode == "offline":
+            whole = [*recall(self._ours, self.where).get("whole", []), folder.name]
+            remember(self._ours, self.where, step=self._last, whole=whole)
+            say(f"logged offline; to upload: {_sync([folder.parent / name for name in whole])}")
+
+
+def _sync(folders: list[Path]) -> str:
+    """The command that uploads them; what is uploaded already it leaves alone."""
+    return shlex.join(["wandb", "sync", *(str(folder) for folder in folders)])

@@ -1,0 +1,41 @@
+"""The sweep that README shows: three objectives, four learning rates, four seeds each, on moons.
+
+    python scripts/sweep_table.py [key=value ...]
+
+Words given are added to the line (for a trial: experiment=smoke). What the command prints goes to results/sweep.json with the commit and
+versions that made it.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ebm_cli import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+LINE = ("train", "-m", "objective=ssm,nce,pcd", "dataset=moons", "optimizer.lr=0.001,0.003,0.01,0.03", "seeds=4")
+
+
+def main():
+    words = [*LINE, *sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as outputs:
+        start = time.perf_counter()
+        command = [Path(sys.executable).with_name("ebm"), *words]
+        done = subprocess.run(command, env=os.environ | {"EBM_OUTPUTS": outputs}, stdout=subprocess.PIPE, text=True)
+        seconds = time.perf_counter() - start
+        facts = json.loads(next(Path(outputs).glob("runs/*/environment.json")).read_text())
+    print(done.stdout)
+    printed = done.stdout.replace(outputs, "outputs")
+    made_by = {key: facts[key] for key in ("packages", "python", "device_name")} | {"git": environment.git()}
+    found = {"line": shlex.join(["ebm", *words]), "printed": printed, "seconds": seconds, "made_by": made_by}
+    (ROOT / "results" / "sweep.json").write_text(json.dumps(found, indent=1) + "\n")
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

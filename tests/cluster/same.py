@@ -1,0 +1,58 @@
+"""What the tests of the engines share: lines, and what must not depend on what happened to a run on its way."""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+from sweeps import PATIENCE, TINY
+
+from ebm_cli import checkpoint
+from ebm_cli.run import Run
+
+LINE = (*TINY, "device=cpu", "trainer.log_every=1", "trainer.checkpoint_every=1000")  # what is saved in between, a signal has asked for
+LONG = (*LINE, "trainer.n_steps=60")
+PATHS = {"PYTHONPATH": ":".join(sys.path)}  # for a component that is no installed package
+
+
+def the_run(outputs, seed=0):
+    (path,) = (outputs / "runs").glob(f"*-s{seed}-*")
+    return Run(path)
+
+
+def result(run):
+    """The last checkpoint, rows and numbers without seconds, samples."""
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.rows()]
+    summary = {key: value for key, value in run.read("summary.json").items() if "second" not in key}
+    state = checkpoint.newest(run.checkpoints, print) / "state.safetensors"
+    return state.parent.name, state.read_bytes(), rows, summary, (run.path / "samples.npz").read_bytes()
+
+
+def assert_same(run, other):
+    assert run.read("status.json")["state"] == "finished"
+    for ours, theirs in zip(result(run), result(other), strict=True):
+        assert ours == theirs
+
+
+def resumed_at(run):
+    """The steps from which train.log says that the run went on."""
+    return [int(step) for step in re.findall(r"going on from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE)]
+
+
+def saved_at(run):
+    """The steps at which a signal had the state saved."""
+    return [int(step) for step in re.findall(r"(?:saved|signal \d+) at step (\d+)", (run.path / "train.log").read_text())]
+
+
+def until(condition, patience=PATIENCE):
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def steps_of(path):
+    """How far the one run of an outputs folder has come."""
+    found = list(Path(path).glob("runs/*/metrics.jsonl"))
+    rows = Run(found[0].parent).rows() if found else []
+    return rows[-1]["step"] if rows else 0

@@ -1,0 +1,143 @@
+"""Jobs as Ray's tasks for real: on a cluster of one machine whose GPUs are simulated, and on one that the sweep starts itself."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import sweeps
+from same import LINE, LONG, PATHS, assert_same, resumed_at, saved_at, sweep_json, sweeps_runs, the_run, until
+from sweeps import Command, diary
+
+engine = pytest.importorskip("ebm_cli.engines.ray", reason="needs `pip install 'ebm-cli[ray]'`")
+RAY, ON_CORES = "hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=0"
+
+
+@pytest.fixture(autouse=True)
+def _let_go(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", PATHS["PYTHONPATH"])
+    yield
+    engine.ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """(the words that name it, its diary): four GPUs that are numbers only. It was started elsewhere, and knows nothing of our folders."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("EBM_")}
+    environment |= PATHS | {"ROGUE_DIARY": str(folder / "diary"), "EBM_OUTPUTS": "/nowhere", "RAY_USAGE_STATS_ENABLED": "0"}
+    start = ["--head", "--block", f"--port={port}", "--num-gpus=4", "--num-cpus=4", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
+    with open(folder / "output", "w") as output:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("ray"), "start", *start],
+            env=environment,
+            cwd="/",
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    until(lambda: "Ray runtime started" in (folder / "output").read_text() or process.poll() is not None)
+    assert process.poll() is None, (folder / "output").read_text()
+    yield (RAY, f"hydra.launcher.ray.init.address=127.0.0.1:{port}"), folder / "diary"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(30)
+
+
+def test_jobs_side_by_side_never_share_a_gpu(cluster, tmp_path):
+    """All paths are relative to where the line was typed. Typed again, it finds what is finished."""
+    words, log = cluster
+    outputs, line = Path("results"), (*LINE, "objective.how=@count", "seed=0,1,2,3,4", *words)
+    done = sweeps.train(outputs, *line)
+    assert done.code == 0, done.err
+    assert re.search("finished +5 ", done.out)
+    jobs = {}
+    for entry in diary(log):
+        jobs.setdefault(entry["seed"], []).append(entry)
+    times = {seed: (entries[0]["time"], entries[-1]["time"], entries[0]["gpu"]) for seed, entries in jobs.items()}
+    assert all(gpu in "0123" and len(gpu) == 1 for _, _, gpu in times.values())
+    assert all({entry["omp"] for entry in entries} == {"1"} and {entry["threads"] for entry in entries} == {1} for entries in jobs.values())
+    overlapping = [(a, b) for a, b in combinations(times.values(), 2) if a[0] < b[1] and b[0] < a[1]]
+    assert len(overlapping) >= 3
+    assert all(a[2] != b[2] for a, b in overlapping)
+    assert len({entry["pid"] for entry in diary(log)}) == 5
+    for seed in range(5):
+        assert "Results saved to results/runs/moons-rogue-s" in (the_run(outputs, seed).path / "output.log").read_text()
+    n_lines = len(diary(log))
+    again = sweeps.train(outputs, *line)
+    assert (again.code, again.out) == (0, done.out)
+    assert len(diary(log)) == n_lines
+
+
+def test_what_dies_dies_alone_and_once(cluster, tmp_path):
+    """Raised, exited, killed: nothing is tried again by itself, and the sweep ends with a table of these."""
+    words, _ = cluster
+    outputs = tmp_path / "outputs"
+    done = sweeps.train(outputs, *LINE, "objective.how=raise,exit,kill,os_exit,well", *words)
+    assert done.code == 1
+    assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["failed"] * 4 + ["finished"]
+    rows = {line.split()[0]: line for line in done.err.splitlines() if line.startswith("objective.how=")}
+    assert "ValueError: a mistake of the user" in rows["objective.how=raise"]
+    assert "a component called sys.exit(3)" in rows["objective.how=exit"]
+    assert "killed, perhaps out of memory" in rows["objective.how=kill"]
+    for run in sweeps_runs(outputs):
+        lines = (run.path / "train.log").read_text()
+        assert (lines.count("new run"), lines.count("about to do"), resumed_at(run)) == (1, 0, [])
+        assert (run.path / "output.log").read_text().count("about to do") == 1
+
+
+def test_on_cores(tmp_path):
+    """Ray is started for the sweep, and ends with it. Its tasks see no GPU."""
+    outputs, log = tmp_path / "outputs", tmp_path / "diary"
+    done = sweeps.train(outputs, *LINE, "seed=0,1", RAY, ON_CORES, "hydra.launcher.ray.init.num_cpus=2", ROGUE_DIARY=log)
+    assert done.code == 0, done.err
+    assert {(entry["gpu"], entry["threads"]) for entry in diary(log)} == {("", 1)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_end_the_jobs_save_their_state(tmp_path, number):
+    outputs, words = tmp_path / "outputs", (*LONG, "seed=0", RAY, ON_CORES)
+    command = Command(outputs, *words, ROGUE_PAUSE=0.2)
+    command.wait_for_step(10, 1)
+    command.kill(number)
+    done = command.end()
+    assert done.code == 128 + number, done.err
+    assert "the same line again goes on" in done.err
+    (saved,) = saved_at(the_run(outputs))
+    assert 10 <= saved < 60
+    assert the_run(outputs).read("status.json")["state"] == "interrupted"
+    if number == signal.SIGTERM:
+        return
+    assert sweeps.train(outputs, *words[:-2], "hydra/launcher=gpu").code == 0
+    assert resumed_at(the_run(outputs)) == [saved]
+    whole = tmp_path / "whole" / "outputs"
+    assert sweeps.train(whole, *words[:-2]).code == 0
+    assert_same(the_run(outputs), the_run(whole))
+
+
+def test_without_gpus_none_is_waited_for(tmp_path):
+    done = sweeps.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY)
+    assert done.code == 2
+    assert "each job asks for 1 GPU, and Ray has 0\nhint: hydra.launcher.ray.remote.num_gpus=0 runs the jobs on cores" in done.err
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("hydra.launcher.ray.remote.num_gpus=-1", "hydra.launcher.ray.remote.num_gpus: must be greater than or equal to 0"),
+        ("hydra.launcher.ray.init.adress=x", "hint: did you mean hydra.launcher.ray.init.address?"),
+        ("hydra.launcher.ray.init.address=127.0.0.1:1", "error: hydra.launcher.ray.init: "),
+    ],
+)
+def test_wrong_input_is_refused(tmp_path, word, message):
+    done = sweeps.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY, word)
+    assert done.code == 2
+    assert message in done.err

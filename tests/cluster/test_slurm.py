@@ -1,0 +1,291 @@
+"""Jobs through submitit for real, under a Slurm that is a script (fake_slurm.py) and under none."""
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import sweeps
+from same import LINE, LONG, PATHS, assert_same, resumed_at, saved_at, steps_of, the_run, until
+from sweeps import Command, diary
+
+from ebm_cli.run import Run
+
+engine = pytest.importorskip("ebm_cli.engines.slurm", reason="needs `pip install 'ebm-cli[slurm]'`")
+SCRIPT = Path(__file__).with_name("fake_slurm.py")
+LOCAL, SLURM = "hydra/launcher=submitit_local", "hydra/launcher=submitit_slurm"
+
+
+def sweep_json(outputs):
+    (path,) = outputs.glob("sweeps/*/sweep.json")
+    return json.loads(path.read_text())
+
+
+def sweeps_runs(outputs):
+    return [Run(path.parent) for path in outputs.glob("runs/*/config.yaml")]
+
+
+class Slurm:
+    """The fake, seen by its administrator."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def files(self):
+        """The sbatch files, in their order."""
+        return [path.read_text() for path in sorted(self.folder.glob("*.sh"))]
+
+    def starts(self):
+        path = self.folder / "starts.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def commands(self):
+        path = self.folder / "commands"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def tell(self, name, number):
+        """Send a signal to a task's step."""
+        os.kill(int((self.folder / f"{name}.step").read_text()), number)
+
+    def cancel(self, name):
+        (self.folder / f"{name}.cancelled").touch()
+
+    def requeue(self, name):
+        """As Slurm itself does where it preempts: SIGTERM, after a while SIGKILL, and back to the queue."""
+        (self.folder / f"{name}.requeued").touch()
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    folder, commands = tmp_path / "slurm", tmp_path / "bin"
+    folder.mkdir()
+    commands.mkdir()
+    for name in ("sbatch", "srun", "sacct", "scontrol", "scancel"):
+        (commands / name).write_text(f'#!/bin/sh\nexec {sys.executable} {SCRIPT} {name} "$@"\n')
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(folder))
+    yield Slurm(folder)
+    for path in (*folder.glob("*.step"), *folder.glob("*.pid")):
+        try:
+            os.kill(int(path.read_text()), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(engine, "RESULT_S", 1.0)  # this disk shows at once what is written
+    monkeypatch.setenv("PYTHONPATH", PATHS["PYTHONPATH"])
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The long run that nobody touched."""
+    outputs = tmp_path_factory.mktemp("unbroken") / "outputs"
+    done = sweeps.train(outputs, *LONG, "seed=0", "hydra.launcher.gpus=0")
+    assert done.code == 0, done.err
+    return the_run(outputs)
+
+
+def meanwhile(step, outputs, do):
+    """Do something once the one run has come so far, while this thread waits for its sweep."""
+
+    def watch():
+        until(lambda: steps_of(outputs) >= step)
+        do()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_one_gpu_for_each_task(slurm, tmp_path):
+    """Three jobs on two GPUs. All paths are relative to where the line was typed. Typed again, it asks for no machine."""
+    outputs, words = Path("results"), (*LINE, "seed=0,1,2", SLURM, "hydra.launcher.cpus_per_task=2", "hydra.launcher.mem_gb=3")
+    done = sweeps.train(outputs, *words, ROGUE_DIARY=tmp_path / "diary")
+    assert done.code == 0, done.err
+    assert "3 jobs on Slurm" in done.err
+    (file,) = slurm.files()
+    lines = file.splitlines()
+    for wanted in ("gpus-per-node=1", "array=0-2%3", "requeue", "cpus-per-task=2", "mem=3GB", "time=240", "signal=USR2@120", "job-name=ebm"):
+        assert f"#SBATCH --{wanted}" in lines
+    assert re.search("^srun .*--cpus-per-task=2 ", file, re.MULTILINE)
+    starts = slurm.starts()
+    assert [len(start["gpus"]) for start in starts] == [1, 1, 1]
+    for gpu in (0, 1):
+        ours = sorted((start["began"], start["ended"]) for start in starts if start["gpus"] == [gpu])
+        assert all(first[1] <= second[0] for first, second in pairwise(ours))
+    jobs = [line for line in diary(tmp_path / "diary") if line["here"] == "step/0"]
+    assert {(job["gpu"], job["omp"], job["threads"]) for job in jobs} == {("0", "2", 2), ("1", "2", 2)}
+    for seed in (0, 1, 2):
+        assert the_run(outputs, seed).read("status.json")["state"] == "finished"
+        assert "Results saved to results/runs/moons-rogue-s" in (the_run(outputs, seed).path / "output.log").read_text()
+    assert re.search(r"finished +3 ", done.out)
+    again = sweeps.train(outputs, *words)
+    assert (again.code, again.out) == (0, done.out)
+    assert len(slurm.files()) == 1
+
+
+def test_what_dies_dies_alone(slurm, tmp_path):
+    """Raised, exited, killed: the sweep ends with a table of these, and typed again asks for their machines only."""
+    outputs, words = tmp_path / "outputs", (*LINE, "objective.how=well,raise,exit,kill@step/15", SLURM)
+    done = sweeps.train(outputs, *words)
+    assert done.code == 1
+    assert "3 of 4 jobs did not end well" in done.err
+    rows = {line.split()[0]: line for line in done.err.splitlines() if line.startswith("objective.how=")}
+    assert "ValueError: a mistake of the user" in rows["objective.how=raise"]
+    assert "a component called sys.exit(3)" in rows["objective.how=exit"]
+    assert "ended without a result: OUT_OF_MEMORY" in rows["objective.how=kill@step/15"]
+    states = {run.config()["objective"]["how"]: run.read("status.json")["state"] for run in sweeps_runs(outputs)}
+    assert states == {"well": "finished", "raise": "failed", "exit": "failed", "kill@step/15": "failed"}
+    assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["finished", "failed", "failed", "failed"]
+    assert all(row.split()[-1].endswith("train.log") and Path(row.split()[-1]).is_file() for row in rows.values())
+    sweeps.train(outputs, *words)
+    assert [re.search("array=(.*)", file)[1] for file in slurm.files()] == ["0-3%4", "0-2%3"]
+
+
+@pytest.mark.parametrize("how", ["signal", "warned", "by_slurm"])
+def test_preempted_it_goes_on_to_the_same_bits(slurm, unbroken, tmp_path, how):
+    """SIGUSR2; SIGTERM and a while later SIGUSR2; SIGTERM and SIGKILL, after which Slurm itself requeues."""
+    outputs = tmp_path / "outputs"
+
+    def preempt():
+        if how == "by_slurm":
+            return slurm.requeue("4710")
+        if how == "warned":
+            slurm.tell("4710", signal.SIGTERM)
+            before = steps_of(outputs)
+            until(lambda: steps_of(outputs) > before + 3)
+        slurm.tell("4710", signal.SIGUSR2)
+
+    thread = meanwhile(20, outputs, preempt)
+    done = sweeps.train(outputs, *LONG, "seed=0", SLURM, ROGUE_PAUSE=0.1)
+    thread.join()
+    assert done.code == 0, done.err
+    run = the_run(outputs)
+    saved = saved_at(run)
+    assert resumed_at(run) == saved[-1:]
+    assert 20 <= saved[0] < saved[-1] + 1 < 60
+    assert len(saved) == (2 if how == "warned" else 1)
+    assert slurm.commands() == ([] if how == "by_slurm" else ["scontrol requeue 4710"])
+    assert len(slurm.starts()) == 2
+    assert_same(run, unbroken)
+
+
+def test_cancelled_it_is_not_requeued(slurm, unbroken, tmp_path):
+    """Its state is saved all the same, and the same line again goes on there."""
+    outputs, words = tmp_path / "outputs", (*LONG, "seed=0", SLURM)
+    thread = meanwhile(20, outputs, lambda: slurm.cancel("4710"))
+    done = sweeps.train(outputs, *words, ROGUE_PAUSE=0.1)
+    thread.join()
+    assert done.code == 1
+    assert re.search("interrupted +ended without a result: CANCELLED by 0", done.err)
+    assert (slurm.commands(), len(slurm.starts())) == ([], 1)
+    (saved,) = saved_at(the_run(outputs))
+    assert sweeps.train(outputs, *words).code == 0
+    assert resumed_at(the_run(outputs)) == [saved]
+    assert_same(the_run(outputs), unbroken)
+
+
+def test_out_of_time_too_often(slurm, tmp_path):
+    outputs = tmp_path / "outputs"
+    thread = meanwhile(5, outputs, lambda: slurm.tell("4710", signal.SIGUSR2))
+    limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0")
+    done = sweeps.train(outputs, *LONG, "seed=0", SLURM, *limits, ROGUE_PAUSE=0.1)
+    thread.join()
+    assert done.code == 1
+    assert "Job not requeued because: timed-out too many times." in done.err
+    assert (slurm.commands(), len(slurm.starts())) == ([], 1)
+    assert saved_at(the_run(outputs))  # all the same
+
+
+def test_ctrl_c_cancels(slurm, tmp_path):
+    outputs = tmp_path / "outputs"
+    command = Command(outputs, *LONG, "seed=0,1", SLURM, ROGUE_PAUSE=0.2)
+    command.wait_for_step(5, 2)
+    command.kill(signal.SIGINT)
+    done = command.end()
+    assert done.code == 130, done.err
+    assert "0 of 2 jobs are done, the others were told to end; the same line again goes on" in done.err
+    assert slurm.commands() == ["scancel 4710"]
+    until(lambda: all(saved_at(the_run(outputs, seed)) for seed in (0, 1)))
+    assert sweep_json(outputs)["state"] == "interrupted"
+
+
+def test_no_task_waits_for_what_another_process_trains(slurm, tmp_path):
+    """Nor is one asked for, until that process is gone without a result."""
+    outputs = tmp_path / "outputs"
+    first = Command(outputs, *LONG, "seed=0", "hydra.launcher.cpu_jobs=1", ROGUE_PAUSE=0.3)
+    first.wait_for_step(2, 1)
+    second = Command(outputs, *LONG, "seed=0,1", SLURM, ROGUE_NAME="second")
+    second.wait_for(lambda: (outputs / "runs").is_dir() and len(sweeps_runs(outputs)) == 2)
+    second.wait_for(lambda: "seed=1: finished" in second.output()[1])
+    assert [("array" in file) for file in slurm.files()] == [False]
+    first.kill(signal.SIGTERM)
+    assert first.end().code == 143
+    assert second.end().code == 0
+    assert len(slurm.files()) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("hydra.launcher.partition=nowhere",), "error: sbatch: error: Batch job submission failed: Invalid partition name"),
+        (("hydra.launcher.timeout_min=0",), "error: hydra.launcher.timeout_min: must be greater than or equal to 1, not 0"),
+        (("hydra.launcher.partitoin=gpu",), "hint: did you mean hydra.launcher.partition?"),
+    ],
+)
+def test_wrong_input_is_refused(slurm, tmp_path, words, message):
+    done = sweeps.train(tmp_path / "outputs", *LINE, "seed=0,1", SLURM, *words)
+    assert done.code == 2
+    assert message in done.err
+    assert not list(tmp_path.glob("outputs/runs/*"))
+
+
+def test_without_slurm(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    done = sweeps.train(tmp_path / "outputs", *LINE, "seed=0,1", SLURM)
+    assert (done.code, "there is no sbatch here" in done.err) == (2, True)
+
+
+def test_what_dies_dies_alone_without_slurm(tmp_path):
+    outputs = tmp_path / "outputs"
+    done = sweeps.train(outputs, *LINE, "objective.how=raise,kill,well", LOCAL)
+    assert done.code == 1
+    assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["failed", "failed", "finished"]
+    assert "ended without a result" in done.err
+
+
+def test_what_goes_wrong_before_the_run_is_in_its_log(tmp_path, monkeypatch):
+    """Here the component cannot be imported where the job runs."""
+    outputs = tmp_path / "outputs"
+    monkeypatch.setenv("PYTHONPATH", "")
+    done = sweeps.train(outputs, *LINE, "seed=0", LOCAL)
+    assert done.code == 1
+    assert "sweeps.Rogue cannot be imported" in done.err
+    (log,) = outputs.glob("sweeps/*/0.log")
+    assert str(log) in done.err
+    assert "sweeps.Rogue cannot be imported" in log.read_text()
+
+
+@pytest.mark.parametrize(("number", "state"), [(signal.SIGUSR2, "finished"), (signal.SIGTERM, "interrupted")])
+def test_signals_without_slurm(unbroken, tmp_path, number, state):
+    """SIGUSR2 has it begin anew, where it was; SIGTERM ends it, and the same line again goes on."""
+    outputs, words, log = tmp_path / "outputs", (*LONG, "seed=0", LOCAL), tmp_path / "diary"
+    thread = meanwhile(20, outputs, lambda: os.kill(diary(log)[-1]["pid"], number))
+    done = sweeps.train(outputs, *words, ROGUE_PAUSE=0.1, ROGUE_DIARY=log)
+    thread.join()
+    assert [one["state"] for one in sweep_json(outputs)["runs"]] == [state], done.err
+    run = the_run(outputs)
+    (saved,) = saved_at(run)
+    if state == "interrupted":
+        assert sweeps.train(outputs, *words).code == 0
+    assert resumed_at(run) == [saved]
+    assert 20 <= saved < 60
+    assert_same(run, unbroken)

@@ -1,0 +1,447 @@
+"""`logger=wandb`, read back from what wandb wrote to disk or sent: every number once, names, pictures, ends of all kinds, no key."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import wandb
+import yaml
+from fake_wandb import Offline, Server
+
+from ebm_cli import checkpoint, config, pictures
+from ebm_cli.run import Run, find
+from ebm_cli.trainer import Trainer
+
+LINE = (
+    "experiment=smoke",
+    "trainer.n_steps=20",
+    "trainer.checkpoint_every=8",
+    "trainer.log_every=3",
+    "energy.hidden=[8]",
+    "dataset.noise=0.3",
+    "draws.n_samples=50",
+    "draws.n_steps=10",
+    "metric=[]",
+    "device=cpu",
+)
+LOGGED = (*LINE, "logger=wandb")
+SAVE = pictures.save
+KEY = "5ec2e7" + "0123456789abcdef" * 2 + "42"
+PATIENCE = 120  # seconds; none of these processes takes ten on an idle machine
+MANY = 1500  # steps, enough for a process to be caught in the middle
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    """wandb ends with the test. There are no pictures, which take most of the time of a small run."""
+    monkeypatch.setattr(pictures, "save", lambda *_: [])
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server, and a key for it."""
+    one = Server()
+    monkeypatch.setenv("WANDB_BASE_URL", one.url)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    yield one
+    one.shutdown()
+
+
+def folders(run):
+    return sorted((run.path / "wandb").glob("offline-run-*"))
+
+
+def logged(run):
+    """The one folder of an offline run."""
+    (folder,) = folders(run)
+    return Offline(folder)
+
+
+def without_seconds(rows):
+    return [{key: value for key, value in row.items() if key != "seconds" and not key.startswith("_")} for row in rows]
+
+
+def memory(run, where="wandb offline ebm"):
+    return run.read("mirrors.json")[where]
+
+
+def holds_the_key(folder):
+    return [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+def fail_at(step):
+    """A step of training that fails."""
+    whole = Trainer.step
+
+    def failing(self):
+        if self.state.step == step:
+            raise OSError("No space left on device")
+        whole(self)
+
+    return failing
+
+
+def test_an_offline_run(ebm, monkeypatch):
+    """Config, rows, summary, names, pictures and the end, as the run's folder has them."""
+    monkeypatch.setattr(pictures, "save", SAVE)
+    words = ["metric=[quadrature,sliced_wasserstein]", "group=some group", "tags=[a,b]", "trainer.evaluate_every=9"]
+    code, out, err = ebm("train", *LOGGED, *words)
+    run = find("last")
+    one = logged(run)
+    assert code == 0
+    assert one.config == yaml.safe_load((run.path / "config.yaml").read_text())
+    rows = run.rows()
+    assert one.rows == rows
+    assert [row["step"] for row in rows if "kl" in row] == [9, 18, 20]
+    summary = run.read("summary.json")
+    assert {key: one.summary.get(key, {}) for key in summary} == summary
+    assert one.summary["state"] == "finished"
+    assert one.exit_code == 0
+    assert one.pictures == {path.stem: path.read_bytes() for path in run.figures.iterdir()}
+    assert len(one.pictures) == 3
+    assert ("*", "step") in one.step_metrics
+    names = one.run.run_id, one.run.display_name, one.run.run_group, list(one.run.tags), one.run.job_type, one.run.project
+    assert names == (run.id, run.path.name, "some group", ["a", "b"], "train", "ebm")
+    (folder,) = folders(run)
+    assert err.splitlines()[1:] == [f"logged offline; to upload: wandb sync {folder.resolve()}"]  # the first is of the progress
+    assert out.splitlines()[-1] == f"Results saved to {run.path}"
+    assert {path.name for path in run.path.parents[2].iterdir()} == {"here", "outputs"}
+    assert not list((run.path.parents[2] / "here").iterdir())
+
+
+def test_a_stack(ebm):
+    """Every model's numbers under its seed, and their mean."""
+    assert ebm("train", *LOGGED, "seed=4", "seeds=2", "metric=quadrature", "name=mine")[0] == 0
+    run = find("last")
+    one = logged(run)
+    assert one.run.display_name == "mine"
+    expected = []
+    for row in run.rows():
+        expected.append({key: value for key, value in row.items() if not isinstance(value, list)})
+        for key, value in row.items():
+            if isinstance(value, list):
+                expected[-1] |= {key: sum(value) / 2, f"{key}/seed4": value[0], f"{key}/seed5": value[1]}
+    assert one.rows == expected
+    assert {"kl", "kl/seed4", "kl/seed5", "loss", "loss/seed4", "loss/seed5", "step", "seconds"} <= set(one.rows[-1])
+    assert one.summary["per_seed"] == run.read("summary.json")["per_seed"]
+
+
+def test_what_is_typed_wins_over_the_environment_and_that_over_the_file(monkeypatch):
+    def node(*words):
+        return {key: value for key, value in config.compose(["logger=wandb", *words]).config["logger"].items() if "_" not in key}
+
+    monkeypatch.delenv("WANDB_MODE")
+    assert node() == {"project": "ebm", "entity": None, "mode": "online"}
+    for name in ("project", "entity", "mode"):
+        monkeypatch.setenv(f"WANDB_{name.upper()}", f"{name}-there")
+    assert node() == {"project": "project-there", "entity": "entity-there", "mode": "mode-there"}
+    typed = {"project": "p", "entity": "e", "mode": "offline"}
+    assert node(*(f"logger.{key}={value}" for key, value in typed.items())) == typed
+
+
+def test_wandbs_own_folder_and_project(ebm, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("WANDB_PROJECT", "a project")
+    assert ebm("train", *LOGGED)[0] == 0
+    (folder,) = (tmp_path / "elsewhere" / "wandb").glob("offline-run-*")
+    assert Offline(folder).run.project == "a project"
+    assert not (find("last").path / "wandb").exists()
+
+
+def test_disabled_by_the_environment(ebm, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr(wandb, "init", None)
+    assert ebm("train", *LOGGED)[0] == 0
+    assert not (find("last").path / "wandb").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "message", "hint"),
+    [
+        ({"WANDB_MODE": "online"}, [], "there is no API key", "`wandb login` stores one"),
+        ({"WANDB_MODE": "offline"}, ["logger.mode=online"], "there is no API key", "logger.mode=offline needs no account"),
+        ({"WANDB_MODE": "online", "WANDB_API_KEY": "5ec2e7-short"}, [], "must have 40+ characters", "`wandb login`"),
+        ({"WANDB_MODE": "shared"}, [], "logger.mode: must be 'online', 'offline' or 'disabled', not 'shared'", ""),
+        ({}, ["logger.project=a/b"], "Invalid project name 'a/b'", "logger.project"),
+        ({}, [f"tags=[{'x' * 65}]"], "between 1 and 64 characters", "tags"),
+        ({"WANDB_DEBUG": "true", "WANDB_API_KEY": KEY}, [], "with WANDB_DEBUG wandb writes the API key into its logs", "unset WANDB_DEBUG"),
+        ({}, ["logger.init_timeout=0"], "logger.init_timeout: must be greater than 0", ""),
+        ({}, [f"logger.api_key={KEY}"], "logger.api_key: Wandb has no parameter 'api_key'", "logger.entity"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(ebm, tmp_path, monkeypatch, environment, words, message, hint):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Trainer, "step", None)
+    code, out, err = ebm("train", *LOGGED, *words)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[0]
+    assert hint in err
+    assert "5ec2e7" not in err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_an_option_comes_before_its_keys(ebm):
+    assert "error: logger.mode: no option of the group logger is chosen" in ebm("train", *LINE, "logger.mode=offline")[2]
+
+
+def test_without_a_network_it_is_logged_offline(ebm_process, tmp_path):
+    """Within seconds, with the line that uploads it; the key is nowhere."""
+    (tmp_path / "home").mkdir()
+    environment = os.environ | {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": KEY, "WANDB_MODE": "online"}
+    environment |= {"HOME": str(tmp_path / "home"), "EBM_DEBUG": "1"}
+    process = ebm_process("train", *LOGGED, "logger.init_timeout=2", env=environment)
+    out, err = process.communicate(timeout=PATIENCE)
+    run = find("last")
+    one, (folder,) = logged(run), folders(run)
+    assert process.returncode == 0
+    first, _, last = err.splitlines()
+    assert re.match(r"warning: wandb: .*connection refused; logging offline$", first)
+    assert last == f"logged offline; to upload: wandb sync {folder.resolve()}"
+    assert one.rows == run.rows()
+    assert one.exit_code == 0
+    assert (folder / "logs" / "debug.log").stat().st_mtime - (run.path / "dataset.json").stat().st_mtime < 10
+    assert KEY not in out + err
+    assert holds_the_key(tmp_path) == []
+
+
+def test_online(ebm, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")  # what is typed wins
+    code, _, err = ebm("train", *LOGGED, "group=g", "tags=[a]", "metric=quadrature", "logger.entity=somebody", "logger.mode=online")
+    run = find("last")
+    one = server.runs[run.id]
+    assert code == 0, err
+    assert len(err.splitlines()) == 1  # of the progress
+    assert [{key: value for key, value in row.items() if not key.startswith("_")} for row in one["rows"]] == run.rows()
+    summary = run.read("summary.json")
+    assert {key: one["summary"].get(key, {}) for key in summary} == summary
+    sent, stored = json.loads(one["config"]), yaml.safe_load((run.path / "config.yaml").read_text())
+    assert {key: sent.get(key, {"value": {}})["value"] for key in stored} == stored  # what is empty is not sent
+    assert set(sent) - set(stored) == {"_wandb"}
+    assert (one["groupName"], one["tags"], one["jobType"], one["displayName"]) == ("g", ["a"], "train", run.path.name)
+    assert (one["project"], one["entity"], one["exit_code"]) == ("ebm", "somebody", 0)
+    assert holds_the_key(tmp_path) == []
+    assert KEY not in json.dumps(run.read("environment.json"))
+
+
+def test_online_a_run_goes_on_in_place(ebm, server, monkeypatch):
+    """Rows that the server has are not sent again; those that it lacks are."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", fail_at(13))  # after the row of step 12, and the checkpoint of step 8
+        assert ebm("train", *LOGGED)[0] == 1
+    run = find("last")
+    one = server.runs[run.id]
+    assert [row["step"] for row in one["rows"]] == [3, 6, 9, 12]
+    assert (one["exit_code"], one["summary"]["state"]) == (1, "failed")
+    del one["rows"][1:]  # as if a kill had lost them
+    one["summary"]["step"] = 3
+    code, _, err = ebm("train", *LOGGED)
+    assert code == 0, err
+    assert without_seconds(one["rows"]) == without_seconds(run.rows())
+    assert [row["step"] for row in one["rows"]] == [3, 6, 9, 12, 15, 18, 20]
+    assert (one["exit_code"], one["summary"]["state"]) == (0, "finished")
+    assert list(server.runs) == [run.id]
+
+
+def test_when_the_network_is_back(ebm, server, monkeypatch):
+    """The server gets every row, also those of the part that was logged offline, which then is gone."""
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        patch.setattr(Trainer, "step", fail_at(13))
+        assert ebm("train", *LOGGED, "logger.init_timeout=1")[0] == 1
+    run = find("last")
+    assert [row["step"] for row in logged(run).rows] == [3, 6, 9, 12]
+    code, _, err = ebm("train", *LOGGED, "logger.init_timeout=30")
+    assert code == 0, err
+    assert without_seconds(server.runs[run.id]["rows"]) == without_seconds(run.rows())
+    assert folders(run) == []
+
+
+def test_an_unfinished_upload(ebm, server, monkeypatch):
+    """The run does not wait for ever; what is left over is on disk."""
+    monkeypatch.setattr(Server, "stream", lambda *_: time.sleep(20))
+    code, _, err = ebm("train", *LOGGED, "logger.finish_timeout=1")
+    run = find("last")
+    (folder,) = (run.path / "wandb").glob("run-*")
+    assert code == 0, err
+    assert f"warning: wandb: the upload is not done after 1 s; to go on: wandb sync {folder.resolve()}" in err
+    assert Offline(folder).rows == run.rows()
+
+
+def test_offline_a_run_goes_on_where_its_rows_end(ebm, monkeypatch):
+    """In a second folder, as wandb has it: `wandb sync` of both is one run."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", fail_at(13))
+        assert ebm("train", *LOGGED)[0] == 1
+    run = find("last")
+    assert (logged(run).exit_code, logged(run).summary["state"]) == (1, "failed")
+    code, _, err = ebm("train", *LOGGED)
+    assert code == 0, err
+    parts = [Offline(folder) for folder in folders(run)]
+    assert [[row["step"] for row in part.rows] for part in parts] == [[3, 6, 9, 12], [15, 18, 20]]
+    assert without_seconds(parts[0].rows + parts[1].rows) == without_seconds(run.rows())
+    assert [part.run.run_id for part in parts] == [run.id] * 2
+    assert parts[1].exit_code == 0
+    assert err.splitlines()[-1] == f"logged offline; to upload: wandb sync {' '.join(str(one.resolve()) for one in folders(run))}"
+
+
+def start_and_wait(ebm_process, step):
+    """A process of its own that has written the row of a step, and its run."""
+    words = [*LOGGED, f"trainer.n_steps={MANY}", "trainer.log_every=1", "trainer.checkpoint_every=20"]
+    process, end, run = ebm_process("train", *words), time.monotonic() + PATIENCE, None
+    while not (run and run.rows() and run.rows()[-1]["step"] >= step):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+        found = list((find_outputs() / "runs").glob("*/metrics.jsonl"))
+        run = Run(found[0].parent) if found else None
+    return process, run, words
+
+
+def find_outputs():
+    return Run.of({"seed": 0, "seeds": None, "trainer": {}}, "", "").path.parents[1]
+
+
+def test_killed_and_typed_again(ebm_process, ebm):
+    """A kill loses rows that wandb had not written yet; the mirror is whole nevertheless, and what the kill left is gone."""
+    process, run, words = start_and_wait(ebm_process, 50)
+    process.kill()
+    process.communicate()
+    (killed,) = folders(run)
+    assert Offline(killed).exit_code is None
+    assert ebm("train", *words, "trainer.log_every=7")[0] == 0  # a row that is cut and not made again is not to be seen
+    one = logged(run)
+    assert not killed.exists()
+    assert without_seconds(one.rows) == without_seconds(run.rows())
+    assert [row["step"] for row in one.rows][:40] == list(range(1, 41))
+    assert one.rows[-1]["step"] == MANY
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(ebm_process, number, code):
+    process, run, _ = start_and_wait(ebm_process, 50)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    saved = int(checkpoint.newest(run.checkpoints, print).name)
+    assert (process.returncode, out) == (code, "")
+    assert err.endswith(f"error: interrupted by {number.name}\nhint: the same line again goes on from step {saved}\n")
+    assert run.read("status.json")["reason"].endswith(f"at step {saved}")
+    one = logged(run)
+    assert without_seconds(one.rows) == without_seconds(run.rows())
+    assert (one.exit_code, one.summary["state"]) == (130, "interrupted")
+
+
+def test_a_diverged_run(ebm):
+    assert ebm("train", *LOGGED, "optimizer.lr=1e30")[0] == 1
+    run = Run(next(find_outputs().glob("runs/*")))
+    one = logged(run)
+    assert (one.exit_code, one.summary["state"]) == (1, "diverged")
+    assert run.rows()[-1]["loss"] is None
+    assert "loss" not in one.rows[-1]
+    assert one.rows[-1]["step"] == run.rows()[-1]["step"]
+    assert memory(run)["step"] == run.rows()[-1]["step"]
+
+
+def test_a_finished_run_is_shown_once_to_whom_has_not_seen_it(ebm):
+    assert ebm("train", *LINE)[0] == 0
+    run = find("last")
+    truth = (run.path / "metrics.jsonl").read_bytes()
+    assert not (run.path / "mirrors.json").exists()
+    code, _, err = ebm("train", *LOGGED, "group=later")
+    assert code == 0
+    assert err.splitlines()[0].startswith("finished before")
+    assert err.splitlines()[1].startswith("logged offline; to upload: wandb sync ")
+    one = logged(run)
+    assert one.rows == run.rows()
+    assert (one.run.run_id, one.run.run_group, one.exit_code) == (run.id, "later", 0)
+    assert one.config == yaml.safe_load((run.path / "config.yaml").read_text()) | {"group": "later"}
+    summary = run.read("summary.json")
+    assert {key: one.summary.get(key, {}) for key in summary} == summary
+    assert ebm("train", *LOGGED)[2] == "finished before; force=true trains it anew\n"
+    assert len(folders(run)) == 1
+    assert ebm("train", *LOGGED, "logger.project=another")[0] == 0
+    first, second = map(Offline, folders(run))
+    assert (first.run.project, second.run.project) == ("ebm", "another")
+    assert first.rows == second.rows == run.rows()
+    assert (run.path / "metrics.jsonl").read_bytes() == truth
+
+
+def test_a_metric_that_is_added_is_shown_too(ebm):
+    assert ebm("train", *LOGGED)[0] == 0
+    run = find("last")
+    assert ebm("train", *LOGGED, "metric=quadrature")[0] == 0
+    first, second = map(Offline, folders(run))
+    assert (len(first.rows), len(second.rows)) == (7, 0)
+    assert first.summary["kl"] is None
+    assert second.summary["kl"] == run.read("summary.json")["kl"]
+
+
+def test_trained_anew_it_is_another_run(ebm):
+    """With the same id the old rows and the new would stand in one."""
+    assert ebm("train", *LOGGED)[0] == 0
+    assert ebm("train", *LOGGED, "force=true")[0] == 0
+    run = find("last")
+    one = logged(run)
+    assert one.run.run_id == f"{run.id}x2"
+    assert one.rows == run.rows()
+    (replaced,) = find_outputs().glob("replaced/*")
+    assert logged(Run(replaced)).run.run_id == run.id
+
+
+@pytest.mark.parametrize("method", ["init", "log", "finish"])
+def test_what_breaks_in_wandb_ends_no_training(ebm, monkeypatch, method):
+    def broken(*_, **__):
+        raise RuntimeError("wandb\nis out of order")
+
+    monkeypatch.setattr(*((wandb, method, broken) if method == "init" else (wandb.Run, method, broken)))
+    code, out, err = ebm("train", *LOGGED)
+    run = find("last")
+    assert code == 0
+    assert run.state() == "finished"
+    assert out.endswith(f"Results saved to {run.path}\n")
+    warning = "wandb offline ebm: RuntimeError: wandb is out of order"
+    assert err.count("warning: ") == err.count(f"warning: {warning}; the run goes on without it\n") == 1
+    assert warning in (run.path / "train.log").read_text()
+    assert "seen" not in run.read("mirrors.json")["wandb offline ebm"]
+    monkeypatch.undo()
+
+
+def test_when_wandbs_process_dies(ebm, monkeypatch):
+    """As when it runs out of memory."""
+    whole = Trainer.step
+
+    def killing(self):
+        if self.state.step == 10:
+            children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True).stdout
+            (pid,) = [line.split()[0] for line in children.splitlines() if "wandb-core" in line]
+            os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.3)
+        whole(self)
+
+    monkeypatch.setattr(Trainer, "step", killing)
+    code, _, err = ebm("train", *LOGGED)
+    run = find("last")
+    assert code == 0, err
+    assert err.count("warning: wandb offline ebm: ") == 1
+    assert [row["step"] for row in run.rows()] == [3, 6, 9, 12, 15, 18, 20]
+    assert run.read("status.json")["state"] == "finished"
+
+
+def test_it_is_imported_where_it_is_chosen():
+    code = """
+import sys
+from ebm_cli import config, experiment
+experiment.check(config.compose(sys.argv[1:]))
+sys.exit("wandb" in sys.modules or "tensorboard" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code, *LINE]).returncode == 0
