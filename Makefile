@@ -43,7 +43,7 @@ bench-sweep: $(READY) ## 24 tiny jobs through the default launcher and through H
 bench-logger: $(READY) ## what logger=wandb and logger=tensorboard cost a run
 	$(BIN)/python scripts/bench_logger.py
 
-sweep-table: $(READY) ## the sweep that README shows: three objectives, four rates, four seeds (half an hour on two cores)
+sweep-table: $(READY) ## the sweep that README shows: three objectives, four rates, four seeds (ten minutes on two quiet cores)
 	$(BIN)/python scripts/sweep_table.py
 	$(BIN)/python scripts/readme.py
 

@@ -1,4 +1,4 @@
-"""The sweep that README shows: three objectives, four learning rates, four seeds each, on moons.
+"""The sweep that README shows: three objectives, four learning rates, four seeds each, on moons, 2,000 steps.
 
     python scripts/sweep_table.py [key=value ...]
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from ebm_cli import environment
 
 ROOT = Path(__file__).resolve().parents[1]
-LINE = ("train", "-m", "objective=ssm,nce,pcd", "dataset=moons", "optimizer.lr=0.001,0.003,0.01,0.03", "seeds=4")
+LINE = ("train", "-m", "objective=ssm,nce,pcd", "dataset=moons", "optimizer.lr=0.001,0.003,0.01,0.03", "seeds=4", "trainer.n_steps=2000")
 
 
 def main():

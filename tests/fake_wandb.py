@@ -34,10 +34,12 @@ class Offline:
     """What one folder of an offline run holds: `run`, `config`, `rows`, `summary`, `pictures`, `exit_code` (None: it never ended)."""
 
     def __init__(self, folder):
-        self.config, self.rows, self.summary, self.pictures, self.exit_code, self.step_metrics = {}, [], {}, {}, None, []
+        self.config, self.rows, self.summary, self.pictures, self.exit_code = {}, [], {}, {}, None
+        self.step_metrics, self.kinds = [], set()
         (path,) = folder.glob("*.wandb")
         for record in records(path):
             kind = record.WhichOneof("record_type")
+            self.kinds.add(kind)
             if kind == "run":
                 self.run = record.run
                 lay(self.config, record.run.config.update)

@@ -152,6 +152,7 @@ class Command:
 
     def __init__(self, outputs, *words, as_a_user=False, terminal=None, **more):
         name = more.get("ROGUE_NAME", "command")
+        outputs.parent.mkdir(exist_ok=True)
         self.outputs, self.files = outputs, [outputs.parent / f"{name}.{stream}" for stream in ("out", "err")]
         for file in self.files:
             file.write_text("")

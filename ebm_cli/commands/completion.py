@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ebm_cli import config, overrides, run
+from ebm_cli import config, console, overrides, run
 from ebm_cli.errors import bad
 
 # A script asks `ebm completion --line LINE`: the line up to the cursor, with the command itself, as it was typed. The answer is a
@@ -235,6 +235,10 @@ def named(name: str, word: str, dirs: Sequence[Path] = ()) -> Found:
         inside = sorted(Path(folder + slash).expanduser().iterdir())
         shown = (path for path in inside if last.startswith(".") or not path.name.startswith("."))
         return {f"{folder}{slash}{path.name}{'/' * path.is_dir()}": "" for path in shown if name == "FILE" or path.is_dir()}
+    if name == "METRIC":
+        return dict.fromkeys((*console.ORDER, *console.COSTS), "")
+    if name == "NAME":
+        return dict.fromkeys((sweep["group"] for sweep in run.sweeps()), "")
     return dict.fromkeys(name.split("|"), "")
 
 

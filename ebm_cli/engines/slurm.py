@@ -133,9 +133,8 @@ class Submitit:
             with submitit.helpers.clean_env():  # this may be typed inside a job of Slurm's
                 jobs = self._executor.submit_array([Task(parcel) for parcel in parcels.values()])
         except (FailedJobError, FailedSubmissionError) as error:
-            raise bad(
-                f"sbatch: {str(error).splitlines()[-1]}", "hydra.launcher.partition, .account, .qos and the like say what to ask for"
-            ) from None
+            hint = "hydra.launcher.partition, .account, .qos and the like say what to ask for"
+            raise bad(str(error).splitlines()[-1], hint) from None
         self._jobs |= dict(zip(parcels, jobs, strict=True))
 
     def ended(self) -> Iterator[tuple[int, Outcome | Died | None]]:

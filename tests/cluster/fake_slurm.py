@@ -26,7 +26,7 @@ def sbatch(path):
     options = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", text, re.MULTILINE))
     if options.get("partition") == "nowhere":
         sys.exit("sbatch: error: invalid partition specified: nowhere\nsbatch: error: Batch job submission failed: Invalid partition name")
-    number = 4710 + len(list(FOLDER.glob("*.sh")))
+    number = int(os.environ["FAKE_SLURM_FIRST"]) + len(list(FOLDER.glob("*.sh")))
     Path(FOLDER / f"{number}.sh").write_text(text)
     Path(FOLDER / f"{number}.json").write_text(json.dumps(options))
     process = subprocess.Popen(

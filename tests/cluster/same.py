@@ -1,5 +1,6 @@
 """What the tests of the engines share: lines, and what must not depend on what happened to a run on its way."""
 
+import json
 import re
 import sys
 import time
@@ -42,6 +43,17 @@ def resumed_at(run):
 def saved_at(run):
     """The steps at which a signal had the state saved."""
     return [int(step) for step in re.findall(r"(?:saved|signal \d+) at step (\d+)", (run.path / "train.log").read_text())]
+
+
+def sweep_json(outputs):
+    """What is kept of the one sweep of an outputs folder."""
+    (path,) = outputs.glob("sweeps/*/sweep.json")
+    return json.loads(path.read_text())
+
+
+def all_runs(outputs):
+    """Every run of an outputs folder."""
+    return [Run(path.parent) for path in outputs.glob("runs/*/config.yaml")]
 
 
 def until(condition, patience=PATIENCE):

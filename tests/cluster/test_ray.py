@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import sweeps
-from same import LINE, LONG, PATHS, assert_same, resumed_at, saved_at, sweep_json, sweeps_runs, the_run, until
+from same import LINE, LONG, PATHS, assert_same, resumed_at, saved_at, sweep_json, all_runs, the_run, until
 from sweeps import Command, diary
 
 engine = pytest.importorskip("ebm_cli.engines.ray", reason="needs `pip install 'ebm-cli[ray]'`")
@@ -87,7 +87,7 @@ def test_what_dies_dies_alone_and_once(cluster, tmp_path):
     assert "ValueError: a mistake of the user" in rows["objective.how=raise"]
     assert "a component called sys.exit(3)" in rows["objective.how=exit"]
     assert "killed, perhaps out of memory" in rows["objective.how=kill"]
-    for run in sweeps_runs(outputs):
+    for run in all_runs(outputs):
         lines = (run.path / "train.log").read_text()
         assert (lines.count("new run"), lines.count("about to do"), resumed_at(run)) == (1, 0, [])
         assert (run.path / "output.log").read_text().count("about to do") == 1

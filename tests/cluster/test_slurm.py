@@ -6,35 +6,25 @@ import re
 import signal
 import sys
 import threading
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
 import sweeps
-from same import LINE, LONG, PATHS, assert_same, resumed_at, saved_at, steps_of, the_run, until
+from same import LINE, LONG, PATHS, assert_same, resumed_at, saved_at, steps_of, sweep_json, all_runs, the_run, until
 from sweeps import Command, diary
-
-from ebm_cli.run import Run
 
 engine = pytest.importorskip("ebm_cli.engines.slurm", reason="needs `pip install 'ebm-cli[slurm]'`")
 SCRIPT = Path(__file__).with_name("fake_slurm.py")
+IDS = count(4710, 10)
 LOCAL, SLURM = "hydra/launcher=submitit_local", "hydra/launcher=submitit_slurm"
-
-
-def sweep_json(outputs):
-    (path,) = outputs.glob("sweeps/*/sweep.json")
-    return json.loads(path.read_text())
-
-
-def sweeps_runs(outputs):
-    return [Run(path.parent) for path in outputs.glob("runs/*/config.yaml")]
 
 
 class Slurm:
     """The fake, seen by its administrator."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, first):
+        self.folder, self.first = folder, str(first)  # the id of the first job: submitit remembers what became of each
 
     def files(self):
         """The sbatch files, in their order."""
@@ -70,7 +60,9 @@ def slurm(tmp_path, monkeypatch):
         (commands / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(folder))
-    yield Slurm(folder)
+    first = next(IDS)
+    monkeypatch.setenv("FAKE_SLURM_FIRST", str(first))
+    yield Slurm(folder, first)
     for path in (*folder.glob("*.step"), *folder.glob("*.pid")):
         try:
             os.kill(int(path.read_text()), signal.SIGKILL)
@@ -116,6 +108,7 @@ def test_one_gpu_for_each_task(slurm, tmp_path):
     for wanted in ("gpus-per-node=1", "array=0-2%3", "requeue", "cpus-per-task=2", "mem=3GB", "time=240", "signal=USR2@120", "job-name=ebm"):
         assert f"#SBATCH --{wanted}" in lines
     assert re.search("^srun .*--cpus-per-task=2 ", file, re.MULTILINE)
+    until(lambda: len(slurm.starts()) == 3)
     starts = slurm.starts()
     assert [len(start["gpus"]) for start in starts] == [1, 1, 1]
     for gpu in (0, 1):
@@ -133,21 +126,20 @@ def test_one_gpu_for_each_task(slurm, tmp_path):
 
 
 def test_what_dies_dies_alone(slurm, tmp_path):
-    """Raised, exited, killed: the sweep ends with a table of these, and typed again asks for their machines only."""
-    outputs, words = tmp_path / "outputs", (*LINE, "objective.how=well,raise,exit,kill@step/15", SLURM)
+    """Raised, killed: the sweep ends with a table of these, and typed again asks for their machines only."""
+    outputs, words = tmp_path / "outputs", (*LINE, "objective.how=well,raise,kill@step/15", SLURM)
     done = sweeps.train(outputs, *words)
     assert done.code == 1
-    assert "3 of 4 jobs did not end well" in done.err
+    assert "2 of 3 jobs did not end well" in done.err
     rows = {line.split()[0]: line for line in done.err.splitlines() if line.startswith("objective.how=")}
     assert "ValueError: a mistake of the user" in rows["objective.how=raise"]
-    assert "a component called sys.exit(3)" in rows["objective.how=exit"]
     assert "ended without a result: OUT_OF_MEMORY" in rows["objective.how=kill@step/15"]
-    states = {run.config()["objective"]["how"]: run.read("status.json")["state"] for run in sweeps_runs(outputs)}
-    assert states == {"well": "finished", "raise": "failed", "exit": "failed", "kill@step/15": "failed"}
-    assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["finished", "failed", "failed", "failed"]
+    states = {run.config()["objective"]["how"]: run.read("status.json")["state"] for run in all_runs(outputs)}
+    assert states == {"well": "finished", "raise": "failed", "kill@step/15": "failed"}
+    assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["finished", "failed", "failed"]
     assert all(row.split()[-1].endswith("train.log") and Path(row.split()[-1]).is_file() for row in rows.values())
     sweeps.train(outputs, *words)
-    assert [re.search("array=(.*)", file)[1] for file in slurm.files()] == ["0-3%4", "0-2%3"]
+    assert [re.search("array=(.*)", file)[1] for file in slurm.files()] == ["0-2%3", "0-1%2"]
 
 
 @pytest.mark.parametrize("how", ["signal", "warned", "by_slurm"])
@@ -157,12 +149,12 @@ def test_preempted_it_goes_on_to_the_same_bits(slurm, unbroken, tmp_path, how):
 
     def preempt():
         if how == "by_slurm":
-            return slurm.requeue("4710")
+            return slurm.requeue(slurm.first)
         if how == "warned":
-            slurm.tell("4710", signal.SIGTERM)
+            slurm.tell(slurm.first, signal.SIGTERM)
             before = steps_of(outputs)
             until(lambda: steps_of(outputs) > before + 3)
-        slurm.tell("4710", signal.SIGUSR2)
+        slurm.tell(slurm.first, signal.SIGUSR2)
 
     thread = meanwhile(20, outputs, preempt)
     done = sweeps.train(outputs, *LONG, "seed=0", SLURM, ROGUE_PAUSE=0.1)
@@ -173,20 +165,21 @@ def test_preempted_it_goes_on_to_the_same_bits(slurm, unbroken, tmp_path, how):
     assert resumed_at(run) == saved[-1:]
     assert 20 <= saved[0] < saved[-1] + 1 < 60
     assert len(saved) == (2 if how == "warned" else 1)
-    assert slurm.commands() == ([] if how == "by_slurm" else ["scontrol requeue 4710"])
-    assert len(slurm.starts()) == 2
+    assert slurm.commands() == ([] if how == "by_slurm" else [f"scontrol requeue {slurm.first}"])
+    until(lambda: len(slurm.starts()) == 2)
     assert_same(run, unbroken)
 
 
 def test_cancelled_it_is_not_requeued(slurm, unbroken, tmp_path):
     """Its state is saved all the same, and the same line again goes on there."""
     outputs, words = tmp_path / "outputs", (*LONG, "seed=0", SLURM)
-    thread = meanwhile(20, outputs, lambda: slurm.cancel("4710"))
+    thread = meanwhile(20, outputs, lambda: slurm.cancel(slurm.first))
     done = sweeps.train(outputs, *words, ROGUE_PAUSE=0.1)
     thread.join()
     assert done.code == 1
     assert re.search("interrupted +ended without a result: CANCELLED by 0", done.err)
-    assert (slurm.commands(), len(slurm.starts())) == ([], 1)
+    until(lambda: len(slurm.starts()) == 1)
+    assert slurm.commands() == []
     (saved,) = saved_at(the_run(outputs))
     assert sweeps.train(outputs, *words).code == 0
     assert resumed_at(the_run(outputs)) == [saved]
@@ -195,13 +188,14 @@ def test_cancelled_it_is_not_requeued(slurm, unbroken, tmp_path):
 
 def test_out_of_time_too_often(slurm, tmp_path):
     outputs = tmp_path / "outputs"
-    thread = meanwhile(5, outputs, lambda: slurm.tell("4710", signal.SIGUSR2))
+    thread = meanwhile(5, outputs, lambda: slurm.tell(slurm.first, signal.SIGUSR2))
     limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0")
     done = sweeps.train(outputs, *LONG, "seed=0", SLURM, *limits, ROGUE_PAUSE=0.1)
     thread.join()
     assert done.code == 1
     assert "Job not requeued because: timed-out too many times." in done.err
-    assert (slurm.commands(), len(slurm.starts())) == ([], 1)
+    until(lambda: len(slurm.starts()) == 1)
+    assert slurm.commands() == []
     assert saved_at(the_run(outputs))  # all the same
 
 
@@ -213,7 +207,7 @@ def test_ctrl_c_cancels(slurm, tmp_path):
     done = command.end()
     assert done.code == 130, done.err
     assert "0 of 2 jobs are done, the others were told to end; the same line again goes on" in done.err
-    assert slurm.commands() == ["scancel 4710"]
+    assert slurm.commands() == [f"scancel {slurm.first}"]
     until(lambda: all(saved_at(the_run(outputs, seed)) for seed in (0, 1)))
     assert sweep_json(outputs)["state"] == "interrupted"
 
@@ -224,7 +218,7 @@ def test_no_task_waits_for_what_another_process_trains(slurm, tmp_path):
     first = Command(outputs, *LONG, "seed=0", "hydra.launcher.cpu_jobs=1", ROGUE_PAUSE=0.3)
     first.wait_for_step(2, 1)
     second = Command(outputs, *LONG, "seed=0,1", SLURM, ROGUE_NAME="second")
-    second.wait_for(lambda: (outputs / "runs").is_dir() and len(sweeps_runs(outputs)) == 2)
+    second.wait_for(lambda: (outputs / "runs").is_dir() and len(all_runs(outputs)) == 2)
     second.wait_for(lambda: "seed=1: finished" in second.output()[1])
     assert [("array" in file) for file in slurm.files()] == [False]
     first.kill(signal.SIGTERM)
@@ -256,9 +250,10 @@ def test_without_slurm(tmp_path, monkeypatch):
 
 def test_what_dies_dies_alone_without_slurm(tmp_path):
     outputs = tmp_path / "outputs"
-    done = sweeps.train(outputs, *LINE, "objective.how=raise,kill,well", LOCAL)
+    done = sweeps.train(outputs, *LINE, "objective.how=exit,kill,well", LOCAL)
     assert done.code == 1
     assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["failed", "failed", "finished"]
+    assert "a component called sys.exit(3)" in done.err
     assert "ended without a result" in done.err
 
 
