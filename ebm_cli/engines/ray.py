@@ -4,6 +4,7 @@ A task is never run again by itself: what killed it may do so again, and the sam
 """
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from ebm_cli.sweep import Outcome
 from ebm_cli.types import Count, Natural, NonNegative, Positive
 
 GRACE_S = 20  # from the order to end to the end of the sweep, which takes what is left with it
+REACH_S = 10  # for a cluster to answer
 CAUSES = {
     ray.exceptions.WorkerCrashedError: "killed, perhaps out of memory",
     ray.exceptions.OutOfMemoryError: "killed by Ray: out of memory",
@@ -48,6 +50,17 @@ def work(parcel: Parcel, n_gpus: float, n_threads: int) -> Outcome | None:
         return parcel.stopped(stop.signal)
 
 
+def reach(address: str) -> None:
+    """Refuse a cluster that does not answer; Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or "/" in host:  # local, auto, ray://...
+        return
+    try:
+        socket.create_connection((host, int(port)), REACH_S).close()
+    except OSError as error:
+        raise bad(f"hydra.launcher.ray.init.address: {address} does not answer: {error.strerror or error}", "address=null starts Ray here") from None
+
+
 class Ray:
     """The jobs of a sweep as Ray's tasks."""
 
@@ -61,10 +74,11 @@ class Ray:
         if problems:
             raise InputError(*problems)
         if not ray.is_initialized():
+            reach(cluster["address"] or os.environ.get("RAY_ADDRESS", ""))
             try:
                 ray.init(**cluster, include_dashboard=False, log_to_driver=False, logging_level="error")
             except (ConnectionError, ValueError) as error:
-                raise bad(f"hydra.launcher.ray.init: {str(error).partition('. ')[0]}", "address=null starts Ray here") from None
+                raise bad(f"hydra.launcher.ray.init: {str(error).partition('. ')[0]}", "address=null starts Ray here; a cluster with a token wants RAY_AUTH_MODE=token") from None
         self._refs: dict[ray.ObjectRef, int] = {}
         there, asked = ray.cluster_resources().get("GPU", 0), self._task["num_gpus"]
         if there < asked:
