@@ -77,6 +77,9 @@ def launch(job: Job, lines: Sequence[Sequence[str]], first: int, engine: Engine)
 
         def end(number: int, result: Outcome | Died) -> None:
             path = str(runs[number].path) if number in runs and runs[number].state() != "new" else ""
+            if isinstance(result, Died) and not path:
+                with open(logs[number], "a") as file:
+                    file.write(f"{result.reason}\n")
             results[number] = job.outcome_of(lines[number], result, path, logs[number])
             board.see(number, {"event": "ended", "result": results[number]})
 

@@ -7,6 +7,7 @@ and SIGTERM end every task with its state saved; when the launcher itself is kil
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -23,7 +24,10 @@ from ebm_cli.signals import Stop
 from ebm_cli.slots import Slot
 
 ORPHAN_S = 1.5  # what a task has to save its state when its launcher is gone
+LINGER_S = 5.0  # what a process has to end when its task has: a thread may be left in it
 TICK_S = 0.25
+NO_SERVER = 255  # the exit code of a process, which may live, whose server does not
+BLOCKED = (signal.SIGINT, signal.SIGTERM)  # in the server: they may come to all processes, but it is the launcher that ends the others
 
 Send = Callable[[dict[str, Any]], None]
 Task = Callable[[Send, bool], Any]  # (send, wait) -> result
@@ -50,12 +54,16 @@ def warm() -> ForkServerContext:
     """The server that tasks are forked from, started if it is not there; it goes on importing while this returns."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ebm_cli.preload"])
-    resource_tracker.ensure_running()  # else the next but one starts it, and unblocks
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Ctrl-C is for the launcher, and it tells the others
+    mask, environment = signal.pthread_sigmask(signal.SIG_BLOCK, []), dict(os.environ)
+    os.environ["PYTHONSAFEPATH"] = "1"  # else a yaml.py where the user stands is the one that the server imports
     try:
+        resource_tracker.ensure_running()  # else the next but one starts it, and unblocks
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if "PYTHONSAFEPATH" not in environment:
+            del os.environ["PYTHONSAFEPATH"]
     return context
 
 
@@ -79,18 +87,21 @@ def launch(
                 see(number, {"event": "launched", "slot": str(worker.slot)})
             if stop.signal:
                 _end([worker.process for worker in live.values()], grace_s)
-            for connection in wait(list(live), TICK_S):
-                try:
-                    message = connection.recv()
-                except (EOFError, OSError):  # it died
-                    live[connection].process.join()
-                    cause = _cause(live[connection].process.exitcode)
-                    message = {"event": "ended", "result": Died(cause, "interrupted" if stop.signal else "failed")}
-                number = live[connection].number
-                if message["event"] == "ended":
-                    worker = live.pop(connection)
-                    connection.close()
+            wait(list(live), TICK_S)
+            for connection, worker in list(live.items()):
+                message = _receive(connection, worker.process)
+                if message == {}:
+                    continue
+                if message is None:  # it died
                     worker.process.join()
+                    cause = _cause(worker.process.exitcode)
+                    message = {"event": "ended", "result": Died(cause, "interrupted" if stop.signal else "failed")}
+                number = worker.number
+                if message["event"] == "ended":
+                    del live[connection]
+                    connection.close()
+                    worker.process.join(LINGER_S)
+                    worker.process.kill()
                     free.append(worker.slot)
                     results[number] = message["result"]
                     if message["result"] is None:
@@ -110,13 +121,24 @@ def _start(context: ForkServerContext, number: int, slot: Slot, task: Task, wait
     return ours, Worker(number, process, slot)
 
 
+def _receive(connection: Connection, process: Any) -> dict[str, Any] | None:
+    """What a task has sent, {} for nothing yet, None where its process is gone. One that it left behind may hold the pipe open."""
+    gone = process.exitcode not in (None, NO_SERVER)  # looked at first: by then all that it sent is there
+    try:
+        return connection.recv() if connection.poll() else None if gone else {}
+    except (EOFError, OSError):
+        return None
+
+
 def _work(connection: Connection, slot: Slot, task: Task, waits: bool, log: Path, environment: Mapping[str, str]) -> None:
     """In the task's process: nothing has touched CUDA yet."""
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGINT])
     os.environ.clear()
     os.environ.update(environment)
     os.environ |= {"CUDA_VISIBLE_DEVICES": slot.gpu, "OMP_NUM_THREADS": str(slot.n_threads)}
     redirect(log)
+    sys.stdout.reconfigure(line_buffering=True)  # a process that is killed has said what it said
     import torch
 
     torch.set_num_threads(slot.n_threads)
@@ -133,6 +155,7 @@ def _end_with(launcher: Any) -> None:
 
 def redirect(path: Path) -> None:
     """Send what this process prints to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

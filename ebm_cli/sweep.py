@@ -4,6 +4,7 @@ A sweep is named by its line, so that the same line typed again is the same swee
 """
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -11,7 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -53,7 +54,7 @@ class Outcome:
 
     def where(self, log: Path) -> str:
         """The file to look into."""
-        return str(Path(self.path) / "train.log" if self.path else log)
+        return str(log if log.exists() or not self.path else Path(self.path) / "train.log")
 
 
 @dataclass
@@ -113,7 +114,6 @@ class Job:
             settings["gpus"] = 0
         grace_s, slots = settings.pop("grace_s"), plan(**settings)
         folder = run.outputs() / "sweeps" / self.id
-        folder.mkdir(parents=True, exist_ok=True)
         logs = [folder / f"{first + number}.log" for number in range(len(lines))]
         paths: dict[int, str] = {}
         results: dict[int, Any] = {}
@@ -142,9 +142,9 @@ class Job:
                 one.log(result.reason)
                 one.set_status(result.state, result.reason)
             result = Outcome(tuple(words), result.state, result.reason, path)
-        if result.state in GOOD or result.path:
+        if path or result.state in (*GOOD, "diverged"):
             log.unlink(missing_ok=True)
-        return result
+        return replace(result, path=result.path or path)
 
 
 class Teller:
@@ -155,7 +155,7 @@ class Teller:
 
     def start(self, run: Run, config: Mapping[str, Any], step: int) -> None:
         sys.stdout.flush()
-        before = self._log.read_text()
+        before = self._log.read_text() if self._log.exists() else ""  # another sweep of the same line may have ended
         launcher.redirect(run.path / "output.log")
         print(before, end="", flush=True)
         self._send({"event": "started", "path": str(run.path), "n_steps": config["trainer"]["n_steps"], "step": step})
@@ -173,10 +173,7 @@ class Line:
 
     words: tuple[str, ...]  # without a seed
     outcomes: list[Outcome]
-
-    @property
-    def seeds(self) -> list[str]:
-        return [word.partition("=")[2] for one in self.outcomes for word in one.words if word.startswith("seed=")]
+    dirs: tuple[Path, ...] = ()
 
     def values(self, key: str) -> list[float | None]:
         """A metric of every seed; None where there is none."""
@@ -197,17 +194,15 @@ class Line:
     @property
     def command(self) -> str:
         """The line that makes these runs again."""
-        seeds = self.seeds
-        given = [] if not seeds else [f"seed={','.join(seeds)}"]
-        return shlex.join(["ebm", "train", *(["-m"] if len(seeds) > 1 else []), *self.words, *given])
+        seeds = [word.partition("=")[2] for one in self.outcomes for word in one.words if word.startswith("seed=")]
+        given = [f"seed={','.join(seeds)}"] if seeds else []
+        return to_type([*(["-m"] if len(seeds) > 1 else []), *self.words, *given], self.dirs)
 
     @property
     def states(self) -> str:
         """`finished`, or how many are not."""
         states = [one.state for one in self.outcomes]
-        if len(set(states)) == 1:
-            return states[0]
-        return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        return states[0] if len(set(states)) == 1 else ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
 @dataclass
@@ -225,7 +220,7 @@ class Sweep:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """`sweep.json` says what is known, however it ends; where the line was refused there is none."""
+        """`sweep.json` says what is known, however it ends; where nothing was begun there is none."""
         started, state = time.time(), "interrupted"
         try:
             with Stop().listening():
@@ -235,7 +230,7 @@ class Sweep:
             state = "refused" if isinstance(error, InputError) else "failed"
             raise
         finally:
-            if state != "refused":
+            if state != "refused" and (self.job.outcomes or state != "interrupted"):
                 self.save(state, time.time() - started)
 
     def lines(self) -> list[Line]:
@@ -249,7 +244,7 @@ class Sweep:
             mean = line.mean(self.metric)
             return mean is None, 0.0 if mean is None else sign * mean
 
-        return sorted((Line(words, outcomes) for words, outcomes in groups.items()), key=order)
+        return sorted((Line(words, outcomes, self.job.dirs) for words, outcomes in groups.items()), key=order)
 
     def save(self, state: str, seconds: float) -> None:
         """`sweep.json`: the line, the best line, and every run."""
@@ -261,7 +256,7 @@ class Sweep:
             | {"n": len(line.values(self.metric)), "line": line.command}
             for line in lines
         ]
-        facts = {"id": self.job.id, "group": self.job.group, "state": state, "line": shlex.join(["ebm", "train", "-m", *self.typed])}
+        facts = {"id": self.job.id, "group": self.job.group, "state": state, "line": to_type(["-m", *self.typed], self.job.dirs)}
         facts |= {"metric": self.metric, "direction": self.direction, "seconds": seconds, "time": time.time(), "best": best, "table": table}
         run.write(self.folder / "sweep.json", json.dumps(facts | {"runs": [asdict(one) for one in self.job.outcomes]}, indent=1) + "\n")
 
@@ -292,6 +287,12 @@ class Sweep:
 def numbers(outcomes: Sequence[Outcome]) -> list[str]:
     """What runs can be compared by."""
     return sorted({key for one in outcomes for key, value in one.summary.items() if isinstance(value, float)})
+
+
+def to_type(words: Sequence[str], dirs: Sequence[Path]) -> str:
+    """The line that has these words, with leave for the user's own packages and with their options."""
+    allow = [f"EBM_ALLOW={shlex.quote(os.environ['EBM_ALLOW'])}"] if os.environ.get("EBM_ALLOW") else []
+    return " ".join([*allow, shlex.join(["ebm", "train", *(f"--config-dir={path}" for path in dirs), *words])])
 
 
 def id_of(words: Sequence[str]) -> str:

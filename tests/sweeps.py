@@ -11,6 +11,7 @@ import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from hashlib import pbkdf2_hmac
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,13 +148,15 @@ class Command:
     """`ebm train -m ...` in a session of its own, with its output in files.
 
     It is forked from a server that has imported what it needs, which saves seconds; `as_a_user` starts the command that users start.
-    The server that its jobs are forked from is its own in any case.
+    The server that its jobs are forked from is its own in any case. `terminal`: where stderr goes. `signal_at`: (module, function, signal)
+    of a signal that comes when the function is first called.
     """
 
-    def __init__(self, outputs, *words, as_a_user=False, terminal=None, **more):
+    def __init__(self, outputs, *words, as_a_user=False, terminal=None, signal_at=None, **more):
         name = more.get("ROGUE_NAME", "command")
         outputs.parent.mkdir(exist_ok=True)
-        self.outputs, self.files = outputs, [outputs.parent / f"{name}.{stream}" for stream in ("out", "err")]
+        self.outputs, self.signal_at = outputs, signal_at
+        self.files = [outputs.parent / f"{name}.{stream}" for stream in ("out", "err")]
         for file in self.files:
             file.write_text("")
         names, words = [str(self.files[0]), terminal or str(self.files[1])], ["train", "-m", options(outputs), *words]
@@ -167,7 +170,7 @@ class Command:
             os.close(out)
             os.close(err)
         else:
-            self.process = launcher.warm().Process(target=forked, args=(words, names, os.environ | variables))
+            self.process = launcher.warm().Process(target=forked, args=(words, names, os.environ | variables, signal_at))
             self.process.start()
 
     @property
@@ -224,7 +227,7 @@ class Command:
             os.kill(pid, signal.SIGKILL)
 
 
-def forked(words, names, variables):
+def forked(words, names, variables, signal_at):
     """What the process of a command does that was not started as users do it."""
     os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM])  # which the server has blocked
@@ -232,6 +235,10 @@ def forked(words, names, variables):
     os.environ.update(variables)
     for stream, name in zip((1, 2), names, strict=True):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), stream)
+    if signal_at:
+        module, name, number = signal_at
+        function = getattr(import_module(module), name)
+        setattr(import_module(module), name, lambda *given, **named: os.kill(os.getpid(), number) or function(*given, **named))
     sys.argv = ["ebm", *words]
     sys.exit(__main__.main(words))
 
@@ -248,4 +255,3 @@ def session(leader):
             except (OSError, ValueError):  # it has just ended
                 continue
     return found
-

@@ -99,7 +99,7 @@ def test_a_job_that_waits_for_another_process_has_not_ended(seen):
     ],
 )
 def test_the_time_left_is_as_the_time_so_far_and_the_work(seen, steps, seconds, expected):
-    for number, (first, last) in enumerate(steps):
+    for number, (first, _) in enumerate(steps):
         launch(seen, number)
         start(seen, number, step=first)
     seen.clock(seconds)

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from sweeps import TINY, Command, diary, train
@@ -29,17 +30,17 @@ GONE_S = 3.0  # the last process of a sweep that was killed ends within two seco
 
 
 @pytest.fixture
-def commands(tmp_path):
-    """`commands(*words)` starts a sweep."""
+def start(tmp_path):
+    """`start(name, *words)` starts a sweep whose outputs are in a folder of that name."""
     started = []
 
-    def start(*words, **settings):
-        started.append(Command(tmp_path / f"{len(started)}" / "outputs", *words, **settings))
+    def command(name, *words, **settings):
+        started.append(Command(tmp_path / name / "outputs", *words, **settings))
         return started[-1]
 
-    yield start
-    for command in started:
-        command.clean_up()
+    yield command
+    for one in started:
+        one.clean_up()
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +68,24 @@ def assert_ends_with_the_same_bits(command, unbroken):
     assert [path.name for path in command.outputs.glob("sweeps/*/*")] == ["sweep.json"]
 
 
-def sweep_json(command):
+def assert_interrupted(command, ended, number):
+    """As the signal says, with the state of both jobs saved; the third was waiting."""
+    name = signal.Signals(number).name
+    assert (ended.code, ended.out) == (128 + number, "")
+    assert ended.err.endswith(f"error: interrupted by {name}\nhint: 0 of 3 jobs are done; the same line again goes on\n")
+    assert "Traceback" not in ended.err
+    assert_saved(command)
     (path,) = command.outputs.glob("sweeps/*/sweep.json")
-    return json.loads(path.read_text())
+    facts = json.loads(path.read_text())
+    assert facts["state"] == "interrupted"
+    assert [(run["state"], run["path"]) for run in facts["runs"]] == [("interrupted", str(run.path)) for run in command.runs]
+
+
+def assert_saved(command):
+    assert len(command.runs) == 2
+    for run in command.runs:
+        assert run.state() == "interrupted"
+        assert re.fullmatch(r"signal 15 at step \d+", run.read("status.json")["reason"])
 
 
 def resumed_at(run):
@@ -77,64 +93,48 @@ def resumed_at(run):
     return [int(step) for step in re.findall(r"going on from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE)]
 
 
-@pytest.mark.parametrize(
-    ("number", "to_all", "as_a_user", "code"),
-    [
-        (signal.SIGKILL, False, False, -9),
-        (signal.SIGTERM, False, False, 143),
-        (signal.SIGTERM, True, False, 143),
-        (signal.SIGINT, True, True, 130),
-    ],
-    ids=["SIGKILL", "SIGTERM", "SIGTERM to all", "Ctrl-C"],
-)
-def test_killed_while_it_trains(commands, unbroken, number, to_all, as_a_user, code):
-    """All jobs save their state, also where their launcher cannot tell them to."""
-    for name in ("yaml.py", "queue.py") if as_a_user else ():
-        with open(name, "w") as file:  # files of the user's, who stands among them: nothing of ours
-            file.write("raise ValueError('this is not the module that you want')")
-    command = commands(*LINE, as_a_user=as_a_user, **SLOW)
+def test_killed_again_and_again(start, unbroken, tmp_path):
+    """The launcher alone, which cannot tell its jobs; all processes at once; the launcher, while its jobs make their results."""
+    command = start("outputs", *LINE, **SLOW)
     command.wait_for_step(15, n_runs=2)
-    (command.kill_all if to_all else command.kill)(number)
-    ended = command.end()
+    command.kill(signal.SIGKILL)
+    assert command.end().code == -signal.SIGKILL
     command.assert_all_gone_within(GONE_S)
-    assert ended.code == code, ended
-    assert "Traceback" not in ended.err
-    assert len(command.runs) == 2  # the third was waiting
-    for run in command.runs:
-        assert run.state() == "interrupted"
-        assert re.fullmatch(r"signal 15 at step \d+", run.read("status.json")["reason"])
-    if number != signal.SIGKILL:
-        name = signal.Signals(number).name
-        assert ended.err.endswith(f"error: interrupted by {name}\nhint: 0 of 3 jobs are done; the same line again goes on\n")
-        assert ended.out == ""
-        facts = sweep_json(command)
-        assert facts["state"] == "interrupted"
-        assert [(run["state"], run["path"]) for run in facts["runs"]] == [("interrupted", str(run.path)) for run in command.runs]
+    assert_saved(command)
+
+    command = start("outputs", *LINE, **SLOW)
+    command.wait_for_step(35, n_runs=2)
+    command.kill_all(signal.SIGTERM)
+    assert_interrupted(command, command.end(), signal.SIGTERM)
+    command.assert_all_gone_within(GONE_S)
+
+    memory = tmp_path / "diary"  # one job will sleep, the other one be deep in a computation
+    command = start("outputs", *LINE, ROGUE_HOLD="sleep@test_loss,compute@test_loss", ROGUE_DIARY=memory)
+    command.wait_for(lambda: sum(line["here"] == "test_loss" for line in diary(memory)) == 2)
+    command.kill(signal.SIGKILL)
+    assert command.end().code == -signal.SIGKILL
+    command.assert_all_gone_within(GONE_S)
+    assert [run.state() for run in command.runs] == ["interrupted"] * 2
+
     assert_ends_with_the_same_bits(command, unbroken)
-    assert all(15 <= step < LAST for run in command.runs[:2] for step in resumed_at(run))
-    assert [len(resumed_at(run)) for run in command.runs] == [1, 1, 0]
+    for run in command.runs[:2]:
+        first, second, third = resumed_at(run)
+        assert 15 <= first < second < third == LAST
+    assert resumed_at(command.runs[2]) == []
 
 
-def test_a_job_that_is_killed_leaves_the_others_alone(commands, unbroken):
-    command = commands(*LINE, **SLOW)
+def test_ctrl_c_and_twice_where_a_job_is_stuck(start, unbroken):
+    """As a user does it, who stands among files of their own; the second time does not wait for what does not end."""
+    for name in ("yaml.py", "queue.py"):
+        Path(name).write_text("raise ValueError('this is not the module that you want')")
+    command = start("outputs", *LINE, as_a_user=True, **SLOW)
     command.wait_for_step(15, n_runs=2)
-    killed = command.runs[0]
-    os.kill(killed.read("status.json")["pid"], signal.SIGKILL)
-    ended = command.end()
+    command.kill_all(signal.SIGINT)
+    assert_interrupted(command, command.end(), signal.SIGINT)
     command.assert_all_gone_within(GONE_S)
-    assert ended.code == 1
-    assert f"\nseed=0  failed  killed, perhaps out of memory  {killed.path / 'train.log'}\n" in ended.err
-    assert (killed.path / "train.log").read_text().endswith("killed, perhaps out of memory\n")
-    assert [run.state() for run in command.runs] == ["failed", "finished", "finished"]
-    before = [(run.path / "status.json").stat().st_mtime_ns for run in command.runs]
-    assert_ends_with_the_same_bits(command, unbroken)
-    assert [(run.path / "status.json").stat().st_mtime_ns == time for run, time in zip(command.runs, before, strict=True)] == [False, True, True]
-    assert resumed_at(killed)[0] % 10 == 0  # from its last checkpoint
 
-
-def test_a_second_ctrl_c_does_not_wait_for_a_job_that_is_stuck(commands, unbroken):
-    command = commands(*LINE, ROGUE_HOLD="compute@step/20,well", **SLOW)
-    command.wait_for(lambda: any("about to do: compute" in path.read_text() for path in command.outputs.glob("runs/*/output.log")))
+    command = start("outputs", *LINE, ROGUE_HOLD="compute@step/45,well", **SLOW)
+    command.wait_for(lambda: "about to do: compute" in (command.runs[0].path / "output.log").read_text())
     command.kill_all(signal.SIGINT)
     time.sleep(0.5)
     assert command.is_alive()
@@ -145,22 +145,27 @@ def test_a_second_ctrl_c_does_not_wait_for_a_job_that_is_stuck(commands, unbroke
     command.assert_all_gone_within(GONE_S)
     assert ended.code == 130
     assert "Traceback" not in ended.err
-    assert {run.state() for run in command.runs} == {"interrupted"}
+
     assert_ends_with_the_same_bits(command, unbroken)
-    assert resumed_at(command.runs[0]) == [20]
+    assert resumed_at(command.runs[0])[1:] == [40]  # its last checkpoint
 
 
-def test_killed_while_results_are_made(commands, unbroken, tmp_path):
-    """One job sleeps, another one is deep in a computation: neither outlives its launcher, and what was trained is kept."""
-    memory = tmp_path / "diary"
-    command = commands(*LINE, ROGUE_HOLD="sleep@test_loss,compute@test_loss", ROGUE_DIARY=memory)
-    command.wait_for(lambda: sum(line["here"] == "test_loss" for line in diary(memory)) == 2)
-    command.kill(signal.SIGKILL)
-    assert command.end().code == -9
+def test_a_job_that_is_killed_leaves_the_others_alone(start, unbroken):
+    command = start("outputs", *LINE, **SLOW)
+    command.wait_for_step(15, n_runs=2)
+    killed = command.runs[0]
+    os.kill(killed.read("status.json")["pid"], signal.SIGKILL)
+    ended = command.end()
     command.assert_all_gone_within(GONE_S)
-    assert [run.state() for run in command.runs] == ["interrupted"] * 2
+    assert ended.code == 1
+    assert f"\nseed=0  failed  killed, perhaps out of memory  {killed.path / 'train.log'}\n" in ended.err
+    assert (killed.path / "train.log").read_text().endswith("killed, perhaps out of memory\n")
+    assert [run.state() for run in command.runs] == ["failed", "finished", "finished"]
+    times = [(run.path / "status.json").stat().st_mtime_ns for run in command.runs]
     assert_ends_with_the_same_bits(command, unbroken)
-    assert [resumed_at(run) for run in command.runs] == [[LAST], [LAST], []]
+    again = [(run.path / "status.json").stat().st_mtime_ns for run in command.runs]
+    assert [ours == theirs for ours, theirs in zip(times, again, strict=True)] == [False, True, True]
+    assert resumed_at(killed)[0] % 10 == 0  # its last checkpoint
 
 
 def seconds_of_work(pid):
@@ -177,29 +182,50 @@ def listens(pid):
     return bool(caught & 1 << signal.SIGTERM - 1)
 
 
-@pytest.mark.parametrize(
-    ("number", "to_all", "code"), [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGKILL, False, -9)], ids=str
-)
-def test_killed_before_anything_has_begun(commands, number, to_all, code):
-    """From its first moment to that at which the first job begins: nobody is left, nothing is made, nobody sees a traceback."""
-    started = [(moment, commands(*LINE, as_a_user=True)) for moment in (0.0, 0.4, 1.0, 1.8)]
+MOMENTS = [  # seconds of work after the first at which a signal can be answered
+    (signal.SIGINT, 0.0),
+    (signal.SIGINT, 0.4),
+    (signal.SIGINT, 1.2),
+    (signal.SIGTERM, 0.8),
+    (signal.SIGKILL, 0.6),
+    (signal.SIGKILL, 1.4),
+]
+
+
+def test_killed_while_it_imports_and_checks_its_line(start):
+    """Six commands at once, each at another moment. SIGINT comes to all processes, as at Ctrl-C."""
+    started = [(number, moment, start(f"{number}-{moment}", *LINE, as_a_user=True)) for number, moment in MOMENTS]
     waiting = list(started)
     while waiting:
-        for moment, command in list(waiting):
-            pid = command.process.pid
+        for number, moment, command in list(waiting):
             assert command.is_alive(), command.output()
-            if listens(pid) and seconds_of_work(pid) >= moment:
-                (command.kill_all if to_all else command.kill)(number)
-                waiting.remove((moment, command))
-            elif command.runs:  # too late: it was quicker than others
-                waiting.remove((moment, command))
-                command.kill(signal.SIGKILL)
+            if listens(command.process.pid) and seconds_of_work(command.process.pid) >= moment:
+                (command.kill_all if number == signal.SIGINT else command.kill)(number)
+                waiting.remove((number, moment, command))
         time.sleep(0.005)
-    for moment, command in started:
-        ended = command.end()
-        command.assert_all_gone_within(GONE_S)
-        assert "Traceback" not in ended.err, (moment, ended)
-        if not command.runs:
-            assert ended.code == code, (moment, ended)
-            assert ended.out == ""
-            assert not command.outputs.exists(), moment
+    for number, _, command in started:
+        assert_nothing_was_begun(command, number)
+
+
+PLACES = [  # when Hydra begins, when the launcher does, when the first process is about to be started
+    ("ebm_cli.commands.train", "_through_hydra", signal.SIGINT),
+    ("ebm_cli.launcher", "launch", signal.SIGTERM),
+    ("ebm_cli.launcher", "_start", signal.SIGINT),
+]
+
+
+def test_killed_before_the_first_job(start):
+    """Three commands at once, each in another place."""
+    for command in [start(place[1], *LINE, signal_at=place) for place in PLACES]:
+        assert_nothing_was_begun(command, command.signal_at[2])
+
+
+def assert_nothing_was_begun(command, number):
+    """Nobody is left, nothing was made, nobody saw a traceback."""
+    ended = command.end()
+    command.assert_all_gone_within(GONE_S)
+    assert ended.code == (-9 if number == signal.SIGKILL else 128 + number), ended
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+    assert "interrupted" in ended.err or number == signal.SIGKILL
+    assert not command.outputs.exists()

@@ -58,7 +58,8 @@ def reach(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), REACH_S).close()
     except OSError as error:
-        raise bad(f"hydra.launcher.ray.init.address: {address} does not answer: {error.strerror or error}", "address=null starts Ray here") from None
+        message = f"hydra.launcher.ray.init.address: {address} does not answer: {error.strerror or error}"
+        raise bad(message, "address=local starts Ray here") from None
 
 
 class Ray:
@@ -73,19 +74,24 @@ class Ray:
         )
         if problems:
             raise InputError(*problems)
+        address = cluster["address"] or os.environ.get("RAY_ADDRESS", "local")
         if not ray.is_initialized():
-            reach(cluster["address"] or os.environ.get("RAY_ADDRESS", ""))
+            reach(address)
             try:
                 ray.init(**cluster, include_dashboard=False, log_to_driver=False, logging_level="error")
             except (ConnectionError, ValueError) as error:
-                raise bad(f"hydra.launcher.ray.init: {str(error).partition('. ')[0]}", "address=null starts Ray here; a cluster with a token wants RAY_AUTH_MODE=token") from None
+                hint = "address=local starts Ray here; a cluster with a token wants RAY_AUTH_MODE=token"
+                raise bad(f"hydra.launcher.ray.init: {str(error).partition('. ')[0]}", hint) from None
         self._refs: dict[ray.ObjectRef, int] = {}
         there, asked = ray.cluster_resources().get("GPU", 0), self._task["num_gpus"]
         if there < asked:
-            found = f"each job asks for {asked:g} GPU, and Ray has {there:g}"
-            if not (cluster["address"] or os.environ.get("RAY_ADDRESS")):
-                raise bad(f"hydra.launcher.ray.remote.num_gpus: {found}", "hydra.launcher.ray.remote.num_gpus=0 runs the jobs on cores")
-            say(f"warning: {found}: waiting for the cluster to grow; hydra.launcher.ray.remote.num_gpus=0 runs the jobs on cores")
+            found, cure = (
+                f"each job asks for {asked:g} GPU, and Ray has {there:g}",
+                "hydra.launcher.ray.remote.num_gpus=0 runs the jobs on cores",
+            )
+            if address == "local":
+                raise bad(f"hydra.launcher.ray.remote.num_gpus: {found}", cure)
+            say(f"warning: {found}: waiting for the cluster to grow; {cure}")
 
     def start(self, parcels: Mapping[int, Parcel]) -> None:
         task = ray.remote(**self._task, max_calls=1)(work)  # a process for each

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 FOLDER = Path(os.environ["FAKE_SLURM"])
@@ -34,7 +35,7 @@ def sbatch(path):
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=open(FOLDER / f"{number}.err", "w"),
+        stderr=subprocess.DEVNULL,
     )
     Path(FOLDER / f"{number}.pid").write_text(str(process.pid))
     print(f"Submitted batch job {number}")
@@ -112,10 +113,8 @@ def start(number, task, options, gpus):
 
 def tell(name, number):
     """Send a signal to a task's step."""
-    try:
+    with suppress(FileNotFoundError, ProcessLookupError):
         os.kill(int((FOLDER / f"{name}.step").read_text()), number)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
 
 
 def say(name, state):

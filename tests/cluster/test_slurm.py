@@ -6,12 +6,13 @@ import re
 import signal
 import sys
 import threading
+from contextlib import suppress
 from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
 import sweeps
-from same import LINE, LONG, PATHS, assert_same, resumed_at, saved_at, steps_of, sweep_json, all_runs, the_run, until
+from same import LINE, LONG, PATHS, all_runs, assert_same, resumed_at, saved_at, steps_of, sweep_json, the_run, until
 from sweeps import Command, diary
 
 engine = pytest.importorskip("ebm_cli.engines.slurm", reason="needs `pip install 'ebm-cli[slurm]'`")
@@ -64,10 +65,8 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_SLURM_FIRST", str(first))
     yield Slurm(folder, first)
     for path in (*folder.glob("*.step"), *folder.glob("*.pid")):
-        try:
+        with suppress(ProcessLookupError):
             os.kill(int(path.read_text()), signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +104,16 @@ def test_one_gpu_for_each_task(slurm, tmp_path):
     assert "3 jobs on Slurm" in done.err
     (file,) = slurm.files()
     lines = file.splitlines()
-    for wanted in ("gpus-per-node=1", "array=0-2%3", "requeue", "cpus-per-task=2", "mem=3GB", "time=240", "signal=USR2@120", "job-name=ebm"):
+    for wanted in (
+        "gpus-per-node=1",
+        "array=0-2%3",
+        "requeue",
+        "cpus-per-task=2",
+        "mem=3GB",
+        "time=240",
+        "signal=USR2@120",
+        "job-name=ebm",
+    ):
         assert f"#SBATCH --{wanted}" in lines
     assert re.search("^srun .*--cpus-per-task=2 ", file, re.MULTILINE)
     until(lambda: len(slurm.starts()) == 3)
