@@ -31,9 +31,11 @@ class Parcel:
 
     job: Job
     words: tuple[str, ...]
+    path: Path  # of its run
     log: Path
     here: str
     environment: Mapping[str, str]
+    time: float  # when it was sent
 
     def __call__(self) -> Outcome | None:
         """One run, trained or reused; None where another process holds it. Raises `Interrupted`, with the state saved."""
@@ -42,7 +44,9 @@ class Parcel:
         os.environ |= self.environment
         os.chdir(self.here)  # relative paths, EBM_OUTPUTS among them, mean the same
         launcher.redirect(self.log)
-        return self.job.run(self.words, [Teller(lambda event: None, self.log)], wait=False)
+        begun = Run(self.path).read("environment.json").get("created", 0.0) >= self.time  # by this parcel: now it is requeued
+        words = (*self.words, "force=false") if begun else self.words
+        return self.job.run(words, [Teller(lambda event: None, self.log)], wait=False)
 
     def stopped(self, signal: int) -> Outcome:
         """How it ended where a signal ended it."""
@@ -75,6 +79,9 @@ def launch(job: Job, lines: Sequence[Sequence[str]], first: int, engine: Engine)
     waiting, runs, results = list(range(len(lines))), {}, {}
     with Board(lines, [engine.name], [one.words for one in job.outcomes]) as board, Stop().listening():
 
+        def pack(number: int) -> Parcel:
+            return Parcel(sent, tuple(lines[number]), runs[number].path, logs[number], os.getcwd(), environment, time.time())
+
         def end(number: int, result: Outcome | Died) -> None:
             path = str(runs[number].path) if number in runs and runs[number].state() != "new" else ""
             if isinstance(result, Died) and not path:
@@ -96,7 +103,7 @@ def launch(job: Job, lines: Sequence[Sequence[str]], first: int, engine: Engine)
                         runs[number] = known
                         if known.state() == "running":
                             continue
-                        parcels[number] = Parcel(sent, tuple(lines[number]), logs[number], os.getcwd(), environment)
+                        parcels[number] = pack(number)
                     waiting.remove(number)
                 if parcels:
                     engine.start(parcels)

@@ -134,32 +134,32 @@ def options(outputs):
     return f"--config-dir={folder}"
 
 
-def train(outputs, *words, **more):
-    """`ebm train -m ...` in this process; its jobs are processes all the same."""
-    out, err = io.StringIO(), io.StringIO()
+def train(outputs, *words, err=None, **more):
+    """`ebm train -m ...` in this process, with its stderr in a file if one is given; its jobs are processes all the same."""
+    out, err = io.StringIO(), err or io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name, value in environment(outputs, **more).items():
             patch.setenv(name, value)
         code = __main__.main(["train", "-m", options(outputs), *words])
-    return Ended(code, out.getvalue(), err.getvalue())
+    return Ended(code, out.getvalue(), err.getvalue() if isinstance(err, io.StringIO) else "")
 
 
 class Command:
     """`ebm train -m ...` in a session of its own, with its output in files.
 
     It is forked from a server that has imported what it needs, which saves seconds; `as_a_user` starts the command that users start.
-    The server that its jobs are forked from is its own in any case. `terminal`: where stderr goes. `signal_at`: (module, function, signal)
-    of a signal that comes when the function is first called.
+    The server that its jobs are forked from is its own in any case. `signal_at`: (module, function, signal) of a
+    signal that comes when the function is called.
     """
 
-    def __init__(self, outputs, *words, as_a_user=False, terminal=None, signal_at=None, **more):
+    def __init__(self, outputs, *words, as_a_user=False, signal_at=None, **more):
         name = more.get("ROGUE_NAME", "command")
         outputs.parent.mkdir(exist_ok=True)
         self.outputs, self.signal_at = outputs, signal_at
         self.files = [outputs.parent / f"{name}.{stream}" for stream in ("out", "err")]
         for file in self.files:
             file.write_text("")
-        names, words = [str(self.files[0]), terminal or str(self.files[1])], ["train", "-m", options(outputs), *words]
+        names, words = list(map(str, self.files)), ["train", "-m", options(outputs), *words]
         variables = environment(outputs, **more)
         if as_a_user:
             out, err = (os.open(name, os.O_WRONLY | os.O_APPEND) for name in names)

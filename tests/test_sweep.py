@@ -360,9 +360,9 @@ def commands():
 def test_two_identical_sweeps_at_once_share_the_work(commands, tmp_path):
     outputs, memory = tmp_path / "outputs", tmp_path / "diary"
     words = (*TINY, "device=cpu", "seed=range(4)", "hydra.launcher.cpu_jobs=1")
-    there = commands(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="there", ROGUE_PAUSE=0.05)
+    there = commands(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="there", ROGUE_PAUSE=0.2)
     there.wait_for(lambda: diary(memory))
-    here = train(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="here", ROGUE_PAUSE=0.05)
+    here = train(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="here", ROGUE_PAUSE=0.2)
     ended = there.end()
     assert (here.code, ended.code) == (0, 0), (here, ended)
     assert here.out == ended.out

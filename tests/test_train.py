@@ -469,6 +469,8 @@ def test_every_file_of_conf_composes_and_is_typed(tmp_path, group, name):
     if name == "table":
         (tmp_path / "x.csv").write_text("a,b\n" + "1,2\n3,4\n" * 10)
         words.append(f"dataset.path={tmp_path / 'x.csv'}")
+    first = config.compose(words)
+    words += [f"{key}={config.look(first.config, key)}" for key in first.searched]  # a preset's search needs -m, or values
     typed = check(config.compose(words))
     stored = yaml.safe_load(config.groups()[group][name].path.read_text())
     if group in ("metric", "regularizer"):

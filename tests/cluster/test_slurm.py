@@ -165,9 +165,10 @@ def test_preempted_it_goes_on_to_the_same_bits(slurm, unbroken, tmp_path, how):
         slurm.tell(slurm.first, signal.SIGUSR2)
 
     thread = meanwhile(20, outputs, preempt)
-    done = sweeps.train(outputs, *LONG, "seed=0", SLURM, ROGUE_PAUSE=0.1)
+    done = sweeps.train(outputs, *LONG, "seed=0", "force=true", SLURM, ROGUE_PAUSE=0.1)
     thread.join()
     assert done.code == 0, done.err
+    assert not (outputs / "replaced").exists()  # force is for the first start
     run = the_run(outputs)
     saved = saved_at(run)
     assert resumed_at(run) == saved[-1:]
