@@ -98,7 +98,16 @@ def hit_a_limit():
         kept.append(torch.ones(10_000_000))
 
 
+def meet():
+    """Go on when a job of another name has begun to train."""
+    end = time.monotonic() + PATIENCE
+    mine, memory = os.environ["ROGUE_NAME"], Path(os.environ["ROGUE_DIARY"])
+    while time.monotonic() < end and not any(line["name"] != mine and line["here"] == "step/0" for line in diary(memory)):
+        time.sleep(0.05)
+
+
 WAYS = {
+    "meet": meet,
     "raise": make_a_mistake,
     "exit": lambda: sys.exit(3),
     "os_exit": lambda: os._exit(4),

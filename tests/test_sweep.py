@@ -360,9 +360,9 @@ def commands():
 def test_two_identical_sweeps_at_once_share_the_work(commands, tmp_path):
     outputs, memory = tmp_path / "outputs", tmp_path / "diary"
     words = (*TINY, "device=cpu", "seed=range(4)", "hydra.launcher.cpu_jobs=1")
-    there = commands(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="there", ROGUE_PAUSE=0.2)
+    there = commands(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="there", ROGUE_HOLD="meet@step/5")
     there.wait_for(lambda: diary(memory))
-    here = train(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="here", ROGUE_PAUSE=0.2)
+    here = train(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="here")
     ended = there.end()
     assert (here.code, ended.code) == (0, 0), (here, ended)
     assert here.out == ended.out
@@ -379,7 +379,7 @@ def test_what_another_sweep_had_to_leave_is_taken_over(commands, tmp_path):
     """This one waits for both runs of that one, which is told to end: it goes on with them."""
     outputs, memory = tmp_path / "outputs", tmp_path / "diary"
     words = (*TINY, "device=cpu", "seed=0,1", "hydra.launcher.cpu_jobs=2", "trainer.log_every=1")
-    there = commands(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="there", ROGUE_PAUSE=0.5)
+    there = commands(outputs, *words, ROGUE_DIARY=memory, ROGUE_NAME="there", ROGUE_PAUSE=2)
 
     def end_it():
         there.wait_for(lambda: sum((line["name"], line["here"]) == ("here", "count") for line in diary(memory)) == 4)
