@@ -25,7 +25,7 @@ train: $(READY) ## the first run: ebm train objective=ssm dataset=moons
 test: $(READY) lint ## lint and all tests (four to eight minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-cluster: ## submitit and Ray for real; installs the extras, apart from .venv (six minutes on two idle cores, two of them once)
+test-cluster: ## submitit and Ray for real; installs the extras, apart from .venv (nine minutes on two busy cores, and once two to eight more)
 	$(MAKE) VENV=$(CLUSTER) EXTRAS=dev,ray,slurm $(CLUSTER)/.ready
 	$(CLUSTER)/bin/python -m pytest tests/cluster
 

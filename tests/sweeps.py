@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from hashlib import pbkdf2_hmac
 from importlib import import_module
@@ -47,8 +47,8 @@ TINY = (
 class Rogue(SlicedScoreMatching):
     """Sliced score matching that does `how` before step 12 or, as `how@place`, elsewhere: count, step/N, test_loss.
 
-    What must not be of a run's identity is in the environment. ROGUE_PAUSE: seconds that each step takes. ROGUE_HOLD: `how@place` again,
-    several separated by commas, of which seeds take turns. ROGUE_DIARY: a file that says what happened, to whom it was ROGUE_NAME.
+    What must not be of a run's identity is in the environment, of several separated by commas for each seed its own. ROGUE_PAUSE:
+    seconds that each step takes. ROGUE_HOLD: `how@place` again. ROGUE_DIARY: a file that says what happened, to whom it was ROGUE_NAME.
     """
 
     how: str
@@ -59,17 +59,21 @@ class Rogue(SlicedScoreMatching):
             pictures.save = lambda *arguments: None  # they take most of a tiny job's time; its process ends with it
         if here in ("count", "step/0", "test_loss"):
             note(here, seed)
-        holds = os.environ.get("ROGUE_HOLD", "well").split(",")
-        for one in (self.how, holds[seed % len(holds)]):
+        for one in (self.how, of_seed("ROGUE_HOLD", seed, "well")):
             how, _, place = one.partition("@")
             if here == (place or "step/12"):
                 print(f"about to do: {how}")
                 WAYS.get(how, lambda: None)()
         if here.startswith("step/"):
-            time.sleep(float(os.environ.get("ROGUE_PAUSE", 0)))
+            time.sleep(float(of_seed("ROGUE_PAUSE", seed, "0")))
         aux, carry, info = super().prepare(model, params, carry, x, rng)
         factor = torch.tensor([FACTORS.get(self.how, lambda seed: 1.0)(one) for one in rng.seed_list])
         return {"directions": aux["directions"] * factor.reshape(*rng.model_shape, 1, 1, 1)}, carry, info
+
+
+def of_seed(name, seed, default):
+    values = os.environ.get(name, default).split(",")
+    return values[seed % len(values)]
 
 
 def note(here, seed):
@@ -143,10 +147,26 @@ def options(outputs):
     return f"--config-dir={folder}"
 
 
+@contextmanager
+def patience(seconds=PATIENCE):
+    """What hangs is told so, in this thread: it must not hang for ever."""
+
+    def complain(number, frame):
+        raise TimeoutError(f"nothing for {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, complain)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def train(outputs, *words, err=None, **more):
     """`ebm train -m ...` in this process, with its stderr in a file if one is given; its jobs are processes all the same."""
     out, err = io.StringIO(), err or io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+    with patience(), pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name, value in environment(outputs, **more).items():
             patch.setenv(name, value)
         code = __main__.main(["train", "-m", options(outputs), *words])

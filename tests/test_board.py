@@ -211,6 +211,7 @@ def test_on_a_terminal_there_is_a_table_that_moves(tmp_path, monkeypatch):
     with open(theirs, "w") as terminal:
         ended = train(tmp_path / "outputs", *TINY, "device=cpu", "seed=0,1", err=terminal)
     onlooker.join(10)
+    os.close(ours)
     text = b"".join(shown).decode()
     assert ended.code == 0, text
     assert "\x1b[" in text

@@ -8,6 +8,7 @@ import time
 from functools import partial
 
 import pytest
+from sweeps import patience
 
 from ebm_cli import launcher
 from ebm_cli.errors import Interrupted
@@ -128,7 +129,8 @@ def launch(tmp_path):
             if see:
                 see(number, event)
 
-        return launcher.launch(tasks, slots, logs, follow, grace_s=grace_s), events
+        with patience(LONG):
+            return launcher.launch(tasks, slots, logs, follow, grace_s=grace_s), events
 
     run.log, run.events = lambda n: (tmp_path / f"{n}.log").read_text(), events
     return run

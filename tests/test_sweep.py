@@ -311,8 +311,9 @@ def most_at_once(lines):
 
 
 def test_a_gpu_never_has_more_jobs_than_it_is_given(two_gpus, tmp_path):
-    memory = tmp_path / "diary"
-    ended = train(tmp_path / "outputs", *TINY, "seed=range(7)", "hydra.launcher.jobs_per_gpu=2", ROGUE_DIARY=memory, ROGUE_PAUSE=0.03)
+    """One of two jobs on each ends long before the other."""
+    memory, pauses = tmp_path / "diary", "0.02,0.02,0.12,0.12"
+    ended = train(tmp_path / "outputs", *TINY, "seed=range(7)", "hydra.launcher.jobs_per_gpu=2", ROGUE_DIARY=memory, ROGUE_PAUSE=pauses)
     assert ended.code == 0, ended.err
     assert ended.err.startswith("7 jobs on GPU 0 x 2, GPU 1 x 2\n")
     lines = diary(memory)

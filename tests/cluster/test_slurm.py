@@ -15,6 +15,8 @@ import sweeps
 from same import LINE, LONG, PATHS, all_runs, assert_same, resumed_at, saved_at, steps_of, sweep_json, the_run, until
 from sweeps import Command, diary
 
+from ebm_cli.run import Run
+
 engine = pytest.importorskip("ebm_cli.engines.slurm", reason="needs `pip install 'ebm-cli[slurm]'`")
 SCRIPT = Path(__file__).with_name("fake_slurm.py")
 IDS = count(4710, 10)
@@ -218,7 +220,6 @@ def test_ctrl_c_cancels(slurm, tmp_path):
     assert "0 of 2 jobs are done, the others were told to end; the same line again goes on" in done.err
     assert slurm.commands() == [f"scancel {slurm.first}"]
     until(lambda: all(saved_at(the_run(outputs, seed)) for seed in (0, 1)))
-    assert sweep_json(outputs)["state"] == "interrupted"
 
 
 def test_no_task_waits_for_what_another_process_trains(slurm, tmp_path):
@@ -234,6 +235,23 @@ def test_no_task_waits_for_what_another_process_trains(slurm, tmp_path):
     assert first.end().code == 143
     assert second.end().code == 0
     assert len(slurm.files()) == 2
+
+
+def test_a_task_that_finds_its_run_taken_lets_go_of_its_machine(slurm, unbroken, tmp_path):
+    """Another process has just begun with it. A task is asked for again, since that one ends without a result."""
+    outputs = tmp_path / "outputs"
+    run = Run(outputs / "runs" / unbroken.path.name)
+
+    def hold():
+        with run.lock(wait=False):
+            until(lambda: slurm.starts())
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    done = sweeps.train(outputs, *LONG, "seed=0", SLURM)
+    assert done.code == 0, done.err
+    assert len(slurm.files()) >= 2
+    assert_same(run, unbroken)
 
 
 @pytest.mark.parametrize(
