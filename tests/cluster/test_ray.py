@@ -35,7 +35,12 @@ def cluster(tmp_path_factory):
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("EBM_")}
-    environment |= PATHS | {"ROGUE_DIARY": str(folder / "diary"), "EBM_OUTPUTS": "/nowhere", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= PATHS | {
+        "ROGUE_DIARY": str(folder / "diary"),
+        "ROGUE_PAUSE": "0.3",
+        "EBM_OUTPUTS": "/nowhere",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
     start = ["--head", "--block", f"--port={port}", "--num-gpus=4", "--num-cpus=4", "--include-dashboard=false"]
     with open(folder / "output", "w") as output:
         process = subprocess.Popen(
