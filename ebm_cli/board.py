@@ -9,6 +9,8 @@ from ebm_cli.console import is_live, say
 from ebm_cli.slots import Slot
 
 SECONDS_BETWEEN_LINES = 30.0  # while no job ends
+AT_WORK = ("starting", "running", "measuring")  # states of a job; measuring is what follows its last step
+TO_COME = ("waiting", *AT_WORK)
 MOST_ENDED = 6  # jobs that have ended, of which the table still shows a row
 
 
@@ -69,7 +71,7 @@ class Board:
             say(f"[{self._counts()['ended']}/{len(self.rows)}] {self._line(self.rows[number], now)}{self._eta()}")
         elif now - self._last > SECONDS_BETWEEN_LINES:
             self._last = now
-            running = "; ".join(self._line(row, now) for row in self.rows if row.state == "running")
+            running = "; ".join(self._line(row, now) for row in self.rows if row.state in AT_WORK[1:])
             say(f"[{self._counts()['ended']}/{len(self.rows)}] {running or 'waiting'}{self._eta()}")
 
     def _note(self, row: Row, event: Mapping[str, Any], now: float) -> None:
@@ -80,26 +82,27 @@ class Board:
             row.state, row.n_steps, row.first_step, row.step, row.launched = "running", event["n_steps"], event["step"], event["step"], now
         elif kind == "row":
             row.step, row.kl = event["step"], row.kl if event["kl"] is None else event["kl"]
+            row.state = "measuring" if row.step == row.n_steps else "running"
             row.speed = (row.step - row.first_step) / max(now - row.launched, 1e-9)
         elif kind == "ended":
             result = event["result"]
             row.state, row.reason = (result.state, result.reason.partition("\n")[0]) if result else ("waits for another process", "")
 
     def _counts(self) -> dict[str, int]:
-        ended = [row for row in self.rows if row.state not in ("waiting", "starting", "running", "waits for another process")]
+        ended = [row for row in self.rows if row.state not in (*TO_COME, "waits for another process")]
         return {"ended": len(ended), "failed": sum(row.state != "finished" for row in ended)}
 
     def _eta(self) -> str:
         """From the work done since the start; runs that were there already are no work."""
         trained = [row for row in self.rows if row.n_steps]
         done = sum((row.step - row.first_step) / row.n_steps for row in trained)
-        left = sum(1 - row.fraction for row in self.rows if row.state in ("waiting", "starting", "running"))
+        left = sum(1 - row.fraction for row in self.rows if row.state in TO_COME)
         seconds = (time.monotonic() - self._started) * left / done if done else 0.0
         return f"  (ETA {seconds:.0f} s)" if seconds >= 1 else ""
 
     def _line(self, row: Row, now: float) -> str:
         parts = [f"{row.label}: {row.state}"]
-        if row.state == "running":
+        if row.state in AT_WORK:
             parts.append(f"step {row.step}/{row.n_steps}")
         elif row.n_steps:
             parts.append(f"in {now - row.launched:.0f} s")
@@ -115,8 +118,8 @@ class Board:
         table = Table(title=f"{counts['ended']} of {len(self.rows)} done{failed}{self._eta()}", title_justify="left", box=None)
         for head in ("job", "state", "step", "KL (nats)", "steps/s", "on"):
             table.add_column(head, justify="right" if head in ("step", "KL (nats)", "steps/s") else "left", no_wrap=True)
-        ended = [row for row in self.rows if row.state not in ("waiting", "starting", "running")][-MOST_ENDED:]
-        for row in (*ended, *(row for row in self.rows if row.state in ("starting", "running"))):
+        ended = [row for row in self.rows if row.state not in TO_COME][-MOST_ENDED:]
+        for row in (*ended, *(row for row in self.rows if row.state in AT_WORK)):
             step = f"{row.step}/{row.n_steps}" if row.n_steps else ""
             kl = f"{row.kl:.4f}" if row.kl is not None else ""
             table.add_row(row.label, row.state, step, kl, f"{row.speed:.0f}" if row.speed else "", row.slot)

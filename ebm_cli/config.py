@@ -139,6 +139,8 @@ def star(words: Sequence[str], dirs: Sequence[Path] = ()) -> Iterator[list[str]]
     """Lines that show every swept value once: the first of each, then each further one with the first of the others."""
     known = groups(dirs)
     sweeps = {i: list(islice(swept(word, known), MOST_CHECKED)) for i, word in enumerate(words)}
+    if empty := [words[i] for i, values in sweeps.items() if not values and dimension(words[i], known)]:
+        raise InputError(*(Problem(f"{word}: there is no value in it", "range(0,8) is 0, 1, ..., 7") for word in empty))
     first = [values[0] if values else words[i] for i, values in sweeps.items()]
     yield first
     for i, values in sweeps.items():

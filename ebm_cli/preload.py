@@ -12,7 +12,7 @@ if sys.platform == "linux":  # the server ends with the sweep, also while it is 
         os._exit(1)
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # jobs share the cores, and one cache of compiled code
 
-MODULES = ("ebm_cli.sweep", "hydra.core.override_parser.overrides_parser", "matplotlib.backends.backend_agg", "scipy.special")
+MODULES = ("ebm_cli.jobs", "hydra.core.override_parser.overrides_parser", "matplotlib.backends.backend_agg", "scipy.special")
 for name in MODULES:
     import_module(name)
 import_module("ebm_cli.config").compose(())  # Hydra's plugins and its parser's tables: a job finds them filled

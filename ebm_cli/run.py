@@ -122,6 +122,8 @@ class Run:
             ) from None
         try:
             with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
+                for path in self.path.glob(".*.[0-9]*"):  # what a kill left of `write`
+                    path.unlink()
                 yield
         except Timeout:
             status = self.read("status.json")

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ebm_cli import console, sweep
+from ebm_cli import console, jobs, sweep
 from ebm_cli.errors import Problem, RunFailed
+from ebm_cli.jobs import Job, Outcome
 from ebm_cli.overrides import Choices, Interval
 from ebm_cli.schema import check_signature
-from ebm_cli.sweep import Job, Outcome
 from ebm_cli.types import Count, Natural, Ranking
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TARGET = "hydra_plugins.ebm.OptunaSweeper"
 GRIDS = ("hydra_plugins.ebm.GridSweeper", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
-GOOD = (*sweep.GOOD, "diverged")  # how a job of a search may end: divergence is an answer
+GOOD = (*jobs.GOOD, "diverged")  # how a job of a search may end: divergence is an answer
 DIGITS = 4  # of a value of an interval, below the interval's width: words that can be read, and typed again
 
 Space = Mapping[str, tuple[str, Choices | Interval]]  # a word of the line: the key that it sets, and to what
@@ -137,7 +137,7 @@ def value(outcome: Outcome, ranking: Ranking) -> float | None:
     """What a trial gave; None where it says nothing about the values that were chosen."""
     if outcome.state == "diverged":
         return math.inf if ranking.direction == "min" else -math.inf
-    found = outcome.summary.get(ranking.metric) if outcome.state in sweep.GOOD else None
+    found = outcome.summary.get(ranking.metric) if outcome.state in jobs.GOOD else None
     return found if isinstance(found, (int, float)) else None
 
 

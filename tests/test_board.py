@@ -11,9 +11,9 @@ from sweeps import TINY, train
 
 from ebm_cli import board
 from ebm_cli.board import Board, labels
+from ebm_cli.jobs import Outcome
 from ebm_cli.launcher import Died
 from ebm_cli.slots import Slot
-from ebm_cli.sweep import Outcome
 
 LINES = [("objective=ssm", "seed=0"), ("objective=ssm", "seed=1"), ("objective=ssm", "seed=2"), ("objective=ssm", "seed=3")]
 SLOTS = [Slot("", 1)] * 2
@@ -76,6 +76,21 @@ def test_a_line_for_the_end_of_each_job(seen):
     assert line.startswith("[2/4] seed=1: diverged  diverged: not finite  (ETA ")
     seen.see(2, {"event": "ended", "result": Died("ended by SIGSEGV")})
     assert seen.lines()[0].startswith("[3/4] seed=2: failed  ended by SIGSEGV")
+
+
+def test_after_its_last_step_a_job_is_being_measured(seen):
+    launch(seen, 0)
+    start(seen, 0)
+    row(seen, 0, 99)
+    assert seen.rows[0].state == "running"
+    row(seen, 0, 100)
+    seen.lines()
+    seen.clock(31)
+    seen.see(-1, {})
+    (line,) = seen.lines()
+    assert line.startswith("[0/4] seed=0: measuring  step 100/100")
+    end(seen, 0)
+    assert seen.rows[0].state == "finished"
 
 
 def test_a_job_that_waits_for_another_process_has_not_ended(seen):

@@ -249,6 +249,12 @@ def test_every_fault_of_a_sweep_is_named_before_it_starts(refused):
     assert "optimizer.lr: must be a number, not 'fast'" in err
 
 
+def test_a_sweep_over_nothing_is_refused(refused):
+    err = refused("train", "-m", "seed=range(3,1)", "energy=glob(q*)")
+    assert "error: seed=range(3,1): there is no value in it\n" in err
+    assert "error: energy=glob(q*): there is no value in it\n" in err
+
+
 def test_a_process_refuses_as_well(ebm_process, tmp_path):
     """Without a traceback, with nothing left behind."""
     process = ebm_process("train", "optimizer.lrr=1")

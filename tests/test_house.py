@@ -27,6 +27,7 @@ LAYERS = (  # a module imports from its own layer or from those before it
     {"results"},
     {"launcher", "board"},
     {"training"},
+    {"jobs"},
     {"sweep"},
     {"search", "elsewhere"},
     {"engines"},

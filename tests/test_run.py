@@ -8,6 +8,8 @@ import pytest
 
 from ebm_cli import config, run, schema
 from ebm_cli.errors import InputError
+from ebm_cli.jobs import Job
+from ebm_cli.launcher import Died
 from ebm_cli.run import Run
 
 
@@ -141,3 +143,19 @@ def test_a_file_is_written_whole_or_not_at_all(monkeypatch):
     with pytest.raises(OSError, match="full"):
         one.write("summary.json", {"kl": 2.0})
     assert one.read("summary.json") == {"kl": 1.0}
+    (left,) = one.path.glob(".summary*")
+    with one.lock(wait=False):  # who takes the run up again sweeps it out
+        assert not left.exists()
+        assert one.state() == "finished"
+
+
+def test_who_reports_a_death_leaves_a_run_alone_that_another_process_has_taken_up(tmp_path):
+    """Between the death and the report another sweep may have gone on with it."""
+    job, died = Job((), "abc", "abc"), Died("killed, perhaps out of memory")
+    one = made("moons-ssm-s0-a", 1, "running")
+    with one.lock(wait=False), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "state", lambda self: "interrupted")  # as it was when it was looked at
+        assert job.outcome_of(("seed=0",), died, str(one.path), tmp_path / "0.log").state == "failed"
+    assert one.read("status.json")["state"] == "running"
+    job.outcome_of(("seed=0",), died, str(one.path), tmp_path / "0.log")
+    assert one.read("status.json")["state"] == "failed"

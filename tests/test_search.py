@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 from ebm_cli import config, search
 from ebm_cli.errors import InputError, RunFailed
 from ebm_cli.experiment import check
+from ebm_cli.jobs import Job, Outcome
 from ebm_cli.overrides import Choices, Interval
 from ebm_cli.search import Search
-from ebm_cli.sweep import Job, Outcome
 from ebm_cli.types import Ranking
 
 TPE = {"n_trials": 40, "n_jobs": 4, "sampler": "tpe", "n_startup_trials": 8, "seed": 0}

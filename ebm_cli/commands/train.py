@@ -77,7 +77,8 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
 
         launcher.warm()  # it imports what the jobs need while this process checks the line
     from ebm_cli import experiment, search
-    from ebm_cli.sweep import GOOD, Job, Sweep, id_of
+    from ebm_cli.jobs import GOOD, Job
+    from ebm_cli.sweep import Sweep, id_of
 
     problems |= dict.fromkeys(search.problems(hydra.sweeper, config.space(words, dirs)))
     good = search.GOOD if hydra.sweeper.get("_target_") == search.TARGET else GOOD

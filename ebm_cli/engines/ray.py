@@ -15,9 +15,9 @@ import torch
 from ebm_cli.console import say
 from ebm_cli.elsewhere import Parcel
 from ebm_cli.errors import InputError, Interrupted, Problem, bad
+from ebm_cli.jobs import Outcome
 from ebm_cli.launcher import Died
 from ebm_cli.schema import check_signature
-from ebm_cli.sweep import Outcome
 from ebm_cli.types import Count, Natural, NonNegative, Positive
 
 GRACE_S = 20  # from the order to end to the end of the sweep, which takes what is left with it

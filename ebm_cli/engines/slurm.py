@@ -25,10 +25,10 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, Uncomplet
 from ebm_cli import run
 from ebm_cli.elsewhere import Parcel
 from ebm_cli.errors import InputError, Interrupted, Problem, bad
+from ebm_cli.jobs import Outcome
 from ebm_cli.launcher import Died
 from ebm_cli.schema import check_signature
 from ebm_cli.signals import Stop
-from ebm_cli.sweep import Outcome
 from ebm_cli.types import Count, Natural
 
 RESULT_S = 15.0  # that a shared disk may take to show what another machine has written
