@@ -3,11 +3,14 @@
 Exit codes: 0 done; 1 the run failed; 2 bad input (nothing was started); 130 / 143 interrupted with the state saved.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from signal import Signals
+from typing import NoReturn
 
 from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest, report
 
@@ -36,6 +39,16 @@ usage: ebm COMMAND ...
   ebm --version
 
 Results go to outputs/, or to the folder that EBM_OUTPUTS names."""
+
+
+def run() -> NoReturn:
+    """The process. It ends at once: that Python takes torch apart at its end would cost every command a third of a second."""
+    code = main()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody listens any more
+            stream.flush()
+    os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,4 +94,4 @@ def dispatch(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -5,7 +5,9 @@ What leaves this module is plain data.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -87,7 +89,6 @@ def search(dirs: Sequence[Path]) -> list[str]:
 
 def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     """The config of one run from its overrides, with every fault that can be seen before types are looked at."""
-    from hydra import compose as hydra_compose
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -96,12 +97,8 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
         return _going_on(resumed.partition("=")[2], [word for word in words if word != resumed], dirs)
     options, values, problems = sort(words, groups(dirs))
     try:
-        with _hydra():
-            composed = hydra_compose("train", [*search(dirs), *options.values()], return_hydra_config=True)
-        choices = dict(composed.hydra.runtime.choices)
-        searched = tuple(key for key in composed.hydra.sweeper.get("params") or () if key not in {**options, **values})
-        OmegaConf.set_struct(composed, False)
-        del composed["hydra"]
+        composed, choices, params = deepcopy(_chosen(tuple(options.values()), tuple(dirs)))
+        searched = tuple(key for key in params if key not in {**options, **values})
         plain = OmegaConf.to_container(composed)
         values = {key: word for key, word in values.items() if not note(misplaced(word, key, plain), problems)}
         for key, word in values.items():
@@ -114,6 +111,23 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     differs = [word for group, word in options.items() if group in LISTS or choices[group] != defaults[group]]
     differs += [word for key, word in values.items() if look(plain, key) != look(config, key)]
     return Composed(_without_missing(config), choices, differs, problems, tuple(words), tuple(dirs), searched)
+
+
+@lru_cache(maxsize=64)
+def _chosen(options: tuple[str, ...], dirs: tuple[Path, ...]) -> tuple[Any, dict[str, Any], list[str]]:
+    """The config with the options of these groups, the option of every group, and the keys that a preset has a search choose.
+
+    The lines of a sweep share it, and differ by what is laid over it.
+    """
+    from hydra import compose as hydra_compose
+    from omegaconf import OmegaConf
+
+    with _hydra():
+        composed = hydra_compose("train", [*search(dirs), *options], return_hydra_config=True)
+    choices, params = dict(composed.hydra.runtime.choices), list(composed.hydra.sweeper.get("params") or ())
+    OmegaConf.set_struct(composed, False)
+    del composed["hydra"]
+    return composed, choices, params
 
 
 def _going_on(name: str, words: Sequence[str], dirs: Sequence[Path]) -> Composed:

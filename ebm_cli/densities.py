@@ -1,5 +1,6 @@
 """Exact densities: a dataset that knows its log p(x). A subclass gives `shape`, `box`, `length_scale`, `draw` and `log_prob`."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +8,15 @@ from functools import cached_property
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
+import torch
 from torch import Tensor
 
 from ebm_cli.minibatches import Minibatches
 from ebm_cli.rng import Rng
 from ebm_cli.types import SplitName
 from ebm_cli.units import Units
+
+AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 24}  # numbers of a temporary: half a MiB stays in a core's cache
 
 
 @dataclass(frozen=True)
@@ -71,3 +75,13 @@ class Density(ABC):
         if name != "train" or self.n_train is None:
             return self.draw(n, rng.at("split").at(name))
         return self.draw(self.n_train, rng.at("split").at(name)).narrow(-1 - len(self.shape), 0, min(n, self.n_train))
+
+
+def log_mixture(x: Tensor, centre: Tensor, log_weight: Tensor, std: float) -> Tensor:
+    """log sum_k w_k N(x; c_k, std^2 I) in double precision: x (..., d), centres (K, d), log weights (K,) -> (...)."""
+    centre, log_weight = centre.to(x.device), log_weight.to(x.device)
+    found = []
+    for part in x.double().reshape(-1, centre.shape[-1]).split(max(1, AT_ONCE.get(x.device.type, 1 << 20) // len(centre))):
+        squared = sum((part[:, i, None] - centre[:, i]).square() for i in range(centre.shape[-1]))
+        found.append(torch.logsumexp(log_weight - squared / (2 * std**2), -1))
+    return torch.cat(found).view(x.shape[:-1]) - (centre.shape[-1] / 2 * math.log(2 * math.pi * std**2))

@@ -137,6 +137,7 @@ def _work(connection: Connection, slot: Slot, task: Task, waits: bool, log: Path
     os.environ.clear()
     os.environ.update(environment)
     os.environ |= {"CUDA_VISIBLE_DEVICES": slot.gpu, "OMP_NUM_THREADS": str(slot.n_threads)}
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(slot.n_threads))  # else a pool of as many processes as there are cores
     redirect(log)
     sys.stdout.reconfigure(line_buffering=True)  # a process that is killed has said what it said
     import torch

@@ -75,7 +75,7 @@ def test_imports_run_one_way(path):
 
 def test_the_front_door_is_standard_library_only():
     names = {name.split(".")[0] for name in imports(ROOT / "__main__.py")} | {name.split(".")[0] for name in imports(ROOT / "errors.py")}
-    assert names <= {"collections", "difflib", "ebm_cli", "importlib", "os", "signal", "sys", "typing"}
+    assert names <= {"atexit", "collections", "contextlib", "difflib", "ebm_cli", "importlib", "os", "signal", "sys", "typing"}
 
 
 def test_files_are_read_in_one_sitting():

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 import signal
 import threading
 import time
@@ -365,6 +366,19 @@ def commands():
     yield start
     for command in started:
         command.clean_up()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_the_jobs_share_what_is_compiled(tmp_path):
+    """The second job finds the first one's code, and adds nothing to it."""
+    cache, line = tmp_path / "cache", ("experiment=smoke", "objective=nce", "trainer.n_steps=4", "trainer.compile=true", "device=cpu")
+    ended = train(tmp_path / "outputs", *line, "seed=0,1", "hydra.launcher.cpu_jobs=1", TORCHINDUCTOR_CACHE_DIR=cache)
+    assert ended.code == 0, ended.err
+    first, second = [Run(Path(run["path"])) for run in sweep_of(tmp_path / "outputs")[1]["runs"]]
+    made = [path.stat().st_mtime for path in cache.rglob("*") if path.suffix in (".so", ".py")]
+    assert made
+    assert max(made) < second.read("environment.json")["created"]
+    assert second.read("summary.json")["train_seconds"] < 0.5 * first.read("summary.json")["train_seconds"]
 
 
 def test_two_identical_sweeps_at_once_share_the_work(commands, tmp_path):

@@ -12,11 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli.densities import Density
+from ebm_cli.densities import Density, log_mixture
 from ebm_cli.rng import Rng
 from ebm_cli.types import Positive
-
-EXACT = "donot_use_mm_for_euclid_dist"  # a product of matrices would lose digits of small distances
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,7 @@ class Moons(Density):
         return self._arc(angle).add_(rng.normal("noise", n, 2), alpha=self.noise)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        centre, log_weight = (part.to(x.device) for part in self._nodes)
-        distance = torch.cdist(x.double().reshape(-1, 2), centre, compute_mode=EXACT).square().view(*x.shape[:-1], -1)
-        log_normaliser = math.log(2 * math.pi * self.noise**2)
-        return torch.logsumexp(log_weight - distance / (2 * self.noise**2) - log_normaliser, -1)
+        return log_mixture(x, *self._nodes, self.noise)
 
     @cached_property
     def _nodes(self) -> tuple[Tensor, Tensor]:
