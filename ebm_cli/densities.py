@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from ebm_cli.minibatches import Minibatches

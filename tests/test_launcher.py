@@ -41,6 +41,7 @@ def describe(send, wait):
     return {
         "gpu": os.environ["CUDA_VISIBLE_DEVICES"],
         "omp": os.environ["OMP_NUM_THREADS"],
+        "compile": os.environ["TORCHINDUCTOR_COMPILE_THREADS"],
         "threads": torch.get_num_threads(),
         "new": os.environ.get("SET_BY_THIS_TEST"),
         "interrupted by ctrl-c": signal.SIGINT not in blocked,
@@ -181,8 +182,8 @@ def test_a_task_sees_its_slot_and_the_environment_of_its_launcher(launch, monkey
     (gpu,), _ = launch(describe, slots=[Slot("GPU-abc", 3)])
     (cpu,), _ = launch(describe, slots=[Slot("", 1)])
     common = {"new": "yes", "interrupted by ctrl-c": False}
-    assert {key: gpu[key] for key in gpu if key != "pid"} == {"gpu": "GPU-abc", "omp": "3", "threads": 3} | common
-    assert {key: cpu[key] for key in cpu if key != "pid"} == {"gpu": "", "omp": "1", "threads": 1} | common
+    assert {key: gpu[key] for key in gpu if key != "pid"} == {"gpu": "GPU-abc", "omp": "3", "compile": "3", "threads": 3} | common
+    assert {key: cpu[key] for key in cpu if key != "pid"} == {"gpu": "", "omp": "1", "compile": "1", "threads": 1} | common
     assert len({gpu["pid"], cpu["pid"], os.getpid()}) == 3
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7,8"
 
