@@ -27,15 +27,17 @@ class Compiled:
     """A sampler whose `step` is one compiled graph."""
 
     def __init__(self, sampler: Sampler) -> None:
-        self.init, self.noise, self.step = sampler.init, sampler.noise, torch.compile(sampler.step, fullgraph=True)
+        self.init, self.noise, self.finish, self.temperature = sampler.init, sampler.noise, sampler.finish, sampler.temperature
+        self.step = torch.compile(sampler.step, fullgraph=True)
 
 
 def run(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, *, n_steps: int) -> tuple[Tensor, Info]:
-    """x after `n_steps` transitions, (*m, B, *d), without a graph, and the last transition's info."""
-    state, info = sampler.init(model, params, x), {}
+    """x after `n_steps` transitions, (*m, B, *d), without a graph, and the transitions' mean infos, (*m, B)."""
+    state, sums = sampler.init(model, params, x), {}
     for noise in noises(sampler, state, rng, n_steps):
         state, info = sampler.step(model, params, state, noise)
-    return state.x, info
+        sums = add(sums, info)
+    return state.x, {name: value / n_steps for name, value in sums.items()}
 
 
 def draw(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, draws: Draws) -> tuple[Tensor, Info]:
@@ -57,11 +59,16 @@ def draw(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, dr
     kept, sums = [], {}
     for n, noise in enumerate(noises(sampler, state, rng.at("draws"), n_after), 1):
         state, info = sampler.step(model, params, state, noise)
-        for name, value in info.items():
-            sums[name] = sums.get(name, 0) + value.float().mean(-1)
+        sums = add(sums, info)
         if n * n_draws // n_after > (n - 1) * n_draws // n_after:
-            kept.append(state.x)
-    return torch.stack(kept, m + 1), {name: value / n_after for name, value in sums.items()} | {"step_size": state.step_size}
+            kept.append(sampler.finish(model, params, state))
+    means = {name: value.mean(-1) / n_after for name, value in sums.items()}
+    return torch.stack(kept, m + 1), means | {"step_size": state.step_size}
+
+
+def add(sums: Info, info: Info) -> Info:
+    """The infos of one more transition, as numbers, on top of those before."""
+    return {name: sums[name] + value if name in sums else value.to(torch.get_default_dtype()) for name, value in info.items()}
 
 
 def noises(sampler: Sampler, state: Any, rng: Rng, n_steps: int) -> Iterator[tuple[Tensor, ...]]:

@@ -34,8 +34,8 @@ def test_loss(trained: Trained, dataset: Dataset, objective: Objective) -> list[
         one, row = trained.one(k), {}
         if objective.loss_is_comparable:
             x = dataset.split("test", N_TEST, one.rng)
-            aux, _, _ = objective.prepare(one.model, one.params, one.carry, x, one.rng.at("test_loss"))
-            loss, _ = objective.loss(one.model, one.params, x, aux)
+            aux, _, _ = objective.prepare(one.network, one.params, one.carry, x, one.rng.at("test_loss"))
+            loss, _ = objective.loss(one.network, one.params, x, aux)
             row["test_loss"] = loss.detach().cpu().double().mean().item()
         else:
             row["test_loss"] = "the value of this objective's loss says nothing about the fit"

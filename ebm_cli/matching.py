@@ -6,33 +6,39 @@ from typing import Any
 
 import yaml
 
-from ebm_cli import config, schema
+from ebm_cli import config, model, schema
 from ebm_cli.errors import Problem
 
-NO_ENERGY = "which has none: it outputs the score itself"
+LACKS = {
+    "energy": "needs the energy of energy={energy}, which has none: it outputs the score itself",
+    "noise_level": "trains on a ladder of noise levels, and energy={energy} takes none",
+}
 
 
 def problems(composed: config.Composed) -> list[Problem]:
     """Components that ask of the energy what it does not have. Nodes that name no component are left to the schema."""
     nodes, choices, found = composed.config, composed.choices, []
-    has = provides(nodes.get("energy"))
+    has, energies = provides(nodes.get("energy")), _options("energy", composed.dirs)
     for group in ("objective", "sampler", "regularizer"):
         node = nodes.get(group)
-        if requires(node, group) - has:
+        for lacking in sorted(requires(node, group) - has):
             chosen = choices[group] if group in choices else f"[{','.join(node)}]"
             works = [option for option, one in _options(group, composed.dirs).items() if not requires(one, group) - has]
-            with_energy = [
-                option for option, energy in _options("energy", composed.dirs).items() if not requires(node, group) - provides(energy)
-            ]
-            hint = f"{group}={' or '.join(works) or '[]'}, or energy={' or '.join(with_energy)}"
-            found.append(Problem(f"{group}={chosen} needs the energy of energy={choices['energy']}, {NO_ENERGY}", hint))
+            others = [option for option, energy in energies.items() if not requires(node, group) - provides(energy)]
+            hint = f"{group}={' or '.join(works) or '[]'}, or energy={' or '.join(others)}"
+            found.append(Problem(f"{group}={chosen} {LACKS[lacking].format(energy=choices['energy'])}", hint))
+    if "noise_level" in has - requires(nodes.get("objective"), "objective"):
+        works = [option for option, one in _options("objective", composed.dirs).items() if "noise_level" in requires(one, "objective")]
+        others = [option for option, energy in energies.items() if "noise_level" not in provides(energy)]
+        message = f"energy={choices['energy']} takes a noise level, and objective={choices['objective']} gives it none"
+        found.append(Problem(message, f"objective={' or '.join(works)}, or energy={' or '.join(others)}"))
     return found
 
 
 def provides(energy: Any) -> frozenset[str]:
     """What a model of this energy can be asked for."""
     target = _class(energy, "energy")
-    return frozenset() if getattr(target, "outputs_score", False) else frozenset({"energy"})
+    return model.provides(target) if target else frozenset({"energy"})
 
 
 def requires(node: Any, group: str) -> frozenset[str]:

@@ -17,15 +17,16 @@ from ebm_cli.types import Params
 class Model:
     """A network without its tensors: they come in as `params`, named as in the network, leaves (*m, ...).
 
-    The network maps events (B, *d) to energies (B,), or, where its class says `outputs_score = True`, to scores (B, *d).
+    The network maps events (B, *d) to energies (B,), or, where its class says `outputs_score = True`, to scores (B, *d). One whose
+    class says `takes_noise_level = True` takes the standard deviation of the noise, (B,), as well.
     Per call the tensors are put into the network's slots and taken out again: `torch.func.functional_call` at a tenth of its cost, and
     alike in eager mode, under vmap and in a compiled graph.
     """
 
     def __init__(self, module: nn.Module, *, event_ndim: int, stacked: bool) -> None:
-        device = next(iter(tensors(module).values())).device
+        device = next((tensor.device for tensor in tensors(module).values()), None)  # an analytic energy may have none
         self.outputs_score: bool = getattr(module, "outputs_score", False)
-        self.provides = frozenset() if self.outputs_score else frozenset({"energy"})
+        self.provides = provides(module)
         self.module, self.event_ndim, self.stacked = deepcopy(module).eval(), event_ndim, stacked
         self.event_axes = tuple(range(-event_ndim, 0))
         self.names = list(tensors(self.module))
@@ -91,7 +92,7 @@ class Model:
 
     def model_shape(self, params: Params) -> torch.Size:
         """`*m`, read from the parameters."""
-        return params[self.names[0]].shape[: int(self.stacked)]
+        return params[self.names[0]].shape[:1] if self.stacked else torch.Size()
 
 
 class CountingModel:
@@ -126,6 +127,12 @@ class CountingModel:
         self.counts["score"] += self._points(x)
         self.counts["hvp"] += self._points(x) * len(v)
         return self._model.score_and_vjp(params, x, *v)
+
+
+def provides(network: nn.Module | type[nn.Module]) -> frozenset[str]:
+    """What a network, or its class, can be asked for: an `energy`, a `noise_level`."""
+    energy = () if getattr(network, "outputs_score", False) else ("energy",)
+    return frozenset((*energy, *(("noise_level",) if getattr(network, "takes_noise_level", False) else ())))
 
 
 def tensors(module: nn.Module) -> Params:

@@ -79,9 +79,10 @@ def load_samples(path: Path, trained: Trained, model: int) -> torch.Tensor:
 
 
 def check_sampler(sampler: Sampler, trained: Trained) -> None:
-    """Refuse a sampler that needs an energy where there is none."""
-    if sampler.requires - trained.model.provides:
-        raise bad(f"{type(sampler).__name__} needs an energy, but the run's network outputs the score", "sampler=langevin")
+    """Refuse a sampler that needs an energy, or a ladder of noise levels, where there is none."""
+    for lacking in sampler.requires - trained.model.provides:
+        cause = {"energy": "an energy, but the run's network outputs the score", "noise_level": "a ladder of noise levels"}
+        raise bad(f"{type(sampler).__name__} needs {cause[lacking]}", "sampler=langevin")
 
 
 def show(run: Run, summary: Mapping[str, Any]) -> None:

@@ -117,7 +117,8 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
     elif not isclass(found) or not _inside(found.__module__, allowed):
         problems.append(Problem(f"{where} is no class of {', '.join(allowed)}"))
     elif missing := [method for method in _methods(kind) if not callable(getattr(found, method, None))]:
-        problems.append(Problem(f"{where} is no {kind.__name__.lower()}: it has no {', '.join(missing)}"))
+        hint = f"derive it from ebm_cli.types.{kind.__name__}, and write what that leaves open"
+        problems.append(Problem(f"{where} is no {kind.__name__.lower()}: it has no {', '.join(missing)}", hint))
     else:
         return found
     return None

@@ -20,7 +20,8 @@ from ebm_cli.units import Units
 class Trained:
     """`model` and `params` of one model, or of a stack of them; `rng` holds their seeds."""
 
-    model: Model
+    network: Model  # as it is trained
+    model: Model  # as it is measured and drawn from: at its temperature, at the smallest level of its noise
     params: Params  # the average over the last steps; leaves (*m, ...)
     carry: Params
     fit: Params  # mean and scale of the training data, (*m, *d)
@@ -32,9 +33,9 @@ class Trained:
     def of(cls, trainer: Trainer) -> "Trained":
         """What a trainer has reached."""
         params = {name: value.detach() for name, value in trainer.named(trainer.state.ema).items()}
-        return cls(
-            trainer.model, params, trainer.state.carry, trainer.fit, trainer.dataset.units, trainer.rng, list(trainer.dataset.column_names)
-        )
+        model, data = trainer.model, trainer.dataset
+        names = list(data.column_names)
+        return cls(model, trainer.objective.trained(model), params, trainer.state.carry, trainer.fit, data.units, trainer.rng, names)
 
     @classmethod
     def load(cls, run: Run, device: torch.device) -> "Trained":
@@ -51,7 +52,8 @@ class Trained:
         params, carry, fit = ({name: value.to(device) for name, value in stored[group].items()} for group in ("ema", "carry", "fit"))
         if missing := set(tensors(module)) - set(params):
             raise bad(f"{run.path.name}: its checkpoint lacks {', '.join(sorted(missing))}", "force=true trains the run anew")
-        return cls(model, params, carry, fit, Units.from_json(data), Rng(seeds, device), data["columns"])
+        trained = schema.build(config["objective"]).trained(model)
+        return cls(model, trained, params, carry, fit, Units.from_json(data), Rng(seeds, device), data["columns"])
 
     def one(self, model: int) -> "Trained":
         """One model of a stack; a single model is its own number 0."""
@@ -60,7 +62,7 @@ class Trained:
         if not self.rng.model_shape:
             return self
         params, carry, fit = ({name: value[model] for name, value in part.items()} for part in (self.params, self.carry, self.fit))
-        return Trained(self.model.alone(), params, carry, fit, self.units, self.rng.of(model), self.column_names)
+        return Trained(self.network.alone(), self.model.alone(), params, carry, fit, self.units, self.rng.of(model), self.column_names)
 
     def draw(self, sampler: Sampler, draws: Draws, *, seed: int = 0) -> tuple[Tensor, Info]:
         """Samples in the model's units, (*m, n_chains, n_draws, *d), from chains started at N(mean, scale^2) of the training data."""

@@ -1,5 +1,7 @@
 """Protocols and aliases, nothing else: what the parts of an experiment promise each other.
 
+A component names its protocol as its base class, and inherits what most of its kind share.
+
 Shapes: `*m` is () for one model and (M,) for M models side by side, `B` the batch, `*d` the event.
 Low energy = likely: p(x) = exp(-E(x)) / Z, and the score is s(x) = grad log p(x) = -grad E(x).
 """
@@ -62,10 +64,11 @@ class Dataset(Protocol):
 class Energy(Protocol):
     """An `nn.Module` built from its config and the training data's `shape`, `mean` and `scale` (*d): x (B, *d) -> E(x) (B,).
 
-    A class that says `outputs_score = True` maps to the score (B, *d) instead.
+    A class that says `outputs_score = True` maps to the score (B, *d) instead; one that says `takes_noise_level = True` is called
+    with the standard deviation of the noise, (B,), as well.
     """
 
-    def forward(self, x: Tensor) -> Tensor: ...
+    def forward(self, x: Tensor, *noise_level: Tensor) -> Tensor: ...
 
     def named_buffers(self) -> Any: ...
 
@@ -73,8 +76,13 @@ class Energy(Protocol):
 class Sampler(Protocol):
     """A transition kernel: hyperparameters only. `state.x` is (*m, B, *d), `state.step_size` (*m,)."""
 
-    requires: ClassVar[frozenset[str]]
-    target_acceptance: ClassVar[float | None]  # what step-size adaptation aims at; None: nothing to adapt
+    requires: ClassVar[frozenset[str]] = frozenset()  # of the model: {"energy"}, {"noise_level"}
+    target_acceptance: ClassVar[float | None] = None  # what step-size adaptation aims at; None: nothing to adapt
+
+    @property
+    def temperature(self) -> float:
+        """T where the chains follow exp(-E / T) rather than exp(-E)."""
+        return 1.0
 
     def init(self, model: Model, params: Params, x: Tensor) -> Any: ...
 
@@ -86,30 +94,38 @@ class Sampler(Protocol):
         """One transition. Pure; the info is per chain, (*m, B)."""
         ...
 
+    def finish(self, model: Model, params: Params, state: Any) -> Tensor:
+        """What is kept of a chain where a sample is taken, (*m, B, *d)."""
+        return state.x
+
 
 class Objective(Protocol):
     """A way to train: hyperparameters only."""
 
-    requires: ClassVar[frozenset[str]]  # of the model: {"energy"}
-    loss_is_comparable: ClassVar[bool]  # false where the value of the loss says nothing about the fit
+    requires: ClassVar[frozenset[str]] = frozenset()  # of the model: {"energy"}, {"noise_level"}
+    loss_is_comparable: ClassVar[bool] = True  # false where the value of the loss says nothing about the fit
 
     def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
-        """Extra learned parameters, and what is carried from step to step."""
-        ...
+        """Extra learned parameters, and what is carried from step to step: tensors (*m, ...)."""
+        return {}, {}
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
-        """(aux, carry, info): directions, noise, negatives. No gradient reaches params from here."""
-        ...
+        """(aux, carry, info): directions, noise, negatives, all (*m, ...). No gradient reaches params from here."""
+        return {}, carry, {}
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
         """(*m, B), pure. What the info holds (`energy`, say) regularizers may read."""
         ...
 
+    def trained(self, model: Model) -> Model:
+        """The model as it is measured and drawn from: at its temperature, at the smallest level of its noise."""
+        return model
+
 
 class Regularizer(Protocol):
     """A penalty on top of any objective."""
 
-    requires: ClassVar[frozenset[str]]
+    requires: ClassVar[frozenset[str]] = frozenset()
 
     def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
         """(*m, B). `aux` holds what the objective prepared and what its loss evaluated."""

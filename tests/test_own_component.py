@@ -10,19 +10,13 @@ OBJECTIVE = '''
 """Denoising score matching: 1/2 |sigma s(x + sigma z) + z|^2. Vincent 2011."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from ebm_cli.types import Positive
+from ebm_cli.types import Objective, Positive
 
 
 @dataclass(frozen=True)
-class Denoising:
+class Denoising(Objective):
     sigma: Positive
-    requires: ClassVar[frozenset[str]] = frozenset()
-    loss_is_comparable: ClassVar[bool] = True
-
-    def init(self, model, x_train, rng):
-        return {}, {}
 
     def prepare(self, model, params, carry, x, rng):
         return {"z": rng.normal_like("z", x)}, carry, {}

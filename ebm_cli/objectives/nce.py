@@ -17,16 +17,15 @@ from torch.nn.functional import softplus
 
 from ebm_cli.model import Model
 from ebm_cli.rng import Rng
-from ebm_cli.types import Count, Info, Params
+from ebm_cli.types import Count, Info, Objective, Params
 
 
 @dataclass(frozen=True)
-class NoiseContrastive:
+class NoiseContrastive(Objective):
     """`n_noise` is nu, the noise points per data point."""
 
     n_noise: Count
     requires: ClassVar[frozenset[str]] = frozenset({"energy"})
-    loss_is_comparable: ClassVar[bool] = True
 
     def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
         flat = x_train.flatten(-model.event_ndim).cpu().double()

@@ -17,11 +17,11 @@ from ebm_cli import chain
 from ebm_cli.errors import bad
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
-from ebm_cli.types import Count, Fraction, Info, Params, Sampler
+from ebm_cli.types import Count, Fraction, Info, Objective, Params, Sampler
 
 
 @dataclass(frozen=True)
-class PersistentContrastiveDivergence:
+class PersistentContrastiveDivergence(Objective):
     """`n_chains` is the number of slots, `restart` the fraction of drawn chains that starts anew."""
 
     sampler: Sampler

@@ -8,28 +8,23 @@ weights) nor for densities with an edge (integration by parts leaves a boundary 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ebm_cli.model import Model
 from ebm_cli.rng import Rng
-from ebm_cli.types import Count, Info, Params
+from ebm_cli.types import Count, Info, Objective, Params
 
 
 @dataclass(frozen=True)
-class SlicedScoreMatching:
+class SlicedScoreMatching(Objective):
     """`directions` is the law of v: gaussian N(0, I), rademacher signs, or the sphere of radius sqrt(d)."""
 
     directions: Literal["gaussian", "rademacher", "sphere"]
     n_projections: Count
     variance_reduced: bool
-    requires: ClassVar[frozenset[str]] = frozenset()
-    loss_is_comparable: ClassVar[bool] = True
-
-    def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
-        return {}, {}
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         m = x.ndim - model.event_ndim - 1

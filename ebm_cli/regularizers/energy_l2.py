@@ -9,11 +9,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from ebm_cli.model import Model
-from ebm_cli.types import Params, Positive
+from ebm_cli.types import Params, Positive, Regularizer
 
 
 @dataclass(frozen=True)
-class EnergyL2:
+class EnergyL2(Regularizer):
     """`weight` is the factor on the squared energies. Energies that the objective evaluated are not evaluated again."""
 
     weight: Positive

@@ -4,13 +4,13 @@ Biased: on N(0, v) the stationary variance is v / (1 - eps / 2v), never below 2 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
-from ebm_cli.types import Info, Params, Positive
+from ebm_cli.types import Info, Params, Positive, Sampler
 
 
 class State(NamedTuple):
@@ -19,12 +19,10 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Langevin:
+class Langevin(Sampler):
     """`step_size` is eps, in the model's units squared."""
 
     step_size: Positive
-    requires: ClassVar[frozenset[str]] = frozenset()
-    target_acceptance: ClassVar[None] = None
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         return State(x, x.new_full(model.model_shape(params), self.step_size))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
-from ebm_cli.types import Info, Params, Positive
+from ebm_cli.types import Info, Params, Positive, Sampler
 
 
 class State(NamedTuple):
@@ -25,7 +25,7 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MALA:
+class MALA(Sampler):
     """`step_size` is eps, in the model's units squared."""
 
     step_size: Positive

@@ -1,0 +1,111 @@
+"""Models seen through something: a temperature, a noise level, a Gaussian tilt. A view has a model's face and changes what it answers.
+
+What differs from call to call travels in `params`, under names that begin with `view.`: a compiled transition stays what it is.
+"""
+
+from copy import copy
+
+from torch import Tensor
+
+from ebm_cli.model import Model, expand
+from ebm_cli.types import Params
+
+
+class View(Model):
+    """As the model itself; what a kind of view changes it overrides."""
+
+    def __init__(self, base: Model) -> None:
+        self.base = base  # there is no network here: no `super().__init__`
+
+    def __getattr__(self, name: str) -> object:
+        if name == "base":  # while a copy is being made
+            raise AttributeError(name)
+        return getattr(self.base, name)
+
+    def alone(self) -> "View":
+        single = copy(self)
+        single.base = self.base.alone()
+        return single
+
+    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+        return self.base.energy(params, x, *noise_level)
+
+    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        return self.base.energy_and_score(params, x, *noise_level, create_graph=create_graph)
+
+    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+        return self.base.score(params, x, *noise_level, create_graph=create_graph)
+
+    def score_and_vjp(self, params: Params, x: Tensor, *v: Tensor) -> tuple[Tensor, ...]:
+        raise NotImplementedError(f"{type(self).__name__} is not for training")
+
+
+class Tempered(View):
+    """p(x)^(1/T): E / T and s / T."""
+
+    def __init__(self, base: Model, temperature: float) -> None:
+        super().__init__(base)
+        self.temperature = temperature
+
+    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+        return self.base.energy(params, x, *noise_level) / self.temperature
+
+    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        energy, score = self.base.energy_and_score(params, x, *noise_level, create_graph=create_graph)
+        return energy / self.temperature, score / self.temperature
+
+    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+        return self.base.score(params, x, *noise_level, create_graph=create_graph) / self.temperature
+
+
+class Laddered(View):
+    """A noise-conditional model at the smallest of its levels, unless another one is asked for."""
+
+    def __init__(self, base: Model, levels: tuple[float, ...]) -> None:
+        """`levels`: standard deviations, the greatest first."""
+        super().__init__(base)
+        self.levels = levels
+
+    def _level(self, x: Tensor, noise_level: tuple[Tensor, ...]) -> Tensor:
+        return noise_level[0] if noise_level else x.new_full(x.shape[: x.ndim - self.event_ndim], self.levels[-1])
+
+    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+        return self.base.energy(params, x, self._level(x, noise_level))
+
+    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        return self.base.energy_and_score(params, x, self._level(x, noise_level), create_graph=create_graph)
+
+    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+        return self.base.score(params, x, self._level(x, noise_level), create_graph=create_graph)
+
+
+class Tilted(View):
+    """p(x) N(x; c, sigma^2 I): E + |x - c|^2 / (2 sigma^2).
+
+    Of `params`: `view.centre` (*m, B, *d), `view.sigma` (*m, B), and `view.noise_level` (*m, B), the level at which the model is taken.
+    """
+
+    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+        return self.base.energy(params, x, params["view.noise_level"]) + self._tilt(params, x)[0]
+
+    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        energy, score = self.base.energy_and_score(params, x, params["view.noise_level"], create_graph=create_graph)
+        more, pull = self._tilt(params, x)
+        return energy + more, score + pull
+
+    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+        return self.base.score(params, x, params["view.noise_level"], create_graph=create_graph) + self._tilt(params, x)[1]
+
+    def _tilt(self, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
+        away, precision = x - params["view.centre"], params["view.sigma"] ** -2
+        return 0.5 * precision * self.inner(away, away), -expand(precision, x) * away
+
+
+class Differentiable(View):
+    """Scores are differentiable in the parameters, so that a transition is."""
+
+    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = True) -> tuple[Tensor, Tensor]:
+        return self.base.energy_and_score(params, x, *noise_level, create_graph=True)
+
+    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = True) -> Tensor:
+        return self.base.score(params, x, *noise_level, create_graph=True)
