@@ -31,9 +31,16 @@ class Compiled:
         self.step = torch.compile(sampler.step, fullgraph=True)
 
 
-def run(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, *, n_steps: int) -> tuple[Tensor, Info]:
-    """x after `n_steps` transitions, (*m, B, *d), without a graph, and the transitions' mean infos, (*m, B)."""
+def run(
+    sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, *, n_steps: int, step_size: Tensor | None = None
+) -> tuple[Tensor, Info]:
+    """x after `n_steps` transitions, (*m, B, *d), without a graph, and the transitions' mean infos, (*m, B).
+
+    `step_size`, (*m,), stands in for the sampler's own.
+    """
     state, sums = sampler.init(model, params, x), {}
+    if step_size is not None:
+        state = state._replace(step_size=step_size)
     for noise in noises(sampler, state, rng, n_steps):
         state, info = sampler.step(model, params, state, noise)
         sums = add(sums, info)

@@ -1,0 +1,63 @@
+"""Denoising score matching: 1/2 |sigma s(x + sigma z) + z|^2. Vincent 2011, Neural Computation 23.
+
+The score of the data smoothed by N(0, sigma^2 I), which is what the model then is of. For x ~ N(0, I), E = a |x|^2 / 2 it is least, at
+d / (2 (1 + sigma^2)), for a = 1 / (1 + sigma^2). Cost per sample and step: one score. Not for a sharp density at a large sigma (it is
+smoothed), nor at a small one where data are few (it interpolates them).
+
+With a ladder of noise levels sigma_1 > ... > sigma_L, one of them drawn for each point and told to the network, annealed Langevin dynamics
+walks from far-apart modes down to each of them: noise-conditional score networks, Song & Ermon 2019, arXiv:1907.05600. What is measured as
+the model's density is that of the smallest level, which sees no more of the weights of far-apart modes than a single level does.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ebm_cli.model import Model, expand
+from ebm_cli.rng import Rng
+from ebm_cli.types import Count, Info, Objective, Params, Positive
+from ebm_cli.views import Laddered
+
+
+@dataclass(frozen=True)
+class Denoising(Objective):
+    """`sigma`: the standard deviation of the noise, in the model's units."""
+
+    sigma: Positive
+
+    def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
+        return {"noise": rng.normal_like("noise", x)}, carry, {}
+
+    def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
+        error = self.sigma * model.score(params, x + self.sigma * aux["noise"], create_graph=True) + aux["noise"]
+        return 0.5 * model.inner(error, error), {}
+
+
+@dataclass(frozen=True)
+class MultilevelDenoising(Objective):
+    """`n_levels` standard deviations from `sigma_max` to `sigma_min`, a geometric ladder in the model's units."""
+
+    sigma_max: Positive
+    sigma_min: Positive
+    n_levels: Count
+    requires: ClassVar[frozenset[str]] = frozenset({"noise_level"})
+
+    def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
+        levels = x.new_tensor(ladder(self.sigma_max, self.sigma_min, self.n_levels))
+        sigma = levels[rng.integers("level", self.n_levels, x.shape[x.ndim - 1 - model.event_ndim])]
+        return {"noise": rng.normal_like("noise", x), "sigma": sigma}, carry, {}
+
+    def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
+        sigma = expand(aux["sigma"], x)
+        error = sigma * model.score(params, x + sigma * aux["noise"], aux["sigma"], create_graph=True) + aux["noise"]
+        return 0.5 * model.inner(error, error), {}
+
+    def trained(self, model: Model) -> Model:
+        return Laddered(model, ladder(self.sigma_max, self.sigma_min, self.n_levels))
+
+
+def ladder(sigma_max: float, sigma_min: float, n_levels: int) -> tuple[float, ...]:
+    """Geometric, the greatest first."""
+    return tuple(sigma_max * (sigma_min / sigma_max) ** (i / max(n_levels - 1, 1)) for i in range(n_levels))
