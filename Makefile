@@ -25,7 +25,7 @@ train: $(READY) ## the first run: ebm train objective=ssm dataset=moons
 test: $(READY) lint ## lint and all tests (four to eight minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-cluster: ## submitit and Ray for real; installs the extras, apart from .venv (nine minutes on two busy cores, and once two to eight more)
+test-cluster: ## submitit and Ray for real; installs the extras, apart from .venv (four minutes on two quiet cores, nine on busy ones, and once as much to install)
 	$(MAKE) VENV=$(CLUSTER) EXTRAS=dev,ray,slurm $(CLUSTER)/.ready
 	$(CLUSTER)/bin/python -m pytest tests/cluster
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,16 +16,10 @@ import yaml
 
 from ebm_cli import run
 from ebm_cli.errors import InputError, Problem
-from ebm_cli.overrides import FOLDERS, LISTS, Interval, dimension, hydra_fault, is_hydras, misplaced, note, parse, sort, swept
+from ebm_cli.overrides import LISTS, Interval, dimension, misplaced, note, parse, sort, swept
 
 MOST_CHECKED = 20  # values of a swept key that are looked at before the sweep starts
 MISSING = "???"
-NEEDS = {  # packages behind classes of our own
-    "hydra_plugins.ebm.OptunaSweeper": "optuna",
-    "hydra_plugins.ebm.SlurmLauncher": "submitit",
-    "hydra_plugins.ebm.SubmititLauncher": "submitit",
-    "hydra_plugins.ebm.RayLauncher": "ray",
-}
 
 
 @dataclass(frozen=True)
@@ -40,16 +33,6 @@ class Composed:
     words: tuple[str, ...]  # the overrides
     dirs: tuple[Path, ...]  # the user's own folders of options
     searched: tuple[str, ...]  # keys that a preset has a search choose, and that no word sets
-
-
-@dataclass(frozen=True)
-class OfHydra:
-    """Hydra's own part of a sweep's line."""
-
-    words: list[str]  # all others, with those that the sweeper brings
-    launcher: dict[str, Any]
-    sweeper: dict[str, Any]
-    problems: list[Problem]
 
 
 class Option(NamedTuple):
@@ -71,11 +54,11 @@ def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
     found: dict[str, dict[str, Option]] = {}
     for folder in (conf_dir(), *dirs):
         for path in sorted(folder.glob("*/*.yaml")):
-            found.setdefault(path.parent.name, {}).setdefault(path.stem, Option(*_comments(path), path))
+            found.setdefault(path.parent.name, {}).setdefault(path.stem, Option(*comments(path), path))
     return found
 
 
-def _comments(path: Path) -> tuple[str, str]:
+def comments(path: Path) -> tuple[str, str]:
     """The first two comment lines of a config file."""
     lines = path.read_text().splitlines() if path.is_file() else []
     first, second, *_ = [*(line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line), "", ""]
@@ -105,7 +88,7 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
             OmegaConf.update(composed, key, parse(word).value())
         config = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(*problems, Problem(_first_line(error))) from None
+        raise InputError(*problems, Problem(first_line(error))) from None
     entries = yaml.safe_load((conf_dir() / "train.yaml").read_text())["defaults"]
     defaults = {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
     differs = [word for group, word in options.items() if group in LISTS or choices[group] != defaults[group]]
@@ -122,7 +105,7 @@ def _chosen(options: tuple[str, ...], dirs: tuple[Path, ...]) -> tuple[Any, dict
     from hydra import compose as hydra_compose
     from omegaconf import OmegaConf
 
-    with _hydra():
+    with hydra_ready():
         composed = hydra_compose("train", [*search(dirs), *options], return_hydra_config=True)
     choices, params = dict(composed.hydra.runtime.choices), list(composed.hydra.sweeper.get("params") or ())
     OmegaConf.set_struct(composed, False)
@@ -134,7 +117,7 @@ def _going_on(name: str, words: Sequence[str], dirs: Sequence[Path]) -> Composed
     """The config of a run that goes on from another one: that one's, with the overrides laid over it."""
     parent, step = run.at(name)
     own = {"name": None, "group": None, "tags": [], "force": False, "resume": f"{parent.id}@{step}"}
-    config, problems = amend(parent.config() | own, words, ("metric", "logger")), []
+    config, problems = amend(parent.config() | own, words, ("metric", "logger", "regularizer")), []
     if isinstance(n_steps := look(config, "trainer.n_steps"), int) and n_steps <= step:
         problems.append(Problem(f"trainer.n_steps: {parent.path.name} stands at step {step} already", f"trainer.n_steps={2 * step}"))
     words = (f"resume={parent.id}@{step}", *words)
@@ -147,6 +130,20 @@ def to_yaml(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
     if composed.problems:
         raise InputError(*composed.problems)
     return yaml.safe_dump(composed.config, sort_keys=False)
+
+
+def pinned(words: Sequence[str]) -> list[str]:
+    """The words with the run and the step that `resume=` means spelled out: a job must not go on from what another job has just made."""
+
+    def one(name: str) -> str:
+        parent, step = run.at(name)
+        return f"{parent.id}@{step}"
+
+    def spelled(word: str) -> str:
+        key, _, names = word.partition("=")
+        return f"resume={','.join(map(one, names.split(',')))}" if key == "resume" and names not in ("", "null") else word
+
+    return [spelled(word) for word in words]
 
 
 def star(words: Sequence[str], dirs: Sequence[Path] = ()) -> Iterator[list[str]]:
@@ -167,7 +164,11 @@ def amend(stored: Mapping[str, Any], words: Sequence[str], swappable: Sequence[s
     from omegaconf.errors import OmegaConfBaseException
 
     config = OmegaConf.create(dict(stored))
-    options, values, problems = sort(words, {group: found for group, found in groups().items() if group in swappable})
+    known = groups()
+    options, values, problems = sort(words, {group: found for group, found in known.items() if group in swappable})
+    for key in [key for key in values if key in known]:
+        hint = f"{' and '.join(swappable)} can; and {key}.KEY=VALUE" if swappable else ""
+        problems.append(Problem(f"{values.pop(key)}: {key} cannot be chosen anew here", hint))
     for group, word in options.items():
         chosen = parse(word).value()
         if chosen is None:
@@ -180,55 +181,10 @@ def amend(stored: Mapping[str, Any], words: Sequence[str], swappable: Sequence[s
             try:
                 OmegaConf.update(config, key, parse(word).value())
             except OmegaConfBaseException as error:
-                problems.append(Problem(f"{key}: {_first_line(error)}"))
+                problems.append(Problem(f"{key}: {first_line(error)}"))
     if problems:
         raise InputError(*problems)
     return OmegaConf.to_container(config, resolve=True)
-
-
-def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
-    """Hydra's own part of a sweep's line, with what is wrong with it: the launcher, the sweeper, as the line or its preset chooses them."""
-    from hydra import compose as hydra_compose
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    own, others = [word for word in words if is_hydras(word)], [word for word in words if not is_hydras(word)]
-    problems = [problem for word in own if (problem := hydra_fault(word))]
-    chosen = {key: word for word in own if "/" in (key := _key(word))}
-    presets = [word for word in others if word in {f"experiment={name}" for name in groups(dirs)["experiment"]}]
-    try:
-        with _hydra():
-            composed = hydra_compose("train", [*search(dirs), *presets, *chosen.values()], return_hydra_config=True)
-    except HydraException as error:
-        hint = "see conf/hydra, or the package that brings the option"
-        return OfHydra(others, {}, {}, [*problems, Problem(_first_line(error), hint)])
-    plain = {"hydra": OmegaConf.to_container(composed.hydra)}
-    for part, choice in ((part, composed.hydra.runtime.choices[f"hydra/{part}"]) for part in ("launcher", "sweeper")):
-        target = plain["hydra"][part]["_target_"]
-        try:
-            there = find_spec(NEEDS.get(target, target.rpartition(".")[0])) is not None
-        except ModuleNotFoundError:  # not even its parent is there
-            there = False
-        if not there:
-            file = conf_dir() / "hydra" / part / f"{choice}.yaml"
-            problems.append(Problem(f"hydra/{part}={choice} needs a package that is not installed", _comments(file)[1]))
-    for word in own:
-        fault = Problem(f"{word}: takes one value") if dimension(word, {}) else misplaced(word, _key(word), plain)
-        if word in chosen.values() or _key(word) in FOLDERS or note(fault, problems):
-            continue
-        try:
-            OmegaConf.update(composed, _key(word), parse(word).value())
-        except (HydraException, OmegaConfBaseException) as error:
-            problems.append(Problem(f"{word}: {_first_line(error)}"))
-    launcher, sweeper = (OmegaConf.to_container(composed.hydra[part]) for part in ("launcher", "sweeper"))
-    return OfHydra(with_params(sweeper.get("params"), others), launcher, sweeper, problems)
-
-
-def with_params(params: Mapping[str, Any] | None, words: Sequence[str]) -> list[str]:
-    """The words of a sweep, and before them those that its sweeper brings: a preset's. What the line says itself counts."""
-    said = {_key(word) for word in words}
-    return [*(f"{key}={value}" for key, value in (params or {}).items() if key not in said), *words]
 
 
 def space(words: Sequence[str], dirs: Sequence[Path] = (), config: Mapping[str, Any] | None = None) -> dict[str, tuple[str, Any]]:
@@ -259,7 +215,7 @@ def look(config: Any, key: str) -> Any:
 
 
 @contextmanager
-def _hydra() -> Iterator[None]:
+def hydra_ready() -> Iterator[None]:
     """Hydra ready to compose from our folder, also while a sweep of its own is at work."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -281,10 +237,10 @@ def _without_missing(config: Any) -> Any:
     return config
 
 
-def _key(word: str) -> str:
+def key_of(word: str) -> str:
     """What an override sets."""
     return word.partition("=")[0].lstrip("+~")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

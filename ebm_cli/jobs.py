@@ -43,7 +43,8 @@ class Outcome:
 
     def where(self, log: Path) -> str:
         """The file to look into."""
-        return str(log if log.exists() or not self.path else Path(self.path) / "train.log")
+        places = [log, Path(self.path) / "train.log"] if self.path else [log]
+        return next((str(place) for place in places if place.exists()), "")
 
 
 @dataclass
@@ -148,10 +149,14 @@ class Teller:
         before = self._log.read_text() if self._log.exists() else ""  # another sweep of the same line may have ended
         launcher.redirect(run.path / "output.log")
         print(before, end="", flush=True)
-        self._send({"event": "started", "path": str(run.path), "n_steps": config["trainer"]["n_steps"], "step": step})
+        self._tell({"event": "started", "path": str(run.path), "n_steps": config["trainer"]["n_steps"], "step": step})
 
     def row(self, row: Mapping[str, Any]) -> None:
-        self._send({"event": "row", "step": row["step"], "kl": console.mean(row.get("kl"))})
+        self._tell({"event": "row", "step": row["step"], "kl": console.mean(row.get("kl"))})
 
     def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
         pass
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        with suppress(OSError):  # where the launcher was killed this process is about to be told, and to save its state
+            self._send(event)

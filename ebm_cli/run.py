@@ -28,6 +28,15 @@ def outputs() -> Path:
     return Path(os.environ.get("EBM_OUTPUTS") or "outputs").expanduser()
 
 
+def check_outputs() -> None:
+    """Refuse an outputs folder that cannot be written, before anything is trained for it."""
+    folder = outputs().absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        fault = "cannot be written" if there.is_dir() else "is no folder"
+        raise bad(f"results go to {folder}, but {there} {fault}", "EBM_OUTPUTS names another place for results")
+
+
 def identity(config: Mapping[str, Any], fingerprint: str = "") -> str:
     """Ten hexadecimal digits for all that training reads: the typed config and the sha256 of the data file (in place of its path)."""
     read = {key: value for key, value in config.items() if key not in OUTSIDE}
@@ -205,6 +214,8 @@ def at(name: str) -> tuple[Run, int]:
     """The run and the step that `RUN` or `RUN@STEP` means: its newest checkpoint, or that of a step."""
     name, _, wanted = name.partition("@")
     one = find(name)
+    if one.path.parent.absolute() != (outputs() / "runs").absolute():
+        raise bad(f"resume: {one.path} is not among the runs of {outputs()}", f"EBM_OUTPUTS={one.path.parent.parent} trains beside it")
     steps = sorted(int(path.name) for path in one.checkpoints.glob("*") if path.name.isdigit())
     if not steps:
         raise bad(f"resume: {one.path.name} has no checkpoint yet", "train it first: type its line again")

@@ -54,7 +54,8 @@ def choose(gpus: str | int | list, there: list[Gpu]) -> list[Gpu]:
     if isinstance(gpus, int):
         if gpus > len(there):
             raise bad(
-                f"hydra.launcher.gpus: {gpus} GPUs were asked for, but {len(there)} can be seen", "hydra.launcher.gpus=auto takes them"
+                f"hydra.launcher.gpus: {gpus} GPUs were asked for, but {len(there)} can be seen",
+                "hydra.launcher.gpus=auto takes them" if there else "hydra.launcher.gpus=0 takes the cores",
             )
         return there[:gpus]
     if gpus == "auto":

@@ -11,18 +11,70 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from ebm_cli import console, evaluation, run
+from ebm_cli import config, console, evaluation, experiment, run, schema
 from ebm_cli.board import labels
-from ebm_cli.errors import InputError, RunFailed
+from ebm_cli.errors import InputError, Problem, RunFailed, nearest
 from ebm_cli.jobs import Job, Outcome
+from ebm_cli.results import DIVERGED
 from ebm_cli.signals import Stop
+from ebm_cli.trainer import pick_device
 
-OUTSIDE = re.compile(r"[+~]*(hydra[./]|device=|force=|group=|logger[.=]|metric[.=]|name=|sweep\.|tags=)")  # words that change no run
+OUTSIDE = re.compile(  # words that change neither a run nor which there are
+    r"[+~]*(hydra[./]launcher|hydra\.sweeper\.n_(jobs|trials)=|device=|force=|logger[.=]|metric[.=]|name=|sweep\.|tags=)"
+)
 SHOWN = ("nll", "sliced_wasserstein", "train_seconds")  # beside the metric that is sorted by
+
+
+@dataclass
+class Lines:
+    """The lines of a sweep as they are checked before its first run: each by itself, and against those before it."""
+
+    dirs: tuple[Path, ...]
+    here: bool  # whether they run on this machine: another one may have another device
+    first: dict[str, Any] = field(default_factory=dict)  # the config of the first
+    _runs: dict[str, Sequence[str]] = field(default_factory=dict)  # by what they compute
+    _seeds: dict[tuple[str, ...], dict[int, str]] = field(default_factory=dict)  # by the rest of the line
+    _data: set[str] = field(default_factory=set)
+
+    def check(self, line: Sequence[str]) -> list[Problem]:
+        """What is wrong with a line."""
+        try:
+            composed = config.compose(line, self.dirs)
+            typed = experiment.check(composed)
+            if self.here:
+                pick_device(typed["device"])
+            if (data := json.dumps(typed["dataset"])) not in self._data:
+                _ = schema.build(typed["dataset"]).units  # a file is read
+                self._data.add(data)
+        except InputError as error:
+            return list(error.problems)
+        self.first = self.first or composed.config
+        other = self._runs.setdefault(run.identity(typed), line)
+        if other is not line:
+            return [self._twins(line, other)]
+        seeds = range(typed["seed"], typed["seed"] + (typed["seeds"] or 1))
+        taken = self._seeds.setdefault(tuple(word for word in line if not word.startswith("seed=")), {})
+        double = [seed for seed in seeds if taken.setdefault(seed, f"seed={typed['seed']}") != f"seed={typed['seed']}"]
+        if double:
+            words = f"{taken[double[0]]} and seed={typed['seed']} with seeds={typed['seeds']}"
+            return [Problem(f"{words}: seed {double[0]} would count twice", f"seeds {typed['seeds']} apart do not overlap")]
+        return []
+
+    def _twins(self, line: Sequence[str], other: Sequence[str]) -> Problem:
+        """Two lines that train the same."""
+        changed = [word for word, before in zip(line, other, strict=True) if word != before]
+        if not changed:
+            return Problem("a value stands twice in this sweep", "each value once")
+        before = next(word for word, after in zip(other, line, strict=True) if word != after)
+        hint = "take it out of the sweep"
+        if changed[0].startswith(("draws.", "metric", "sampler")):
+            hint = f"`ebm evaluate RUN {changed[0].removeprefix('draws.')}` measures a run in another way"
+        return Problem(f"{before} and {changed[0]} train the same run", hint)
 
 
 @dataclass
@@ -130,8 +182,6 @@ class Sweep:
         console.table(["", "state", "n", self.metric, "95 % interval", *others], rows, right=["n", self.metric, *others])
         if lines and lines[0].mean(self.metric) is not None:
             print(f"best: {lines[0].command}")
-        else:
-            print(f"no run has a {self.metric!r}" + (f": there is {', '.join(known)}" if (known := numbers(self.job.outcomes)) else ""))
         print(f"Results saved to {self.folder / 'sweep.json'}", flush=True)
         if failed := [(number, one) for number, one in enumerate(self.job.outcomes) if one.state not in self.job.good]:
             names = labels([one.words for one in self.job.outcomes])
@@ -139,7 +189,13 @@ class Sweep:
             wheres = [one.where(self.folder / f"{number}.log") for number, one in failed]
             rows = [[names[number], one.state, *more] for (number, one), *more in zip(failed, whys, wheres, strict=True)]
             console.table(["job", "state", "why", "where"], rows, file=sys.stderr)
-            raise RunFailed(f"{len(failed)} of {len(self.job.outcomes)} jobs did not end well", "the same line again tries these once more")
+            again = "the same line again tries these once more"
+            if all(one.state == "diverged" for _, one in failed):
+                again = f"{DIVERGED}; force=true trains them anew"
+            raise RunFailed(f"{len(failed)} of {len(self.job.outcomes)} jobs did not end well", again)
+        known = [key for one in self.job.outcomes for key in one.summary]
+        if known and self.metric not in known:
+            raise RunFailed(f"sweep.metric={self.metric}: no run has it", nearest(self.metric, numbers(self.job.outcomes)))
 
 
 def numbers(outcomes: Sequence[Outcome]) -> list[str]:
@@ -153,6 +209,7 @@ def to_type(words: Sequence[str], dirs: Sequence[Path]) -> str:
     return " ".join([*allow, shlex.join(["ebm", "train", *(f"--config-dir={path}" for path in dirs), *words])])
 
 
-def id_of(words: Sequence[str]) -> str:
-    """Eight hexadecimal digits for the words that say what is computed, in any order."""
-    return sha256("\n".join(sorted(word for word in words if not OUTSIDE.match(word))).encode()).hexdigest()[:8]
+def id_of(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
+    """Eight hexadecimal digits for the words that say what is computed, in any order, for the group, and for the user's own options."""
+    counted = [*(word for word in words if not OUTSIDE.match(word)), *(f"--config-dir={path.resolve()}" for path in dirs)]
+    return sha256("\n".join(sorted(counted)).encode()).hexdigest()[:8]

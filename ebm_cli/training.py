@@ -31,7 +31,7 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
     if run.state() == "damaged" and not force:
         raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run anew and keeps the old folder")
     if run.state() in ("finished", "diverged") and not force:
-        return stored(experiment)
+        return stored(experiment, composed)
     trainer, parent = experiment.trainer(), Parent.of(experiment.config)
     if parent:
         parent.check(trainer)
@@ -41,7 +41,7 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         if force and run.state() != "new":
             run.replace()
         elif run.state() in ("finished", "diverged"):  # by another process, while this one waited
-            return stored(experiment)
+            return stored(experiment, composed)
         summary = None
         try:
             create(experiment, composed)
@@ -68,7 +68,7 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
     results.show(run, summary)
 
 
-def stored(experiment: Experiment) -> None:
+def stored(experiment: Experiment, composed: Composed) -> None:
     """The result of a run that has ended: its table at once. A metric that was not there yet is computed and added."""
     run = experiment.run
     status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
@@ -84,6 +84,7 @@ def stored(experiment: Experiment) -> None:
         console.say("metrics or draws differ from the stored ones: measuring again")
         summary = results.measure_again(experiment)
         write(run.path / "config.yaml", yaml.safe_dump(before | {key: now[key] for key in ("metric", "draws", "sampler")}, sort_keys=False))
+        run.write("environment.json", facts | {"reproduce": reproduce(composed), "differs": composed.differs})
     mirror(experiment, summary)
     results.show(run, summary)
 
@@ -105,14 +106,10 @@ def create(experiment: Experiment, composed: Composed) -> None:
     write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
     data = {"shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named, **dataset.units.to_json()}
     run.write("dataset.json", data | {"sha256": dataset.fingerprint})
-    words = [word for word in composed.words if not word.startswith("force=")]
-    line = ["ebm", "train", *(f"--config-dir={path}" for path in composed.dirs), *words]
-    allow = os.environ.get("EBM_ALLOW")
-    reproduce = (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
     facts = {
         "id": run.id,
         "created": before.get("created", time.time()),
-        "reproduce": reproduce,
+        "reproduce": reproduce(composed),
         "differs": composed.differs,
         "choices": composed.choices,
         "group": experiment.config["group"],
@@ -122,7 +119,15 @@ def create(experiment: Experiment, composed: Composed) -> None:
         facts | environment.facts(experiment.device) | {"seed": experiment.config["seed"], "command": ["ebm", *sys.argv[1:]]},
     )
     if not before:
-        run.log(f"new run: {reproduce}")
+        run.log(f"new run: {reproduce(composed)}")
+
+
+def reproduce(composed: Composed) -> str:
+    """The line that makes a run again, with leave for the user's own packages."""
+    words = [word for word in composed.words if not word.startswith("force=")]
+    line = ["ebm", "train", *(f"--config-dir={path}" for path in composed.dirs), *words]
+    allow = os.environ.get("EBM_ALLOW")
+    return (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
 
 
 def resume(trainer: Trainer, run: Run, parent: Parent | None) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ebm_cli import board, config, elsewhere
+from ebm_cli import board, elsewhere, hydra_nodes
 from ebm_cli.jobs import Job
 
 LAUNCHERS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
@@ -15,8 +15,8 @@ LAUNCHERS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 @pytest.mark.parametrize(("launcher", "extra"), LAUNCHERS.items())
 def test_without_its_package_a_launcher_says_how_to_get_it(ebm, monkeypatch, tmp_path, launcher, extra):
-    found = config.find_spec
-    monkeypatch.setattr(config, "find_spec", lambda name: None if name in ("submitit", "ray") else found(name))
+    found = hydra_nodes.find_spec
+    monkeypatch.setattr(hydra_nodes, "find_spec", lambda name: None if name in ("submitit", "ray") else found(name))
     code, _, err = ebm("train", "-m", "seed=0,1", f"hydra/launcher={launcher}")
     assert code == 2
     assert err == f"error: hydra/launcher={launcher} needs a package that is not installed\nhint: pip install 'ebm-cli[{extra}]'\n"

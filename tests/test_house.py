@@ -18,6 +18,7 @@ LAYERS = (  # a module imports from its own layer or from those before it
     set(COMPONENTS),
     {"overrides"},
     {"trainer", "run", "config", "signals"},
+    {"hydra_nodes"},
     {"checkpoint", "schema", "environment", "slots"},
     {"matching", "trained", "parent", "console"},
     {"evaluation", "figures", "mirror"},
@@ -36,7 +37,7 @@ LAYERS = (  # a module imports from its own layer or from those before it
     {"commands"},
     {"__main__"},
 )
-HYDRA_DOORS = {"config.py", "overrides.py", "commands/train.py", "plugins/hydra_plugins/ebm.py"}
+HYDRA_DOORS = {"config.py", "hydra_nodes.py", "overrides.py", "commands/train.py", "plugins/hydra_plugins/ebm.py"}
 
 
 def imports(path):

@@ -104,7 +104,7 @@ def test_an_interrupted_one_goes_on_from_its_own_checkpoint(ebm):
         (["resume=PARENT@x", "trainer.n_steps=40"], "has no checkpoint of step x"),
         (["resume=PARENT", "trainer.n_steps=40", "energy.hidden=[9]"], "has other parameters: network.0.bias"),
         (["resume=PARENT", "trainer.n_steps=40", "seeds=2"], "has other parameters"),
-        (["resume=PARENT", "trainer.n_steps=40", "objective=nce"], "objective: "),
+        (["resume=PARENT", "trainer.n_steps=40", "objective=nce"], "objective=nce: objective cannot be chosen anew here"),
         (["resume=PARENT", "trainer.n_stps=40"], "trainer.n_stps"),
         (["resume=PARENT", "trainer.n_steps=-1"], "trainer.n_steps"),
     ],

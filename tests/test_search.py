@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from ebm_cli import config, search
+from ebm_cli import config, hydra_nodes, search
 from ebm_cli.errors import InputError, RunFailed
 from ebm_cli.experiment import check
 from ebm_cli.jobs import Job, Outcome
@@ -178,7 +178,7 @@ def test_a_metric_that_no_run_has_ends_the_search_after_its_first_batch(bowl):
 
 @pytest.mark.parametrize("preset", [name for name in config.groups()["experiment"] if name.startswith("search_")])
 def test_presets_hold_a_search_and_its_ends_compose(preset, ebm):
-    hydra = config.of_hydra([f"experiment={preset}"])
+    hydra = hydra_nodes.of_hydra([f"experiment={preset}"])
     assert hydra.sweeper["_target_"] == search.TARGET
     assert not hydra.problems + search.problems(hydra.sweeper, config.space(hydra.words))
     lines = list(config.star(hydra.words))
@@ -191,7 +191,7 @@ def test_presets_hold_a_search_and_its_ends_compose(preset, ebm):
 
 
 def test_the_negatives_of_another_objective_and_sampler():
-    words = config.of_hydra(["experiment=search_negatives", "sampler=langevin", "objective.n_steps=9"]).words
+    words = hydra_nodes.of_hydra(["experiment=search_negatives", "sampler=langevin", "objective.n_steps=9"]).words
     (*_, line) = config.star(words)
     sampler = check(config.compose(line))["objective"]["sampler"]
     assert sampler == {"_target_": "ebm_cli.samplers.langevin.Langevin", "step_size": 0.1}

@@ -210,7 +210,7 @@ def test_the_best_line_typed_again_finds_its_runs(seeded, stacked, monkeypatch, 
 def test_what_is_sorted_by_can_be_turned_round(seeded):
     outputs, *_ = seeded
     before, sweeps = times(outputs), {path.name for path in (outputs / "sweeps").iterdir()}
-    turned = train(outputs, *TINY, "seeds=2", "objective.how=other,poison,well", "device=cpu", "sweep.direction=max")
+    turned = train(outputs, *TINY, "seeds=2", "objective.how=other,poison,well", "device=cpu", "group=stacks", "sweep.direction=max")
     assert turned.code == 1
     assert list(table(turned.out)) == ["other", "well", "poison"]
     (best,) = re.findall("^best: (.*)$", turned.out, re.MULTILINE)
@@ -222,8 +222,9 @@ def test_what_is_sorted_by_can_be_turned_round(seeded):
 def test_a_metric_that_is_unknown_is_answered_with_those_that_are_there(seeded):
     outputs, *_ = seeded
     unknown = train(outputs, *TINY, "seeds=2", "objective.how=well", "device=cpu", "sweep.metric=nonsense")
-    assert unknown.code == 0
-    assert "\nno run has a 'nonsense': there is steps_per_second, test_loss, train_seconds\n" in unknown.out
+    assert unknown.code == 1
+    error = "error: sweep.metric=nonsense: no run has it\nhint: there is steps_per_second, test_loss, train_seconds\n"
+    assert unknown.err.endswith(error)
     assert "best:" not in unknown.out
 
 
@@ -253,7 +254,7 @@ WORDS = ("objective=ssm,nce", "seed=0,1", "trainer.n_steps=20")
         WORDS[::-1],
         (*WORDS, "device=cpu"),
         (*WORDS, "hydra.launcher.jobs_per_gpu=3", "hydra/launcher=basic"),
-        (*WORDS, "group=a", "name=b", "tags=[c]", "force=true"),
+        (*WORDS, "hydra.sweeper.n_trials=40", "name=b", "tags=[c]", "force=true"),
         (*WORDS, "metric=[]", "logger=tensorboard", "sweep.metric=nll"),
     ],
     ids=" ".join,
@@ -262,7 +263,11 @@ def test_what_changes_no_run_changes_no_sweeps_id(words):
     assert id_of(words) == id_of(WORDS)
 
 
-@pytest.mark.parametrize("words", [WORDS[:2], (*WORDS, "seeds=2"), (*WORDS[:2], "trainer.n_steps=21")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [WORDS[:2], (*WORDS, "seeds=2"), (*WORDS[:2], "trainer.n_steps=21"), (*WORDS, "group=a"), (*WORDS, "hydra/sweeper=optuna")],
+    ids=" ".join,
+)
 def test_what_changes_the_runs_changes_the_sweeps_id(words):
     assert id_of(words) != id_of(WORDS)
 
@@ -275,17 +280,20 @@ WRONG = {
         ("hydra.launcher.gpus=many", "hydra.launcher.gpus: must be"),
     ],
     "when the line is checked": [
+        ("hydra.launcher=gpu", "hydra.launcher=gpu: hydra.launcher holds keys, it is no value\nhint: hydra/launcher=... chooses an option"),
+        ("~hydra.launcher", "~hydra.launcher: nothing can be taken out of a config"),
+        ("hydra/sweeper=basic", "hydra/sweeper=basic: what its runs give would be lost\nhint: hydra/sweeper=grid or optuna"),
         ("hydra.launcher.gpu=1", "hydra.launcher.gpu: GpuLauncher has no parameter 'gpu'\nhint: did you mean hydra.launcher.gpus?"),
         ("hydra.sweep.dir=/tmp/elsewhere", "hydra.sweep.dir=/tmp/elsewhere is not yours to set"),
         ("sweep.direction=down", "sweep.direction: must be 'min' or 'max', not 'down'"),
     ],
-    "when Hydra composes": [("hydra/launcher=nope", "hydra/launcher/nope")],
+    "when Hydra composes": [("hydra/launcher=gpuu", "hydra/launcher/gpuu'"), ("", "\nhint: did you mean hydra/launcher=gpu?")],
 }
 
 
 @pytest.mark.parametrize("when", WRONG)
 def test_wrong_settings_are_refused_and_leave_nothing(tmp_path, when):
-    ended = train(tmp_path / "outputs", *TINY, "seed=0,1", *(word for word, _ in WRONG[when]))
+    ended = train(tmp_path / "outputs", *TINY, "seed=0,1", *(word for word, _ in WRONG[when] if word))
     assert (ended.code, ended.out) == (2, "")
     for _, message in WRONG[when]:
         assert f"error: {message}" in ended.err or when == "when Hydra composes"
@@ -421,3 +429,41 @@ def test_what_another_sweep_had_to_leave_is_taken_over(commands, tmp_path):
         assert run.state() == "finished"
         assert re.findall(r"going on from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE) == ["3"]
     assert [path.name for path in sweep_of(outputs)[0].iterdir()] == ["sweep.json"]
+
+
+TWICE = {
+    "seed=0,0": "a value stands twice in this sweep",
+    "draws.n_steps=2,4": "draws.n_steps=2 and draws.n_steps=4 train the same run\nhint: `ebm evaluate RUN n_steps=4` measures",
+    "sampler=mala,langevin": "sampler=mala and sampler=langevin train the same run\nhint: `ebm evaluate RUN sampler=langevin`",
+    "force=false,true": "force=False and force=True train the same run\nhint: take it out of the sweep",
+    "seed=0,1 seeds=2": "seed=0 and seed=1 with seeds=2: seed 1 would count twice\nhint: seeds 2 apart do not overlap",
+}
+
+
+@pytest.mark.parametrize("words", TWICE)
+def test_a_sweep_that_would_count_a_run_twice_is_refused(tmp_path, words):
+    ended = train(tmp_path / "outputs", *TINY, *words.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert f"error: {TWICE[words]}" in ended.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_no_data_and_no_device_for_one_value_is_seen_before_the_first_run(tmp_path):
+    line = ("experiment=smoke", "dataset=table", "dataset.path=no.csv,nor.csv", "device=cpu,cuda:9")
+    ended = train(tmp_path / "outputs", *line)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.count("error: ") >= 2
+    assert "no.csv" in ended.err
+    assert "nor.csv" in ended.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_jobs_go_on_from_the_run_that_was_the_last_when_the_line_was_typed(ebm, monkeypatch, tmp_path):
+    outputs = tmp_path / "outputs"
+    assert ebm("train", "experiment=smoke", "trainer.n_steps=4", "device=cpu")[0] == 0
+    (parent,) = map(Run, (outputs / "runs").iterdir())
+    ended = train(outputs, "resume=last", "trainer.n_steps=6,8", "device=cpu", "hydra.launcher.cpu_jobs=1")
+    assert ended.code == 0, ended.err
+    children = [run for run in map(Run, (outputs / "runs").iterdir()) if run.id != parent.id]
+    assert [run.config()["resume"] for run in children] == [f"{parent.id}@4"] * 2
+    assert f"resume={parent.id}@4" in ended.out

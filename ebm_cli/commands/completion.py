@@ -171,7 +171,7 @@ def of_train(word: str, given: Sequence[str]) -> Found:
         chosen |= defaults(path)
     tree = read(train)
     for group, path in files(chosen | line, groups):
-        if group not in overrides.OPTIONAL:
+        if group != "experiment":
             below = tree
             for part in group.split("/"):
                 below = below.setdefault(part, {})
@@ -212,6 +212,8 @@ def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, config.
         found = {f"{place}{dot}{name}{'.' if isinstance(one, dict) else '='}": says(one) for name, one in below.items()}
         return found if dot else {f"{group}=": "" for group in groups} | found
     leaf = below.get(last, Leaf())
+    if key == "resume":
+        return {f"{key}={one}": what for one, what in named("RUN", value).items()}
     if key not in groups and (last == "path" or leaf.text == "FILE"):
         return {f"{key}={one}": "" for one in named("FILE", value)}
     options = {name: option.description for name, option in groups[key].items()} if key in groups else dict.fromkeys(listed(leaf), "")
@@ -273,7 +275,7 @@ def read(path: Path) -> Tree:
         if not isinstance(node, yaml.MappingNode):
             return Leaf(text[node.start_mark.index : node.end_mark.index], lines[node.start_mark.line].partition(" # ")[2])
         theirs = {key.value: of(value) for key, value in node.value if key.value != "defaults" and not key.value.startswith("_")}
-        return {key: one for key, one in theirs.items() if isinstance(one, dict) or not one.text.startswith("${")}
+        return {key: one for key, one in theirs.items() if isinstance(one, dict) or not one.text.startswith("${") or "oc.env" in one.text}
 
     return of(yaml.compose(text))
 

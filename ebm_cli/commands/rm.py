@@ -18,7 +18,7 @@ def main(words: Sequence[str]) -> int:
     flags, names = words_of(words, ["--yes"])
     if not names:
         raise bad("a run is needed: an id, a unique prefix, a path, or `last`", __doc__.splitlines()[0])
-    runs = list(dict.fromkeys(run.find(name) for name in names))
+    runs = list({one.path.resolve(): one for one in map(run.find, names)}.values())
     if held := [one for one in runs if one.locked()]:
         raise bad(f"{held[0].path.name} is being trained", "stop it first")
     if "--yes" not in flags:

@@ -52,11 +52,12 @@ def main(words: Sequence[str]) -> int:
 
 def of_group(listed: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
     """Those that were made for a group, and those that a sweep of that group or id reused."""
-    sweeps = [sweep for sweep in run.sweeps() if group in (sweep.get("group"), sweep.get("id"))]
-    reused = {Path(one["path"]).name for sweep in sweeps for one in sweep["runs"] if one["path"]}
+    sweeps = [sweep for sweep in run.sweeps() if {"group", "id", "runs"} <= sweep.keys()]
+    named = [sweep for sweep in sweeps if group in (sweep["group"], sweep["id"])]
+    reused = {Path(one["path"]).name for sweep in named for one in sweep["runs"] if one["path"]}
     found = [row for row in listed if row["group"] == group or Path(row["path"]).name in reused]
     if not found:
-        known = {row["group"] for row in listed if row["group"]} | {sweep["group"] for sweep in run.sweeps()}
+        known = {row["group"] for row in listed if row["group"]} | {sweep["group"] for sweep in sweeps}
         raise bad(f"there is no group {group!r} under {run.outputs()}", nearest(group, known))
     return found
 

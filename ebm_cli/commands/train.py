@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ebm_cli import config
+from ebm_cli import config, hydra_nodes, run
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.flags import split
 from ebm_cli.signals import at_once
 
 FLAGS = {"--help": False, "-h": False, "--multirun": False, "-m": False, "--cfg": True, "-c": True, "--config-dir": True, "-cd": True}
+
+HERE = ("hydra_plugins.ebm.GpuLauncher", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")  # their jobs are on this machine
 
 HELP = """usage: ebm train [group=option ...] [key=value ...] [-m] [--cfg job] [--config-dir DIR]
 
@@ -59,8 +61,9 @@ def _main(words: Sequence[str]) -> int:
     if flags.keys() & {"--cfg", "-c"}:
         print(config.to_yaml(overrides, dirs), end="")
         return 0
+    run.check_outputs()
     if flags.keys() & {"--multirun", "-m"}:
-        return sweep(overrides, dirs)
+        return sweep(config.pinned(overrides), dirs)
     composed = config.compose(overrides, dirs)
     from ebm_cli import console, experiment, training
 
@@ -70,29 +73,25 @@ def _main(words: Sequence[str]) -> int:
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     """One run per combination, by a launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
-    hydra = config.of_hydra(overrides, dirs)
+    hydra = hydra_nodes.of_hydra(overrides, dirs)
     words, problems = hydra.words, dict.fromkeys(hydra.problems)
     if not problems and hydra.launcher["_target_"].endswith(".GpuLauncher"):
         from ebm_cli import launcher
 
         launcher.warm()  # it imports what the jobs need while this process checks the line
-    from ebm_cli import experiment, search
+    from ebm_cli import search
     from ebm_cli.jobs import GOOD, Job
-    from ebm_cli.sweep import Sweep, id_of
+    from ebm_cli.sweep import Lines, Sweep, id_of
 
     problems |= dict.fromkeys(search.problems(hydra.sweeper, config.space(words, dirs)))
     good = search.GOOD if hydra.sweeper.get("_target_") == search.TARGET else GOOD
-    first = None
+    lines = Lines(tuple(dirs), here=hydra.launcher.get("_target_") in HERE)
     for line in config.star(words, dirs):
-        try:
-            composed = config.compose(line, dirs)
-            experiment.check(composed)
-            first = first or composed.config
-        except InputError as error:
-            problems |= dict.fromkeys(error.problems)
-    if problems or first is None:
+        problems |= dict.fromkeys(lines.check(line))
+    if problems:
         raise InputError(*problems)
-    job = Job(tuple(dirs), id_of(words), first["group"] or id_of(words), good)
+    first, sweep_id = lines.first, id_of([*words, *(word for word in overrides if word not in words)], dirs)
+    job = Job(tuple(dirs), sweep_id, first["group"] or sweep_id, good)
     whole = Sweep(tuple(overrides), job, **first["sweep"])
     with whole.kept(), tempfile.TemporaryDirectory() as folder:  # Hydra writes multirun.yaml somewhere: not where the user stands
         _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from shutil import which
 from typing import Any, Literal
@@ -130,7 +131,7 @@ class Submitit:
 
     def start(self, parcels: Mapping[int, Parcel]) -> None:
         try:
-            with submitit.helpers.clean_env():  # this may be typed inside a job of Slurm's
+            with submitit.helpers.clean_env(), _deaf():  # this may be typed inside a job of Slurm's
                 jobs = self._executor.submit_array([Task(parcel) for parcel in parcels.values()])
         except (FailedJobError, FailedSubmissionError) as error:
             hint = "hydra.launcher.partition, .account, .qos and the like say what to ask for"
@@ -154,6 +155,16 @@ class Submitit:
         else:
             for job in self._jobs.values():
                 job.cancel()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started here does not hear the terminal's Ctrl-C: submitit's own processes would answer with a traceback."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _result(job: submitit.Job) -> Outcome | Died | None:

@@ -73,7 +73,7 @@ class GridSweeper(BasicSweeper):
         """Every value was checked before Hydra saw it."""
 
     def sweep(self, arguments: list[str]) -> None:
-        from ebm_cli.config import with_params
+        from ebm_cli.hydra_nodes import with_params
 
         self.params, arguments = {}, with_params(self.params, arguments)
         for batch in super().sweep(arguments):
@@ -96,13 +96,13 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from omegaconf import OmegaConf
 
-        from ebm_cli import config, search
+        from ebm_cli import config, hydra_nodes, search
         from ebm_cli.types import Ranking
 
         def launch(lines: Sequence[Sequence[str]], first: int) -> list[Any]:
             return [returned.return_value for returned in self.launcher.launch(lines, first)]
 
         plain = OmegaConf.to_container(self.config)
-        words = config.with_params(self.params, arguments)
+        words = hydra_nodes.with_params(self.params, arguments)
         space, ranking = config.space(words, self.job.dirs, plain), Ranking(**plain["sweep"])
         search.Search(**search.settings(self.settings, [])).run(words, space, ranking, self.job, launch)
