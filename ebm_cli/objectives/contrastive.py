@@ -55,9 +55,7 @@ class Contrastive(Objective):
         """A start from N(mean, scale^2) of the training data for each point of x."""
         return carry["mean"] + carry["scale"] * rng.normal_like("start", x)
 
-    def _negatives(
-        self, model: Model, params: Params, carry: Params, start: Tensor, rng: Rng, n_steps: int
-    ) -> tuple[Params, Params, Info]:
+    def _negatives(self, model: Model, params: Params, carry: Params, start: Tensor, rng: Rng, n_steps: int) -> tuple[Params, Params, Info]:
         """The ends of the chains, and the step size that their acceptance asks for."""
         step_size = carry.get("step_size")
         negatives, info = chain.run(self.sampler, model, params, start, rng.at("chain"), n_steps=n_steps, step_size=step_size)

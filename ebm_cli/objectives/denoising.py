@@ -12,7 +12,6 @@ the model's density is that of the smallest level, which sees no more of the wei
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ebm_cli.model import Model, expand

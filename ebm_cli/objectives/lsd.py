@@ -1,0 +1,96 @@
+"""Learned Stein discrepancy. Grathwohl et al. 2020, arXiv:2002.05616.
+
+    max over f of  E_data[ s(x)'f(x) + tr grad f(x) ] - lambda E_data |f(x)|^2,    minimised in the model
+
+s is the model's score, f a critic: a perceptron of its own, moved by `n_critic` steps of Adam before each step of the model. The best critic
+is f = (s - s_data) / (2 lambda), at which the bracket is the Fisher divergence E |s - s_data|^2 / (2 lambda): the model follows it without
+a second derivative of its energy. Cost per sample and step: 2 scores, and `n_critic` Jacobians of the critic. Not where data are few:
+the critic learns them by heart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from ebm_cli.model import Model
+from ebm_cli.rng import Rng
+from ebm_cli.types import Count, Info, Objective, Params, Positive
+
+BETAS, EPS = (0.5, 0.9), 1e-8  # of the critic's Adam: what it follows moves
+
+
+@dataclass(frozen=True)
+class LearnedSteinDiscrepancy(Objective):
+    """`hidden`: widths of the critic; `critic_lr`: its learning rate; `penalty`: lambda."""
+
+    hidden: Sequence[Count]
+    n_critic: Count
+    critic_lr: Positive
+    penalty: Positive
+    loss_is_comparable: ClassVar[bool] = False
+
+    def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
+        batch, d = -1 - model.event_ndim, x_train.shape[x_train.ndim - model.event_ndim :].numel()
+        carry = {"critic.n": x_train.new_zeros(rng.model_shape)}
+        moments = {"mean": x_train.mean(batch, keepdim=True), "scale": x_train.std(batch, keepdim=True)}
+        carry |= {name: value.flatten(-model.event_ndim) for name, value in moments.items()}
+        widths = [d, *self.hidden, d]
+        for i, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+            layer = {"weight": rng.normal(f"critic.{i}", n_in, n_out) * n_in**-0.5, "bias": x_train.new_zeros(*rng.model_shape, 1, n_out)}
+            for name, value in layer.items():
+                zeros = {f"critic.{part}.{name}.{i}": torch.zeros_like(value) for part in ("m", "v")}
+                carry |= {f"critic.{name}.{i}": value, **zeros}
+        return {}, carry
+
+    def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
+        flat, score = x.flatten(-model.event_ndim), model.score(params, x).flatten(-model.event_ndim)
+        n_layers = len(self.hidden) + 1
+        names = [f"{name}.{i}" for i in range(n_layers) for name in ("weight", "bias")]
+        with torch.enable_grad():
+            for _ in range(self.n_critic):
+                leaves = {name: carry[f"critic.{name}"].detach().requires_grad_() for name in names}
+                value, trace = self._critic(leaves, carry, flat)
+                stein = (score * value).sum(-1) + trace
+                gain = (stein - self.penalty * value.square().sum(-1)).mean(-1)
+                gradients = torch.autograd.grad(-gain.sum(), list(leaves.values()))
+                carry = carry | self._adam(carry, dict(zip(names, gradients, strict=True)))
+            value, trace = self._critic({name: carry[f"critic.{name}"] for name in names}, carry, flat)
+        value = value.detach()
+        info = {"stein": (score * value).sum(-1) + trace.detach()}
+        return {"critic": value.view_as(x), "trace": trace.detach()}, carry, info
+
+    def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
+        score = model.score(params, x, create_graph=True)
+        value = aux["critic"]
+        return model.inner(score, value) + aux["trace"] - self.penalty * model.inner(value, value), {}
+
+    def _critic(self, leaves: Params, carry: Params, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """f(x), (*m, B, d), and the exact trace of its Jacobian, (*m, B), by forward differentiation: one tangent for each coordinate."""
+        d = flat.shape[-1]
+        u = (flat - carry["mean"]) / carry["scale"]
+        tangents = [torch.zeros_like(u).index_fill(-1, torch.tensor([i], device=u.device), 1.0) / carry["scale"] for i in range(d)]
+        n_layers = len(self.hidden) + 1
+        for i in range(n_layers):
+            weight = leaves[f"weight.{i}"]
+            u, tangents = u @ weight + leaves[f"bias.{i}"], [tangent @ weight for tangent in tangents]
+            if i + 1 < n_layers:
+                gate = torch.sigmoid(u)
+                slope = gate * (1 + u * (1 - gate))  # of silu
+                u, tangents = silu(u), [tangent * slope for tangent in tangents]
+        return u, sum(tangent[..., i] for i, tangent in enumerate(tangents))
+
+    def _adam(self, carry: Params, gradients: Params) -> Params:
+        """The critic after one step of Adam."""
+        n, (b1, b2) = carry["critic.n"] + 1, BETAS
+        new = {"critic.n": n}
+        for name, gradient in gradients.items():
+            count = n.reshape(n.shape + (1,) * (gradient.ndim - n.ndim))
+            m = b1 * carry[f"critic.m.{name}"] + (1 - b1) * gradient
+            v = b2 * carry[f"critic.v.{name}"] + (1 - b2) * gradient.square()
+            step = self.critic_lr * (m / (1 - b1**count)) / ((v / (1 - b2**count)).sqrt() + EPS)
+            new |= {f"critic.{name}": carry[f"critic.{name}"] - step, f"critic.m.{name}": m, f"critic.v.{name}": v}
+        return new
