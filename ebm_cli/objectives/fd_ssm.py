@@ -2,8 +2,9 @@
 
     d / eps^2 ( (E+ - E-)^2 / 8 - E+ - E- + 2 E(x) ),    E+- = E(x +- v),    v uniform on the sphere of radius eps
 
-tends to the plain form of `ssm` as eps does to zero, without a second derivative. For E = a |x|^2 / 2 it is d (v'a x)^2 / (2 eps^2) - a d at
-every eps. Cost per sample and step: three energies. Not with a very small eps: the differences drown in single precision.
+tends to the plain form of `ssm` as eps does to zero, without a second derivative. For E = a |x|^2 / 2 it is
+d a^2 (v'x)^2 / (2 eps^2) - a d at every eps. Cost per sample and step: three energies. Not with a very small eps: the differences drown in
+single precision.
 """
 
 from dataclasses import dataclass

@@ -2,14 +2,15 @@
 
     max over f of  E_data[ s(x)'f(x) + tr grad f(x) ] - lambda E_data |f(x)|^2,    minimised in the model
 
-s is the model's score, f a critic: a perceptron of its own, moved by `n_critic` steps of Adam before each step of the model. The best critic
-is f = (s - s_data) / (2 lambda), at which the bracket is the Fisher divergence E |s - s_data|^2 / (2 lambda): the model follows it without
-a second derivative of its energy. Cost per sample and step: 2 scores, and `n_critic` Jacobians of the critic. Not where data are few:
-the critic learns them by heart.
+s is the model's score, f a critic: a perceptron of its own, moved by `n_critic` steps of Adam before each step of the model. The best
+critic is f = (s - s_data) / (2 lambda), at which the bracket is the Fisher divergence E |s - s_data|^2 / (4 lambda): the model follows it
+without a second derivative of its energy. Cost per sample and step: 2 scores, and `n_critic` + 1 Jacobians of the critic. Not where data
+are few: the critic learns them by heart.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -39,7 +40,7 @@ class LearnedSteinDiscrepancy(Objective):
         moments = {"mean": x_train.mean(batch, keepdim=True), "scale": x_train.std(batch, keepdim=True)}
         carry |= {name: value.flatten(-model.event_ndim) for name, value in moments.items()}
         widths = [d, *self.hidden, d]
-        for i, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (n_in, n_out) in enumerate(pairwise(widths)):
             layer = {"weight": rng.normal(f"critic.{i}", n_in, n_out) * n_in**-0.5, "bias": x_train.new_zeros(*rng.model_shape, 1, n_out)}
             for name, value in layer.items():
                 zeros = {f"critic.{part}.{name}.{i}": torch.zeros_like(value) for part in ("m", "v")}

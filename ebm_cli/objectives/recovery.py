@@ -7,11 +7,12 @@ A ladder of noise: x_0 the datum, x_{t+1} = x_t + sigma_t z. Each level's energy
 y: `n_steps` transitions from x_{t+1} under that law, which has one mode where the marginal one has many, so that short chains do. At the
 optimum E(., t) is the energy of the marginal law of x_t; what is measured is E(., 0), that of the data. The network is told the standard
 deviation of the noise in x_t, of x_0 half of that in x_1.
-Cost per sample and step: two energies and `n_steps` (with MALA + 1) scores. Not for those who need the exact likelihood: it is as far off as
-its chains.
+Cost per sample and step: two energies and `n_steps` (with MALA + 1) scores. Not for those who need the exact likelihood: it is as far
+off as its chains.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 from typing import ClassVar
 
@@ -41,7 +42,7 @@ class RecoveryLikelihood(Objective):
         """What the network is told at each level, and the standard deviation of the noise that leads to the next."""
         ratio = (self.sigma_max / self.sigma_min) ** (1 / max(self.n_levels - 1, 1))
         above = [self.sigma_min * ratio**t for t in range(self.n_levels)]  # of the noise in x_1, x_2, ...
-        steps = [above[0], *(sqrt(high**2 - low**2) for low, high in zip(above, above[1:], strict=False))]
+        steps = [above[0], *(sqrt(high**2 - low**2) for low, high in pairwise(above))]
         return [above[0] / 2, *above[:-1]], steps
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
