@@ -30,6 +30,7 @@ class Model:
         self.module, self.event_ndim, self.stacked = deepcopy(module).eval(), event_ndim, stacked
         self.event_axes = tuple(range(-event_ndim, 0))
         self.names = list(tensors(self.module))
+        self.learned = [name for name, _ in self.module.named_parameters()]
         name_of = {id(tensor): name for name, tensor in tensors(self.module).items()}  # tied tensors have one name and several slots
         tables = [table for part in self.module.modules() for table in (part._parameters, part._buffers)]
         self.slots = [(table, key, name_of[id(tensor)]) for table in tables for key, tensor in table.items() if tensor is not None]

@@ -46,11 +46,11 @@ class MultilevelDenoising(Objective):
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         levels = x.new_tensor(ladder(self.sigma_max, self.sigma_min, self.n_levels))
         sigma = levels[rng.integers("level", self.n_levels, x.shape[x.ndim - 1 - model.event_ndim])]
-        return {"noise": rng.normal_like("noise", x), "sigma": sigma}, carry, {}
+        return {"noise": rng.normal_like("noise", x), "noise_level": sigma}, carry, {}
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
-        sigma = expand(aux["sigma"], x)
-        error = sigma * model.score(params, x + sigma * aux["noise"], aux["sigma"], create_graph=True) + aux["noise"]
+        sigma = expand(aux["noise_level"], x)
+        error = sigma * model.score(params, x + sigma * aux["noise"], aux["noise_level"], create_graph=True) + aux["noise"]
         return 0.5 * model.inner(error, error), {}
 
     def trained(self, model: Model) -> Model:

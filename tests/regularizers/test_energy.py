@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ebm_cli.model import CountingModel, Model
-from ebm_cli.regularizers.energy_l2 import EnergyL2
+from ebm_cli.regularizers.energy import BoundedEnergy, EnergyL1, EnergyL2
 
 X, Y = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 2.0]])  # |x|^2 / 2 = 2.5, 4.5 and |y|^2 / 2 = 0.5, 4
 PARAMS = {"a": torch.tensor(-2.0)}  # E(x) = -5, -9 and E(y) = -1, -8
@@ -54,3 +54,29 @@ def test_a_stack_is_penalised_model_by_model():
     model = Model(Quadratic(), event_ndim=1, stacked=True)
     penalty = EnergyL2(0.3).penalty(model, {"a": torch.tensor([-2.0, 1.0])}, torch.stack([X, Y]), {"negatives": torch.stack([Y, X])})
     torch.testing.assert_close(penalty, 0.3 * torch.tensor([[25.0 + 1, 81 + 64], [0.25 + 6.25, 16 + 20.25]]))
+
+
+def test_other_sizes_by_hand():
+    """Of energies -5, -9 and, on negatives, -1, -8."""
+    model = Model(Quadratic(), event_ndim=1, stacked=False)
+    l1, bounded = (
+        EnergyL1(0.3).penalty(model, PARAMS, X, {"negatives": Y}),
+        BoundedEnergy(0.3, 6.0).penalty(model, PARAMS, X, {"negatives": Y}),
+    )
+    torch.testing.assert_close(l1, 0.3 * torch.tensor([5.0 + 1, 9.0 + 8]))
+    torch.testing.assert_close(bounded, 0.3 * torch.tensor([0.0, 9.0 + 4]))
+
+
+class AtLevel(nn.Module):
+    """E(x, sigma) = sigma |x|^2."""
+
+    takes_noise_level = True
+
+    def forward(self, x, noise_level):
+        return noise_level * x.square().sum(-1)
+
+
+def test_where_the_objective_has_noise_levels_energies_are_taken_at_them():
+    model, level = Model(AtLevel(), event_ndim=1, stacked=False), torch.tensor([1.0, 3.0])
+    penalty = EnergyL1(0.5).penalty(model, {}, X, {"negatives": Y, "noise_level": level})
+    torch.testing.assert_close(penalty, 0.5 * level * (X.square().sum(-1) + Y.square().sum(-1)))

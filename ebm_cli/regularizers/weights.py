@@ -1,0 +1,61 @@
+"""Keep the network's matrices small.
+
+    weight_decay   weight/2 sum of |W|^2                   Krogh & Hertz 1991
+    spectral_norm  weight/2 sum of sigma(W)^2              Yoshida & Miyato 2017, arXiv:1705.10941
+
+sigma is the greatest singular value: the product over layers bounds how steep the energy can be. Its direction is found once per step by
+squaring W'W six times (64 power iterations), outside of the energy's forward pass: while chains run, the energy stays what it is.
+(optimizer=adamw shrinks weights apart from the gradient; weight_decay here is part of the loss.)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebm_cli.model import Model
+from ebm_cli.types import Params, Positive, Regularizer
+
+N_SQUARINGS = 6
+
+
+@dataclass(frozen=True)
+class WeightPenalty(Regularizer):
+    """`weight` is the factor on half the squares."""
+
+    weight: Positive
+
+    def of(self, matrix: Tensor) -> Tensor:
+        """The squared norm of a matrix, (*m, n_out, n_in) -> (*m)."""
+        raise NotImplementedError
+
+    def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
+        total = sum(self.of(matrix) for matrix in matrices(model, params))
+        return (0.5 * self.weight * total).unsqueeze(-1).expand(x.shape[: x.ndim - model.event_ndim])
+
+
+@dataclass(frozen=True)
+class WeightDecay(WeightPenalty):
+    def of(self, matrix: Tensor) -> Tensor:
+        return matrix.square().sum((-2, -1))
+
+
+@dataclass(frozen=True)
+class SpectralNorm(WeightPenalty):
+    def of(self, matrix: Tensor) -> Tensor:
+        with torch.no_grad():
+            power = matrix.mT @ matrix
+            for _ in range(N_SQUARINGS):
+                power = power / power.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None].clamp(min=1e-30)
+                power = power @ power
+            strongest = power.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None].expand(*power.shape[:-1], 1)
+            direction = power.gather(-1, strongest)
+            direction = direction / direction.square().sum(-2, keepdim=True).sqrt().clamp(min=1e-30)
+        return (matrix @ direction).square().sum((-2, -1))
+
+
+def matrices(model: Model, params: Params) -> Iterator[Tensor]:
+    """The learned weights of the network, biases left out; of more than two axes the trailing ones are one."""
+    m = len(model.model_shape(params))
+    yield from (params[name].flatten(m + 1) for name in model.learned if params[name].ndim - m >= 2)
