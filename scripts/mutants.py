@@ -1,0 +1,63 @@
+"""Mistakes put in by hand, one by one: for each of scripts/mutants.toml a test must fail.
+
+    python scripts/mutants.py [WORD ...]     only those whose description or file contains a word
+
+Each mutant is a copy of the tree with one piece of text replaced; its tests are run there and must fail, and they must pass on an
+unchanged copy. Ends with 1 where a mutant survives. The mistakes are those of public EBM code, and signs and factors.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("ebm_cli", "conf", "tests", "pyproject.toml")
+LIMIT_S = 300
+
+
+def passes(tests: Sequence[str], mutant: dict[str, Any] | None = None) -> bool:
+    """Whether tests pass on a copy of the tree, with a mistake in it if one is given."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, Path(folder, name))
+        if mutant:
+            path = Path(folder, mutant["file"])
+            text = path.read_text()
+            assert text.count(mutant["old"]) == 1, f"{mutant['what']}: {mutant['file']} holds this {text.count(mutant['old'])} times"
+            path.write_text(text.replace(mutant["old"], mutant["new"]))
+        environment = os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+        if ended.returncode not in (0, 1):
+            raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout[-2000:]}")
+        return ended.returncode == 0
+
+
+def main() -> int:
+    mutants = tomllib.loads((ROOT / "scripts" / "mutants.toml").read_text())["mutant"]
+    words = sys.argv[1:]
+    mutants = [one for one in mutants if not words or any(word in one["what"] + one["file"] for word in words)]
+    n_jobs = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(n_jobs) as pool:
+        files = sorted({test for one in mutants for test in one["tests"]})
+        broken = [file for file, good in zip(files, pool.map(lambda file: passes([file]), files), strict=True) if not good]
+        survivors = []
+        for one, good in zip(mutants, pool.map(lambda one: passes(one["tests"], one), mutants), strict=True):
+            survivors += [one] if good else []
+            print(f"{'SURVIVES' if good else 'dies    '}  {one['file']}: {one['what']}", flush=True)
+    for file in broken:
+        print(f"BROKEN    {file} fails without a mistake")
+    print(f"{len(mutants)} mutants, {len(survivors)} survive")
+    return 1 if survivors or broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
