@@ -1,16 +1,17 @@
-"""Exact densities: a dataset that knows its log p(x). A subclass gives `shape`, `box`, `length_scale`, `draw` and `log_prob`."""
+"""Exact densities: a dataset that knows its log p(x). A subclass gives `shape`, `box`, `length_scale`, `draw` and `log_prob`; one that
+has modes gives `mode_weights` and `mode`, and one that is not smooth its `jumps`."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from ebm_cli import laws
 from ebm_cli.minibatches import Minibatches
 from ebm_cli.rng import Rng
 from ebm_cli.types import SplitName
@@ -26,6 +27,11 @@ class Density(ABC):
     n_train: Annotated[int, Ge(2)] | None
     fingerprint: ClassVar[str] = ""
     named: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Lists of a config become tuples: what is measured on a grid is remembered by its density."""
+        for field in fields(self):
+            object.__setattr__(self, field.name, _frozen(getattr(self, field.name)))
 
     @property
     @abstractmethod
@@ -49,6 +55,20 @@ class Density(ABC):
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log p(x) in nats, in double precision, (..., *d) -> (...)."""
+
+    @property
+    def jumps(self) -> Sequence[Sequence[float]]:
+        """Per coordinate, where the density jumps: a quadrature has no cell across it."""
+        return ()
+
+    @property
+    def mode_weights(self) -> Tensor | None:
+        """The share of every mode, (K,) in double precision, where there are modes that can be told apart."""
+        return None
+
+    def mode(self, x: Tensor) -> Tensor:
+        """The number of the mode that a point belongs to, (..., *d) -> (...)."""
+        raise NotImplementedError(f"{type(self).__name__} has no modes")
 
     @cached_property
     def units(self) -> Units:
@@ -80,8 +100,19 @@ class Density(ABC):
 def log_mixture(x: Tensor, centre: Tensor, log_weight: Tensor, std: float) -> Tensor:
     """log sum_k w_k N(x; c_k, std^2 I) in double precision: x (..., d), centres (K, d), log weights (K,) -> (...)."""
     centre, log_weight = centre.to(x.device), log_weight.to(x.device)
-    found = []
-    for part in x.double().reshape(-1, centre.shape[-1]).split(max(1, AT_ONCE.get(x.device.type, 1 << 20) // len(centre))):
-        squared = sum((part[:, i, None] - centre[:, i]).square() for i in range(centre.shape[-1]))
-        found.append(torch.logsumexp(log_weight - squared / (2 * std**2), -1))
-    return torch.cat(found).view(x.shape[:-1]) - (centre.shape[-1] / 2 * math.log(2 * math.pi * std**2))
+    return in_parts(lambda part: laws.mixture(part, centre, log_weight, std), x.double(), len(centre))
+
+
+def in_parts(log_prob: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
+    """log_prob at x (..., d) -> (...), a few points at once: each takes temporaries of `width` numbers."""
+    parts = x.reshape(-1, x.shape[-1]).split(max(1, AT_ONCE.get(x.device.type, 1 << 20) // width))
+    return torch.cat([log_prob(part) for part in parts]).view(x.shape[:-1])
+
+
+def nearest(x: Tensor, centre: Tensor) -> Tensor:
+    """The number of the nearest of the centres (K, d), (..., d) -> (...)."""
+    return in_parts(lambda part: torch.cdist(part, centre).argmin(-1), x.to(centre), len(centre))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value

@@ -4,9 +4,11 @@
 
 For smooth densities the rule converges spectrally once the spacing is below the smallest length. At the end of training resolution and
 box are doubled until both changes of log Z are below the tolerance; `log_z_error` is the sum of the two. The NLL of a table is the
-mean of E + log Z over its test rows. `edge_mass` is the model's mass in the outer twentieth of the box.
+mean of E + log Z over its test rows. `edge_mass` is the model's mass in the outer twentieth of the box. Where the density jumps, the
+rule is that of midpoints, in cells that end at the jumps.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from ebm_cli.model import Model
 from ebm_cli.rng import Rng
 from ebm_cli.types import Dataset, Params, Positive
 
-Box = tuple[tuple[float, float], ...]
+Box = tuple[tuple[float, ...], ...]  # per coordinate its ends, and between them where the density jumps
 CHUNK = 16384  # grid points evaluated at once
 FIRST = 2**17  # points of the first grid
 MOST = 2**21  # of the finest
@@ -44,7 +46,7 @@ class Quadrature:
             return dict.fromkeys(KEYS, "a score network has no energy")
         if len(dataset.shape) > 1 or dataset.shape[0] > 2:
             return dict.fromkeys(KEYS, f"quadrature takes at most 2 coordinates, these events have {'x'.join(map(str, dataset.shape))}")
-        box, spacing = self._first_grid(dataset, rng)
+        box, spacing = self.first_grid(dataset, rng)
         energy = evaluate(model, params, box, spacing)
         log_z, error = log_integral(energy, box, spacing), {}
         if final:
@@ -58,7 +60,7 @@ class Quadrature:
         if at_data.min() < energy.min() - MISSED:
             return dict.fromkeys(KEYS, "the data lie in valleys of the energy that are narrower than the finest grid")
         points, log_volume = grid(box, spacing)
-        low, high = torch.tensor(box, dtype=torch.double).T
+        low, high = torch.tensor([(axis[0], axis[-1]) for axis in box], dtype=torch.double).T
         border = ((2 * points - low - high) / (high - low)).abs().amax(-1) > 0.95
         edge_mass = (log_volume - energy - log_z).exp()[border].sum().item()
         log_det = dataset.units.log_det
@@ -74,14 +76,16 @@ class Quadrature:
         entropy = -torch.where(p > 0, p * log_p, 0).sum().item() + log_det
         return {"kl": kl, "nll": kl + entropy, "entropy": entropy} | found
 
-    def _first_grid(self, dataset: Dataset, rng: Rng) -> tuple[Box, float]:
+    def first_grid(self, dataset: Dataset, rng: Rng) -> tuple[Box, float]:
         """Where the data lie, widened, and a spacing that resolves them, if that many points will do."""
         if isinstance(dataset, Density):
             box, spacing = widen(tuple(dataset.box), self.margin), 0.5 * dataset.length_scale
+            if dataset.jumps:
+                box = tuple((low, *jumps, high) for (low, high), jumps in zip(box, dataset.jumps, strict=True))
         else:
             x = dataset.split("train", 10_000, rng)
             box, spacing = widen(tuple(zip(x.amin(0).tolist(), x.amax(0).tolist(), strict=True)), 2 * self.margin), 0.05
-        return box, max(spacing, (math.prod(high - low for low, high in box) / FIRST) ** (1 / len(box)))
+        return box, max(spacing, (math.prod(axis[-1] - axis[0] for axis in box) / FIRST) ** (1 / len(box)))
 
     def _double(
         self, model: Model, params: Params, box: Box, spacing: float, log_z: float
@@ -100,19 +104,32 @@ class Quadrature:
 
 def widen(box: Box, factor: float) -> Box:
     """The box about its centre, `factor` times as wide."""
-    return tuple(((1 + factor) / 2 * a + (1 - factor) / 2 * b, (1 - factor) / 2 * a + (1 + factor) / 2 * b) for a, b in box)
+    return tuple(((1 + factor) / 2 * a + (1 - factor) / 2 * b, *jumps, (1 - factor) / 2 * a + (1 + factor) / 2 * b) for a, *jumps, b in box)
 
 
 def grid(box: Box, spacing: float) -> tuple[Tensor, Tensor]:
-    """Points (N, d) at most `spacing` apart, in double precision, and the log of each one's volume (N,): at the ends half a cell."""
-    axes, volumes = [], []
-    for low, high in box:
-        axis = torch.linspace(low, high, max(math.ceil((high - low) / spacing - 1e-6) + 1, 3), dtype=torch.double)
-        volume = torch.full_like(axis, (axis[1] - axis[0]).item())
-        volume[[0, -1]] /= 2
-        axes.append(axis)
-        volumes.append(volume.log())
+    """Points (N, d) at most `spacing` apart, in double precision, and the log of each one's volume (N,)."""
+    axes, volumes = zip(*(_midpoints(axis, spacing) if len(axis) > 2 else _trapezoid(*axis, spacing) for axis in box), strict=True)
+    volumes = [volume.log() for volume in volumes]
     return torch.cartesian_prod(*axes).reshape(-1, len(box)), torch.cartesian_prod(*volumes).reshape(-1, len(box)).sum(-1)
+
+
+def _trapezoid(low: float, high: float, spacing: float) -> tuple[Tensor, Tensor]:
+    """From end to end; at the ends half a cell."""
+    axis = torch.linspace(low, high, max(math.ceil((high - low) / spacing - 1e-6) + 1, 3), dtype=torch.double)
+    volume = torch.full_like(axis, (axis[1] - axis[0]).item())
+    volume[[0, -1]] /= 2
+    return axis, volume
+
+
+def _midpoints(ends: Sequence[float], spacing: float) -> tuple[Tensor, Tensor]:
+    """Of equal cells between each two jumps."""
+    axes, volumes = [], []
+    for low, high in itertools.pairwise(ends):
+        n = max(math.ceil((high - low) / spacing - 1e-6), 1)
+        axes.append(low + (high - low) / n * (torch.arange(n, dtype=torch.double) + 0.5))
+        volumes.append(torch.full((n,), (high - low) / n, dtype=torch.double))
+    return torch.cat(axes), torch.cat(volumes)
 
 
 def evaluate(model: Model, params: Params, box: Box, spacing: float) -> Tensor:

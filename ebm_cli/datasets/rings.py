@@ -1,0 +1,57 @@
+"""Concentric circles with Gaussian noise: x = R (cos a, sin a) + noise z, a uniform, R one of the radii with equal probability.
+
+    p(x) = mean over R of  exp(-(rho - R)^2 / 2 s^2) i0e(rho R / s^2) / (2 pi s^2),    rho = |x|
+
+with i0e(t) = exp(-t) I_0(t): the noise is isotropic, not radial. The modes are the circles.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ebm_cli.densities import Density, nearest
+from ebm_cli.rng import Rng
+from ebm_cli.types import Positive
+
+
+@dataclass(frozen=True)
+class Rings(Density):
+    """`radii` of the circles; `noise` is the standard deviation of the noise."""
+
+    radii: Sequence[Positive]
+    noise: Positive
+    shape: ClassVar[tuple[int, ...]] = (2,)
+
+    @property
+    def box(self) -> list[tuple[float, float]]:
+        reach = max(self.radii) + 6.5 * self.noise
+        return [(-reach, reach)] * 2
+
+    @property
+    def length_scale(self) -> float:
+        return self.noise
+
+    @property
+    def mode_weights(self) -> Tensor:
+        return torch.full((len(self.radii),), 1 / len(self.radii), dtype=torch.double)
+
+    def mode(self, x: Tensor) -> Tensor:
+        return nearest(x.double().norm(dim=-1).unsqueeze(-1), self._radii(x, torch.double).unsqueeze(-1))
+
+    def draw(self, n: int, rng: Rng) -> Tensor:
+        angle = rng.uniform("angle", n).mul_(2 * math.pi)
+        radius = self._radii(angle, angle.dtype)[rng.integers("ring", len(self.radii), n)]
+        return torch.stack([radius * angle.cos(), radius * angle.sin()], -1).add_(rng.normal("noise", n, 2), alpha=self.noise)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        rho, radius = x.double().norm(dim=-1).unsqueeze(-1), self._radii(x, torch.double)
+        log_bessel = torch.special.i0e(rho * radius / self.noise**2).log()
+        log_rings = log_bessel - (rho - radius).square() / (2 * self.noise**2)
+        return torch.logsumexp(log_rings, -1) - math.log(2 * math.pi * self.noise**2 * len(self.radii))
+
+    def _radii(self, like: Tensor, dtype: torch.dtype) -> Tensor:
+        return torch.tensor(self.radii, dtype=dtype, device=like.device)

@@ -1,0 +1,64 @@
+"""How many independent draws the chains are worth. Vehtari et al. 2021, without ranks; Geyer 1992; Gelman et al. 2013, section 11.5.
+
+    ESS = M N / tau,    tau = -1 + 2 sum_k P_k,    P_k = rho_2k + rho_2k+1,    rho_t = 1 - V_t / (2 v)
+
+of M chains of N draws, for each coordinate; reported is the least. V_t is the mean of (x_{i+t} - x_i)^2 and v = W (N - 1) / N + B / N
+the variance with that between the chains: chains that have not met count for little. The P_k are summed while positive, each at most
+its predecessor (Geyer's initial monotone sequence). Cost: none of the model's. Not for chains of a few draws, whose sum ends before the
+correlation does.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ebm_cli.model import Model
+from ebm_cli.rng import Rng
+from ebm_cli.types import Dataset, Params
+
+KEYS = ("ess", "ess_per_draw")
+FEWEST = 4  # draws of a chain
+
+
+@dataclass(frozen=True)
+class EffectiveSampleSize:
+    needs_samples: ClassVar[bool] = True
+
+    def __call__(
+        self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
+    ) -> dict[str, float | str]:
+        x = samples.flatten(2).cpu().double()
+        if not x.isfinite().all():
+            return dict.fromkeys(KEYS, "the samples are not finite")
+        if x.shape[1] < FEWEST:
+            return dict.fromkeys(KEYS, f"chains of {x.shape[1]} draws are too short: fewer draws.n_chains or more draws.n_samples")
+        if (x == x[:, :1]).all(0).all(0).any():
+            return dict.fromkeys(KEYS, "the chains do not move")
+        ess = effective_sample_size(x).min().item()
+        return {"ess": ess, "ess_per_draw": ess / x[..., 0].numel()}
+
+
+def effective_sample_size(x: Tensor) -> Tensor:
+    """Of each coordinate: (M, N, D) -> (D,)."""
+    n_chains, n = x.shape[:2]
+    x = x - x.mean((0, 1))
+    within = x.var(1).mean(0)
+    between = x.mean(1).var(0) if n_chains > 1 else torch.zeros_like(within)
+    rho = 1 - variogram(x) / (2 * (within * (n - 1) / n + between))
+    pairs = rho[: n - n % 2].unflatten(0, (-1, 2)).sum(1)
+    pairs = torch.where((pairs > 0).cumprod(0) > 0, pairs, 0).cummin(0).values
+    tau = (2 * pairs.sum(0) - 1).clamp(min=1 / math.log10(n_chains * n))  # as antithetic as we believe
+    return n_chains * n / tau
+
+
+def variogram(x: Tensor) -> Tensor:
+    """V_t, the mean of (x_{i+t} - x_i)^2 over i and chains, t = 0 .. N - 1: (M, N, D) -> (N, D)."""
+    n = x.shape[1]
+    spectrum = torch.fft.rfft(x, 2 * n, dim=1).abs().square().mean(0)
+    product = torch.fft.irfft(spectrum, 2 * n, dim=0)[:n]  # the sum of x_i x_{i+t}
+    square = x.square().mean(0)
+    first, last = square.cumsum(0).flip(0), square.flip(0).cumsum(0).flip(0)  # the sums over i < N - t and over i >= t
+    return (first + last - 2 * product) / torch.arange(n, 0, -1, dtype=x.dtype).unsqueeze(-1)
