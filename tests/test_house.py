@@ -13,7 +13,7 @@ LAYERS = (  # a module imports from its own layer or from those before it
     {"errors"},
     {"types"},
     {"rng", "units", "model", "schedule", "tables", "flags"},
-    {"views", "chain", "minibatches"},
+    {"views", "chain", "diffusion", "minibatches"},
     {"densities"},
     set(COMPONENTS),
     {"overrides"},
