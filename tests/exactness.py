@@ -20,7 +20,7 @@ N = 20_000  # chains
 class Gaussian(nn.Module):
     """x = L z with z ~ N(0, I), correlated. Every projection of z is normal."""
 
-    shape = (2,)
+    projections = ([1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.8, -0.6])
 
     def __init__(self):
         super().__init__()
@@ -34,13 +34,13 @@ class Gaussian(nn.Module):
 
     def uniforms(self, x):
         z = torch.linalg.solve_triangular(self.factor.detach(), x.T, upper=False).T
-        return [ndtr(z @ torch.tensor(w)) for w in ([1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.8, -0.6])]
+        return [ndtr(z @ torch.tensor(w)) for w in self.projections]
 
 
 class Line(nn.Module):
     """A density on the line: exact draws at any temperature by inverting its distribution function on a fine grid."""
 
-    shape = (1,)
+    projections = ([1.0],)
 
     def draw(self, n, temperature=1.0, seed=1):
         grid = torch.linspace(-40.0, 80.0, 400_001).unsqueeze(-1)

@@ -11,8 +11,11 @@ from ebm_cli import chain
 from ebm_cli.chain import BLOCK, Draws
 from ebm_cli.model import Model
 from ebm_cli.rng import Rng
+from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
+from ebm_cli.samplers.mh import MetropolisHastings
+from ebm_cli.samplers.tempering import Tempering
 from ebm_cli.types import Sampler
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -70,13 +73,27 @@ def test_more_draws_than_transitions_left_make_the_chains_longer():
     assert samples[..., 0].tolist() == [[4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]] * 2
 
 
-@pytest.mark.parametrize("start", [1e-3, 30.0])
-def test_a_poor_step_size_is_adapted_to_the_target_acceptance(start):
-    """200 x 200 decisions after the warm-up: their Monte Carlo error is 0.0025, the rest is the adaptation's own. Seeded."""
-    draws = Draws(n_samples=200, n_chains=200, n_steps=400)
-    _, info = chain.draw(MALA(start, None), model_of(), {"a": torch.tensor(3.0)}, torch.zeros(200, 4), Rng(0), draws)
-    assert abs(info["acceptance_rate"] - MALA.target_acceptance) < 0.03
-    assert 0.1 < info["step_size"] < 1.0  # of the order of the variance, 1/3
+ADAPTIVE = {
+    "mh": MetropolisHastings,
+    "mala": lambda length: MALA(length**2, None),
+    "hmc": lambda length: HMC(length, 3, 2.0, 0.1),
+    "tempering": lambda length: Tempering(length**2, 3, 4.0),
+}
+
+
+@pytest.mark.parametrize("start", [0.03, 5.0])
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_a_poor_step_size_is_adapted_to_the_target_acceptance(name, start):
+    """For each model of a stack, of precision 3 and 300.
+
+    200 x 200 decisions after the warm-up have a Monte Carlo error below 0.003; the rest is the adaptation's own. Seeded.
+    """
+    sampler, draws = ADAPTIVE[name](start), Draws(n_samples=200, n_chains=200, n_steps=400)
+    params, x = {"a": torch.tensor([3.0, 300.0])}, torch.zeros(2, 200, 4)
+    _, info = chain.draw(sampler, model_of(stacked=True), params, x, Rng((0, 1)), draws)
+    assert (info["acceptance_rate"] - sampler.target_acceptance).abs().max() < 0.03
+    ratio = 10.0 if name in ("mh", "hmc") else 100.0  # a length, or a length squared
+    assert info["step_size"][0] / info["step_size"][1] == pytest.approx(ratio, rel=0.25)
 
 
 def test_step_size_follows_robbins_and_monro_and_is_frozen_after_the_warm_up():
@@ -103,6 +120,41 @@ def test_draws_follow_the_model():
     samples, _ = chain.draw(MALA(0.01, None), model_of(), params, torch.zeros(n, 2), Rng(0), Draws(n, n, 100))
     assert (samples.mean((0, 1)).abs() < 5 * (0.25 / n) ** 0.5).all()
     assert ((samples.var((0, 1)) - 0.25).abs() < 5 * 0.25 * (2 / n) ** 0.5).all()
+
+
+def test_a_warm_up_is_as_long_as_the_sampler_needs():
+    class Slow(Clock):
+        def n_warmup(self, model):
+            return 25
+
+    args = (model_of(), {"a": torch.ones(())}, torch.zeros(2, 1), Rng(0))
+    assert chain.draw(Slow(), *args, Draws(4, 2, 20))[0][..., 0].tolist() == [[30.0, 35.0]] * 2
+    assert chain.draw(Slow(), *args, Draws(4, 2, 60))[0][..., 0].tolist() == [[45.0, 60.0]] * 2
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2)])
+def test_chains_start_at_noise_as_wide_as_the_data(shape):
+    """N(mean, scale^2) of each model's own training data; 5 standard errors, seeded."""
+    mean, scale = torch.tensor([[1.0, -2.0], [0.0, 5.0]]).view(2, *shape), torch.tensor([[0.5, 3.0], [1.0, 0.1]]).view(2, *shape)
+    x, n = chain.starts(10_000, Rng((3, 4)), mean=mean, scale=scale), 10_000
+    assert x.shape == (2, n, *shape)
+    assert ((x.mean(1) - mean).abs() < 5 * scale / n**0.5).all()
+    assert ((x.std(1) / scale - 1).abs() < 5 / (2 * n) ** 0.5).all()
+    assert torch.equal(x[1], chain.starts(n, Rng(4), mean=mean[1], scale=scale[1]))
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 2)])
+def test_chains_start_at_given_points_each_as_often_as_any_other(shape):
+    points = torch.arange(14.0).view(2, 7, *(1 for _ in shape)).expand(2, 7, *shape)
+    fit = {"mean": torch.zeros(2, *shape), "scale": torch.ones(2, *shape)}
+    x = chain.starts(21, Rng((3, 4)), **fit, points=points)
+    assert x.shape == (2, 21, *shape)
+    for m, seed in enumerate((3, 4)):
+        assert sorted(x[m].flatten(1)[:, 0].tolist()) == sorted(points[m].flatten(1)[:, 0].tolist() * 3)
+        assert torch.equal(x[m], chain.starts(21, Rng(seed), mean=fit["mean"][m], scale=fit["scale"][m], points=points[m]))
+    few = chain.starts(4, Rng((3, 4)), **fit, points=points).flatten(2)[..., 0]
+    assert all(len(set(one.tolist())) == 4 for one in few)
+    assert few[0].tolist() != points[0, :4].flatten(1)[:, 0].tolist()  # in a random order
 
 
 def test_run_takes_n_steps_and_gives_the_mean_info():

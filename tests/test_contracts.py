@@ -183,7 +183,7 @@ def asked(kernel, one, *, outputs_score=False):
 @pytest.mark.parametrize("seeds", [None, 3])
 @pytest.mark.parametrize("sampler", options("sampler"))
 def test_sampler(tmp_path, sampler, seeds, tracing):
-    one = trainer(tmp_path, f"sampler={sampler}", f"seeds={'null' if seeds is None else seeds}")
+    one = trainer(tmp_path, f"seeds={'null' if seeds is None else seeds}")
     kernel = schema.build(yaml.safe_load(GROUPS["sampler"][sampler].path.read_text()))
     model, params = asked(kernel, one)
     m = () if seeds is None else (3,)
