@@ -11,7 +11,7 @@ from ebm_cli.errors import Problem
 
 LACKS = {
     "energy": "needs the energy of energy={energy}, which has none: it outputs the score itself",
-    "noise_level": "trains on a ladder of noise levels, and energy={energy} takes none",
+    "noise_level": "works on a ladder of noise levels, and energy={energy} takes none",
 }
 
 
@@ -27,7 +27,7 @@ def problems(composed: config.Composed) -> list[Problem]:
             others = [option for option, energy in energies.items() if not requires(node, group) - provides(energy)]
             hint = f"{group}={' or '.join(works) or '[]'}, or energy={' or '.join(others)}"
             found.append(Problem(f"{group}={chosen} {LACKS[lacking].format(energy=choices['energy'])}", hint))
-    if "noise_level" in has - requires(nodes.get("objective"), "objective"):
+    if "noise_level" in has - getattr(_class(nodes.get("objective"), "objective"), "requires", frozenset()):  # itself, not its sampler
         works = [option for option, one in _options("objective", composed.dirs).items() if "noise_level" in requires(one, "objective")]
         others = [option for option, energy in energies.items() if "noise_level" not in provides(energy)]
         message = f"energy={choices['energy']} takes a noise level, and objective={choices['objective']} gives it none"

@@ -66,7 +66,6 @@ class Trained:
 
     def draw(self, sampler: Sampler, draws: Draws, *, seed: int = 0) -> tuple[Tensor, Info]:
         """Samples in the model's units, (*m, n_chains, n_draws, *d), from chains started at N(mean, scale^2) of the training data."""
-        rng, m = self.rng.at("draw").at(seed), len(self.rng.model_shape)
-        mean, scale = (self.fit[name].unsqueeze(m) for name in ("mean", "scale"))
-        start = mean + scale * rng.normal("start", min(draws.n_chains, draws.n_samples), *mean.shape[m + 1 :])
+        rng = self.rng.at("draw").at(seed)
+        start = chain.starts(min(draws.n_chains, draws.n_samples), rng, mean=self.fit["mean"], scale=self.fit["scale"])
         return chain.draw(sampler, self.model, self.params, start, rng, draws)

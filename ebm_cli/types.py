@@ -84,6 +84,10 @@ class Sampler(Protocol):
         """T where the chains follow exp(-E / T) rather than exp(-E)."""
         return 1.0
 
+    def n_warmup(self, model: Model) -> int:
+        """Transitions without which a chain is no sample yet, however short the warm-up is."""
+        return 0
+
     def init(self, model: Model, params: Params, x: Tensor) -> Any: ...
 
     def noise(self, rng: Rng, state: Any, n_steps: int) -> tuple[Tensor, ...]:

@@ -9,11 +9,14 @@ from importlib import import_module
 import pytest
 import torch
 import yaml
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ebm_cli import chain, config, schema
 from ebm_cli.experiment import Experiment
+from ebm_cli.model import Model, tensors
 from ebm_cli.rng import Rng
+from ebm_cli.views import Laddered
 
 GROUPS = config.groups()
 EXCUSED: dict[str, str] = {}  # option: why its loss or step does not trace whole
@@ -154,34 +157,61 @@ def test_stack_equals_its_models(tmp_path, objective, energy, dataset):
     assert not torch.equal(singles[0].state.theta, singles[1].state.theta)
 
 
+class NoiseConditional(nn.Module):
+    """x (B, 2), sigma (B,) -> E(x, sigma) (B,), or s(x, sigma) (B, 2)."""
+
+    takes_noise_level = True
+
+    def __init__(self, outputs_score):
+        super().__init__()
+        self.outputs_score = outputs_score
+        self.network = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2 if outputs_score else 1))
+
+    def forward(self, x, sigma):
+        return self.network(torch.cat([x, sigma.log().unsqueeze(-1)], -1)).squeeze(-1)
+
+
+def asked(kernel, one, *, outputs_score=False):
+    """The trainer's model; a noise-conditional one for a sampler that walks down its levels."""
+    if "noise_level" not in kernel.requires:
+        return one.model, one.frozen
+    module = NoiseConditional(outputs_score)
+    params = {name: one.rng.normal(name, *value.shape) for name, value in tensors(module).items()}
+    return Laddered(Model(module, event_ndim=1, stacked=one.model.stacked), (2.0, 0.5)), params
+
+
 @pytest.mark.parametrize("seeds", [None, 3])
 @pytest.mark.parametrize("sampler", options("sampler"))
 def test_sampler(tmp_path, sampler, seeds, tracing):
-    one = trainer(tmp_path, f"sampler={sampler}", f"seeds={'null' if seeds is None else seeds}")
+    one = trainer(tmp_path, f"seeds={'null' if seeds is None else seeds}")
     kernel = schema.build(yaml.safe_load(GROUPS["sampler"][sampler].path.read_text()))
+    model, params = asked(kernel, one)
     m = () if seeds is None else (3,)
     x = one.dataset.batch(0, 16, one.rng)
-    state = kernel.init(one.model, one.frozen, x)
+    state = kernel.init(model, params, x)
     assert state.x.shape == (*m, 16, 2)
     assert state.step_size.shape == m
     noise = kernel.noise(one.rng, state, 5)
     assert all(part.shape[: len(m) + 1] == (*m, 5) for part in noise)
     noise = tuple(part.select(len(m), 0) for part in noise)
-    after, info = kernel.step(one.model, one.frozen, state, noise)
-    again, _ = kernel.step(one.model, one.frozen, state, noise)
+    after, info = kernel.step(model, params, state, noise)
+    again, _ = kernel.step(model, params, state, noise)
     assert all(torch.equal(a, b) for a, b in zip(after, again, strict=True))
     assert torch.equal(state.x, x)
     assert not torch.equal(after.x, x)
     assert all(value.shape == (*m, 16) for value in info.values())
+    assert ("acceptance_rate" in info) == (kernel.target_acceptance is not None)
+    assert not info["divergence"].any()
+    assert kernel.finish(model, params, after).shape == (*m, 16, 2)
     assert not any(part.requires_grad for part in after)
     for k in range(3 if m else 0):
-        params = {name: value[k] for name, value in one.frozen.items()}
+        single = {name: value[k] for name, value in params.items()}
         part = type(state)(*(value[k] for value in state))
-        alone, _ = kernel.step(one.model.alone(), params, part, tuple(value[k] for value in noise))
+        alone, _ = kernel.step(model.alone(), single, part, tuple(value[k] for value in noise))
         torch.testing.assert_close(alone.x, after.x[k])
     if sampler not in EXCUSED:
         torch._dynamo.reset()
-        whole, _ = torch.compile(kernel.step, fullgraph=True, backend="eager")(one.model, one.frozen, state, noise)
+        whole, _ = torch.compile(kernel.step, fullgraph=True, backend="eager")(model, params, state, noise)
         torch.testing.assert_close(whole.x, after.x)
 
 
@@ -192,7 +222,8 @@ def test_sampler_needs_what_it_says(tmp_path, sampler):
     if "energy" in kernel.requires:
         pytest.skip("needs an energy, and says so")
     one = trainer(tmp_path, "energy=score_mlp")
-    x, _ = chain.run(kernel, one.model, one.frozen, one.dataset.batch(0, 16, one.rng), one.rng, n_steps=3)
+    model, params = asked(kernel, one, outputs_score=True)
+    x, _ = chain.run(kernel, model, params, one.dataset.batch(0, 16, one.rng), one.rng, n_steps=3)
     assert x.shape == (16, 2)
 
 

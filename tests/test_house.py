@@ -13,7 +13,7 @@ LAYERS = (  # a module imports from its own layer or from those before it
     {"errors"},
     {"types"},
     {"rng", "units", "model", "schedule", "tables", "flags"},
-    {"views", "mixture", "chain", "minibatches", "laws"},
+    {"views", "mixture", "chain", "diffusion", "minibatches", "laws"},
     {"densities"},
     set(COMPONENTS),
     {"overrides"},
