@@ -261,7 +261,7 @@ def test_yaml_and_signature_have_the_same_keys(group, option):
     node = dict(nodes(group))[option]
     module, _, name = node.pop("_target_").rpartition(".")
     target = vars(import_module(module))[name]
-    known = schema.parameters(target, schema.INJECTED.get(schema.kind_of(group), ()))
+    known = schema.parameters(target, schema.injected(schema.kind_of(group), target))
     assert set(node) - {"defaults"} == set(known)
     assert all(parameter.default is parameter.empty for parameter in known.values())
 
