@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from ebm_cli import evaluation, run
-from ebm_cli.energies.analytic import Analytic
+from ebm_cli.energies.analytic import Analytic, Box
 from ebm_cli.errors import bad
 from ebm_cli.run import Run
 from ebm_cli.trained import Trained
 from ebm_cli.types import Natural, Positive
 from ebm_cli.units import Units
 
-REACH = 4.0  # standard deviations of the data about their mean: what a picture shows
+REACH = 5.0  # standard deviations of the data about their mean
 
 
 class Composition(Analytic):
@@ -67,6 +67,10 @@ class Composition(Analytic):
         inside = torch.stack([first.units.from_data(end) for end in ends]).flatten(1)
         self.box = list(zip(inside.amin(0).tolist(), inside.amax(0).tolist(), strict=True))
         self.length_scale = 0.05 * self.scale.min().item()
+
+    @property
+    def frame(self) -> Box:
+        return [(0.8 * a + 0.2 * b, 0.2 * a + 0.8 * b) for a, b in self.box]
 
     @property
     def units(self) -> Units:

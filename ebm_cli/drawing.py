@@ -27,6 +27,7 @@ from ebm_cli.trained import Trained
 from ebm_cli.trainer import pick_device
 
 TOLERANCE = 0.001  # nats by which doubling may move log Z
+WIDENED = 3  # boxes that are tried, each twice as wide as the one before
 
 
 def check(settings: Mapping[str, Any], chosen: Mapping[str, str], signature: Any) -> dict[str, Any]:
@@ -105,12 +106,17 @@ def numbers(energy: Any, trained: Trained, samples: torch.Tensor) -> dict[str, A
 def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dict[str, str]) -> dict[str, float | None]:
     """log Z and the mean energy on a grid; `log_z_error` is what doubling the resolution and the box changes."""
     box = tuple(energy.box)
-    spacing = max(energy.length_scale, (math.prod(high - low for low, high in box) / quadrature.FIRST) ** (1 / len(box)))
-    coarse = quadrature.log_integral(quadrature.evaluate(model, params, box, spacing), box, spacing)
+    for _ in range(WIDENED):
+        spacing = max(energy.length_scale, (math.prod(high - low for low, high in box) / quadrature.FIRST) ** (1 / len(box)))
+        coarse = quadrature.log_integral(quadrature.evaluate(model, params, box, spacing), box, spacing)
+        wide, inner = quadrature.widen(box, 2.0), box
+        wider = quadrature.log_integral(quadrature.evaluate(model, params, wide, spacing), wide, spacing)
+        if abs(wider - coarse) <= TOLERANCE / 2:
+            break
+        box = wide
+    box = inner
     values = quadrature.evaluate(model, params, box, spacing / 2)
     log_z = quadrature.log_integral(values, box, spacing / 2)
-    wide = quadrature.widen(box, 2.0)
-    wider = quadrature.log_integral(quadrature.evaluate(model, params, wide, spacing), wide, spacing)
     changes = {"resolution": abs(log_z - coarse), "box": abs(wider - coarse)}
     if not sum(changes.values()) <= TOLERANCE:
         worst = max(changes, key=lambda name: changes[name])

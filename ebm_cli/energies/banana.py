@@ -24,9 +24,9 @@ class Banana(Analytic):
         mean[1] = -bend * sigma**2
         super().__init__(mean, torch.full((dim,), 0.5))  # chains start at the tip: far from the ridge steps are thrown off
         self.sigma, self.bend = sigma, bend
-        reach = sorted((-bend * sigma**2, bend * (16 - 1) * sigma**2))
-        self.box = [(-4.5 * sigma, 4.5 * sigma), (reach[0] - 6, reach[1] + 6), *[(-7.0, 7.0)] * (dim - 2)]
-        self.length_scale = min(1 / math.sqrt(1 + (2 * bend * 4.5 * sigma) ** 2), sigma)  # across the steep ends
+        reach = sorted((-bend * sigma**2, bend * (5.5**2 - 1) * sigma**2))
+        self.box = [(-5.5 * sigma, 5.5 * sigma), (reach[0] - 6, reach[1] + 6), *[(-7.0, 7.0)] * (dim - 2)]
+        self.length_scale = min(1 / math.sqrt(1 + (2 * bend * 5.5 * sigma) ** 2), sigma)  # across the steep ends
 
     @property
     def frame(self) -> Box:

@@ -19,7 +19,7 @@ class Rosenbrock(Analytic):
 
     def __init__(self, *, a: float, b: Positive) -> None:
         across = 1 / math.sqrt(2 * b)
-        super().__init__(torch.tensor([a, a * a]), torch.full((2,), min(across, 0.5)))  # chains start on the valley's floor
+        super().__init__(torch.tensor([a, a * a]), torch.full((2,), 0.5 * min(across, 1.0)))  # chains start on the valley's floor
         self.a, self.b = a, b
         low, high = a - 3.5, a + 3.5
         self.box = [(low, high), (-6 * across, max(low * low, high * high) + 6 * across)]
