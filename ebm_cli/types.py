@@ -65,8 +65,13 @@ class Energy(Protocol):
     """An `nn.Module` built from its config and the training data's `shape`, `mean` and `scale` (*d): x (B, *d) -> E(x) (B,).
 
     A class that says `outputs_score = True` maps to the score (B, *d) instead; one that says `takes_noise_level = True` is called
-    with the standard deviation of the noise, (B,), as well.
+    with the standard deviation of the noise, (B,), as well. One that says `learns = False` is known as it stands: it is built from its
+    config alone, and there is nothing in it to train (see energies/analytic.py).
     """
+
+    outputs_score: ClassVar[bool] = False
+    takes_noise_level: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
 
     def forward(self, x: Tensor, *noise_level: Tensor) -> Tensor: ...
 

@@ -12,7 +12,8 @@ import yaml
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ebm_cli import chain, config, schema
+from ebm_cli import chain, config, matching, schema
+from ebm_cli.errors import InputError
 from ebm_cli.experiment import Experiment
 from ebm_cli.model import Model, tensors
 from ebm_cli.rng import Rng
@@ -20,7 +21,8 @@ from ebm_cli.views import Laddered
 
 GROUPS = config.groups()
 EXCUSED: dict[str, str] = {}  # option: why its loss or step does not trace whole
-SMALL = ["energy.hidden=[16,16]", "trainer.batch_size=32", "trainer.n_steps=200", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
+SMALL = ["trainer.batch_size=32", "trainer.n_steps=200", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
+NARROW = {"hidden": "energy.hidden=[16,16]", "width": "energy.width=16"}  # where an energy has such a key
 SHORT = {"pcd": ["objective.n_steps=3", "objective.n_chains=64", "objective.restart=0.2"]}
 
 
@@ -44,20 +46,26 @@ def table(tmp_path):
 
 def trainer(tmp_path, *words):
     chosen = dict(word.split("=", 1) for word in words)
-    words = [*SMALL, *words, *SHORT.get(chosen.get("objective"), [])]
+    node = dict(nodes("energy"))[chosen.get("energy", "mlp")]
+    words = [*SMALL, *words, *SHORT.get(chosen.get("objective"), []), *(word for key, word in NARROW.items() if key in node)]
     if chosen.get("dataset") == "table":
         words.append(f"dataset.path='{table(tmp_path)}'")
     return Experiment.of(config.compose(words)).trainer()
 
 
 def pairs():
-    """Every objective with every energy that it can be trained with."""
-    for objective, node in nodes("objective"):
-        target = vars(import_module(node["_target_"].rpartition(".")[0]))[node["_target_"].rpartition(".")[2]]
-        for energy in options("energy"):
-            outputs_score = energy == "score_mlp"
-            if not (outputs_score and "energy" in target.requires):
-                yield pytest.param(f"objective={objective}", f"energy={energy}", id=f"{objective}-{energy}")
+    """Every objective with the plainest energy that it can be trained with, and every energy that learns with one such objective."""
+    objectives = sorted(nodes("objective"), key=lambda one: (one[0] != "ssm", one[0]))
+    energies = sorted((one for one in nodes("energy") if matching.learns(one[1])), key=lambda one: (len(one[0]), one[0]))
+
+    def fit(objective, energy):
+        needs, has = matching.requires(objective, "objective"), matching.provides(energy)
+        return needs <= has and ("noise_level" in needs) == ("noise_level" in has)
+
+    found = [(one, next((energy for energy, has in energies if fit(node, has)), None)) for one, node in objectives]
+    found += [(next((one for one, node in objectives if fit(node, has)), None), energy) for energy, has in energies]
+    for objective, energy in dict.fromkeys(pair for pair in found if None not in pair):
+        yield pytest.param(f"objective={objective}", f"energy={energy}", id=f"{objective}-{energy}")
 
 
 def prepared(one):
@@ -245,6 +253,48 @@ def test_dataset(tmp_path, dataset):
     torch.testing.assert_close(round_trip, x.double(), atol=1e-6, rtol=0)
 
 
+def built(node, seed=0):
+    """A component of its node, for events of two columns; a network's own weights."""
+    torch.manual_seed(seed)
+    return schema.build(
+        node, **({"shape": (2,), "mean": torch.ones(2), "scale": torch.tensor([2.0, 0.5])} if matching.learns(node) else {})
+    )
+
+
+@pytest.mark.parametrize("energy", sorted(set(options("energy")) - {"compose"}))  # compose: of runs, in test_composition.py
+def test_energy(energy):
+    """Shapes, purity, finite far from the data, no event touches another, a stack equals its models."""
+    node = dict(nodes("energy"))[energy]
+    node.pop("defaults", None)
+    if energy == "exact":
+        node["dataset"] = yaml.safe_load(GROUPS["dataset"]["moons"].path.read_text())
+    modules = [built(node, seed) for seed in range(2 if matching.learns(node) else 1)]
+    model, params = Model(modules[0], event_ndim=1, stacked=False), [{k: v.detach() for k, v in tensors(one).items()} for one in modules]
+    ask = model.score if model.outputs_score else model.energy
+    for reach in (1.0, 30.0):
+        x = reach * Rng(0).normal("x", 8, 2)
+        level = (torch.linspace(0.05, 3.0, 8),) if "noise_level" in model.provides else ()
+        answer = ask(params[0], x, *level)
+        assert answer.shape == (x.shape if model.outputs_score else (8,))
+        assert answer.isfinite().all()
+        assert torch.equal(answer, ask(params[0], x, *level))
+        torch.testing.assert_close(ask(params[0], x[3:5], *(one[3:5] for one in level)), answer[3:5])
+        if not matching.learns(node):
+            continue
+        stack = Model(modules[0], event_ndim=1, stacked=True)
+        both = {name: torch.stack([one[name] for one in params]) for name in params[0]}
+        answers = (stack.score if model.outputs_score else stack.energy)(both, x.expand(2, 8, 2), *(one.expand(2, 8) for one in level))
+        for m in range(2):
+            torch.testing.assert_close(answers[m], ask(params[m], x, *level))
+
+
+@pytest.mark.parametrize("energy", sorted(option for option, node in nodes("energy") if not matching.learns(node)))
+def test_what_learns_nothing_is_not_trained(energy):
+    with pytest.raises(InputError, match="nothing to train") as refused:
+        Experiment.of(config.compose([f"energy={energy}"]))
+    assert f"ebm sample energy={energy}" in refused.value.problems[0].hint
+
+
 @pytest.mark.parametrize("regularizer", options("regularizer"))
 def test_regularizer(tmp_path, regularizer):
     for seeds, m in (("null", ()), ("3", (3,))):
@@ -275,7 +325,7 @@ def test_optimizer_leaves_a_diverged_model_of_a_stack_alone(tmp_path, optimizer)
 
 @pytest.mark.parametrize("metric", options("metric"))
 def test_metric(tmp_path, metric):
-    experiment = Experiment.of(config.compose([*SMALL[:-2], f"metric=[{metric}]", "device=cpu"]))
+    experiment = Experiment.of(config.compose([*SMALL[:-2], NARROW["hidden"], f"metric=[{metric}]", "device=cpu"]))
     one, samples = experiment.trainer(), Rng(1).normal("samples", 20, 5, 2)
     (measure,) = experiment.metrics().values()
     numbers = measure(one.model, one.frozen, samples, one.dataset, one.rng, final=True)
@@ -292,7 +342,7 @@ def test_yaml_and_signature_have_the_same_keys(group, option):
     node = dict(nodes(group))[option]
     module, _, name = node.pop("_target_").rpartition(".")
     target = vars(import_module(module))[name]
-    known = schema.parameters(target, schema.INJECTED.get(schema.kind_of(group), ()))
+    known = schema.parameters(target, schema.injected(schema.kind_of(group), target))
     assert set(node) - {"defaults"} == set(known)
     assert all(parameter.default is parameter.empty for parameter in known.values())
 
