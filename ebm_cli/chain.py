@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebm_cli.model import Model
+from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, Params, Sampler
 
@@ -31,6 +31,19 @@ class Compiled:
         self.step = torch.compile(sampler.step, fullgraph=True)
 
 
+def starts(n: int, rng: Rng, *, mean: Tensor, scale: Tensor, points: Tensor | None = None) -> Tensor:
+    """Where n chains start, (*m, n, *d): at N(mean, scale^2) of the training data, both (*m, *d), or at given points, (*m, N, *d).
+
+    Points (the data, say, or results of earlier chains) are taken in a random order, each as often as any other.
+    """
+    m = len(rng.model_shape)
+    if points is None:
+        return mean.unsqueeze(m) + scale.unsqueeze(m) * rng.normal("start", n, *mean.shape[m:])
+    n_points = points.shape[m]
+    order = rng.permutation("start", n_points)[..., torch.arange(n, device=points.device) % n_points]
+    return points.gather(m, expand(order, points).expand(*order.shape, *points.shape[m + 1 :]))
+
+
 def run(
     sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, *, n_steps: int, step_size: Tensor | None = None
 ) -> tuple[Tensor, Info]:
@@ -52,11 +65,12 @@ def draw(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, dr
 
     During the warm-up (the first half) the step size of a sampler with a target acceptance a* follows Robbins and Monro,
     log eps += n^{-1/2} (a - a*), where a is the acceptance over the chains of a model; after it the step size is frozen.
+    A sampler that needs a longer warm-up than the first half (a ladder of noise levels) gets it; the second half is not shortened.
     """
     m = len(model.model_shape(params))
     n_draws = -(-draws.n_samples // x.shape[m])
-    n_warmup = draws.n_steps // 2
-    n_after = max(n_draws, draws.n_steps - n_warmup)
+    n_after = max(n_draws, draws.n_steps - draws.n_steps // 2)
+    n_warmup = max(sampler.n_warmup(model), draws.n_steps // 2)
     state = sampler.init(model, params, x)
     for n, noise in enumerate(noises(sampler, state, rng.at("warmup"), n_warmup), 1):
         state, info = sampler.step(model, params, state, noise)

@@ -13,7 +13,8 @@ from typing import Any, TextIO
 from ebm_cli.run import Run
 
 SECONDS_BETWEEN_LINES = 5.0
-UNITS = dict.fromkeys(("kl", "nll", "entropy", "log_z", "log_z_error", "log_z_learned"), "nats") | {"train_seconds": "s"}
+NATS = ("kl", "nll", "entropy", "log_z", "log_z_error", "log_z_learned", "log_z_quadrature", "mean_energy", "mean_energy_quadrature")
+UNITS = dict.fromkeys(NATS, "nats") | {"train_seconds": "s", "seconds": "s"}
 ORDER = (
     "kl",
     "nll",

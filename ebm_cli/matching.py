@@ -11,23 +11,33 @@ from ebm_cli.errors import Problem
 
 LACKS = {
     "energy": "needs the energy of energy={energy}, which has none: it outputs the score itself",
-    "noise_level": "trains on a ladder of noise levels, and energy={energy} takes none",
+    "noise_level": "works on a ladder of noise levels, and energy={energy} takes none",
 }
 
 
 def problems(composed: config.Composed) -> list[Problem]:
     """Components that ask of the energy what it does not have. Nodes that name no component are left to the schema."""
     nodes, choices, found = composed.config, composed.choices, []
+    if not learns(nodes.get("energy")):
+        message = f"energy={choices['energy']} is known as it stands: there is nothing to train"
+        return [Problem(message, f"draw from it: ebm sample energy={choices['energy']}")]
     has, energies = provides(nodes.get("energy")), _options("energy", composed.dirs)
+    energies = {option: energy for option, energy in energies.items() if learns(energy)}
+    ladder = "noise_level" in requires(nodes.get("objective"), "objective")
     for group in ("objective", "sampler", "regularizer"):
         node = nodes.get(group)
         for lacking in sorted(requires(node, group) - has):
             chosen = choices[group] if group in choices else f"[{','.join(node)}]"
             works = [option for option, one in _options(group, composed.dirs).items() if not requires(one, group) - has]
-            others = [option for option, energy in energies.items() if not requires(node, group) - provides(energy)]
+            others = [
+                option
+                for option, energy in energies.items()
+                if not requires(node, group) - provides(energy)
+                and (ladder or lacking == "noise_level" or "noise_level" not in provides(energy))
+            ]
             hint = f"{group}={' or '.join(works) or '[]'}, or energy={' or '.join(others)}"
             found.append(Problem(f"{group}={chosen} {LACKS[lacking].format(energy=choices['energy'])}", hint))
-    if "noise_level" in has - requires(nodes.get("objective"), "objective"):
+    if "noise_level" in has - getattr(_class(nodes.get("objective"), "objective"), "requires", frozenset()):  # itself, not its sampler
         works = [option for option, one in _options("objective", composed.dirs).items() if "noise_level" in requires(one, "objective")]
         others = [option for option, energy in energies.items() if "noise_level" not in provides(energy)]
         message = f"energy={choices['energy']} takes a noise level, and objective={choices['objective']} gives it none"
@@ -39,6 +49,11 @@ def provides(energy: Any) -> frozenset[str]:
     """What a model of this energy can be asked for."""
     target = _class(energy, "energy")
     return model.provides(target) if target else frozenset({"energy"})
+
+
+def learns(energy: Any) -> bool:
+    """Whether there is something in an energy to train."""
+    return getattr(_class(energy, "energy"), "learns", True)
 
 
 def requires(node: Any, group: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The pictures of a run: every module of `figures` draws one, or none where it does not apply."""
 
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -30,6 +31,7 @@ class Scene:
     log_z: float | None  # of the energy in data units
     rows: list[dict[str, Any]]  # of metrics.jsonl
     title: str
+    frame: Sequence[Sequence[float]] | None = None  # what a 2-D picture of a known energy shows
 
     @cached_property
     def samples(self) -> np.ndarray:
@@ -58,6 +60,8 @@ class Scene:
     @cached_property
     def box(self) -> tuple[tuple[float, float], ...]:
         """What a 2-D picture shows."""
+        if self.frame is not None:
+            return tuple(map(tuple, self.frame))
         if isinstance(self.dataset, Density):
             return tuple(self.dataset.box)
         points = self.samples if self.data is None else np.concatenate([self.data, self.samples])

@@ -13,7 +13,7 @@ from ebm_cli.errors import RunFailed, bad
 from ebm_cli.experiment import Experiment
 from ebm_cli.run import Run
 from ebm_cli.trained import Trained
-from ebm_cli.types import Sampler
+from ebm_cli.types import Info, Sampler
 
 DIVERGED = "a smaller optimizer.lr or trainer.max_grad_norm, or optimizer.n_warmup_steps=500, are the usual cures"
 EXACT = ("kl", "nll", "entropy", "log_z", "log_z_error", "edge_mass")  # in every summary, if only with the reason why not
@@ -24,8 +24,7 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     """Draws, final numbers and pictures of a trained run; samples.npz and figures/ are written."""
     run, config, stacked = experiment.run, experiment.config, bool(trained.rng.model_shape)
     samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
-    if "acceptance_rate" in info and info["acceptance_rate"].min() < 0.02:
-        console.say("warning: the chains hardly move: the samples, and what is measured on them, say little; try another sampler.step_size")
+    warn(info)
     rows = evaluation.measure(trained, experiment.dataset, experiment.metrics(), samples, final=True)
     losses = evaluation.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
     absent = dict.fromkeys(EXACT, "metric=quadrature was not asked for")
@@ -54,6 +53,12 @@ def measure_again(experiment: Experiment) -> dict[str, Any]:
     summary = measure(experiment, trained, dead, {key: old[key] for key in COSTS if key in old})
     run.write("summary.json", summary)
     return summary
+
+
+def warn(info: Info) -> None:
+    """Say where chains have stood still."""
+    if "acceptance_rate" in info and info["acceptance_rate"].min() < 0.02:
+        console.say("warning: the chains hardly move: the samples, and what is measured on them, say little; try another sampler.step_size")
 
 
 def save_samples(path: Path, trained: Trained, samples: torch.Tensor, n_samples: int, models: Sequence[int]) -> None:

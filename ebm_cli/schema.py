@@ -89,7 +89,12 @@ def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict
     if target is None:
         return {}
     values = {name: value for name, value in node.items() if name != "_target_"}
-    return {"_target_": node["_target_"], **check_signature(target, values, key, problems, injected=INJECTED.get(kind, ()))}
+    return {"_target_": node["_target_"], **check_signature(target, values, key, problems, injected=injected(kind, target))}
+
+
+def injected(kind: type, target: type) -> tuple[str, ...]:
+    """What a component of a kind gets from the data: nothing where it is built from its config alone."""
+    return INJECTED.get(kind, ()) if getattr(target, "learns", True) else ()
 
 
 def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type | None:

@@ -1,6 +1,7 @@
 """A trained run as the verbs see it: model, averaged parameters and units, built from the folder alone, without its data."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,14 @@ class Trained:
         trained = schema.build(config["objective"]).trained(model)
         return cls(model, trained, params, carry, fit, Units.from_json(data), Rng(seeds, device), data["columns"])
 
+    @classmethod
+    def known(cls, energy: Any, seed: int, device: torch.device) -> "Trained":
+        """An energy that is known as it stands (energies/analytic.py), as the verbs see a run: nothing was trained."""
+        params = {name: value.to(device) for name, value in tensors(energy).items()}
+        model = Model(energy.to(device), event_ndim=len(energy.shape), stacked=False)
+        fit = {name: params[name] for name in ("mean", "scale")}
+        return cls(model, model, params, {}, fit, energy.units, Rng(seed, device), energy.column_names)
+
     def one(self, model: int) -> "Trained":
         """One model of a stack; a single model is its own number 0."""
         if not 0 <= model < len(self.rng.seed_list):
@@ -64,9 +73,12 @@ class Trained:
         params, carry, fit = ({name: value[model] for name, value in part.items()} for part in (self.params, self.carry, self.fit))
         return Trained(self.network.alone(), self.model.alone(), params, carry, fit, self.units, self.rng.of(model), self.column_names)
 
-    def draw(self, sampler: Sampler, draws: Draws, *, seed: int = 0) -> tuple[Tensor, Info]:
-        """Samples in the model's units, (*m, n_chains, n_draws, *d), from chains started at N(mean, scale^2) of the training data."""
-        rng, m = self.rng.at("draw").at(seed), len(self.rng.model_shape)
-        mean, scale = (self.fit[name].unsqueeze(m) for name in ("mean", "scale"))
-        start = mean + scale * rng.normal("start", min(draws.n_chains, draws.n_samples), *mean.shape[m + 1 :])
+    def start(self, n: int, rng: Rng) -> Tensor:
+        """(*m, n, *d) from N(mean, scale^2) of the training data."""
+        return chain.starts(n, rng, mean=self.fit["mean"], scale=self.fit["scale"])
+
+    def draw(self, sampler: Sampler, draws: Draws, *, seed: int = 0, start: Tensor | None = None) -> tuple[Tensor, Info]:
+        """Samples in the model's units, (*m, n_chains, n_draws, *d); chains start at `start`, else at N(mean, scale^2) of the data."""
+        rng = self.rng.at("draw").at(seed)
+        start = self.start(min(draws.n_chains, draws.n_samples), rng) if start is None else start
         return chain.draw(sampler, self.model, self.params, start, rng, draws)

@@ -65,8 +65,13 @@ class Energy(Protocol):
     """An `nn.Module` built from its config and the training data's `shape`, `mean` and `scale` (*d): x (B, *d) -> E(x) (B,).
 
     A class that says `outputs_score = True` maps to the score (B, *d) instead; one that says `takes_noise_level = True` is called
-    with the standard deviation of the noise, (B,), as well.
+    with the standard deviation of the noise, (B,), as well. One that says `learns = False` is known as it stands: it is built from its
+    config alone, and there is nothing in it to train (see energies/analytic.py).
     """
+
+    outputs_score: ClassVar[bool] = False
+    takes_noise_level: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
 
     def forward(self, x: Tensor, *noise_level: Tensor) -> Tensor: ...
 
@@ -83,6 +88,10 @@ class Sampler(Protocol):
     def temperature(self) -> float:
         """T where the chains follow exp(-E / T) rather than exp(-E)."""
         return 1.0
+
+    def n_warmup(self, model: Model) -> int:
+        """Transitions without which a chain is no sample yet, however short the warm-up is."""
+        return 0
 
     def init(self, model: Model, params: Params, x: Tensor) -> Any: ...
 

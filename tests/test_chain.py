@@ -11,8 +11,11 @@ from ebm_cli import chain
 from ebm_cli.chain import BLOCK, Draws
 from ebm_cli.model import Model
 from ebm_cli.rng import Rng
+from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
+from ebm_cli.samplers.mh import MetropolisHastings
+from ebm_cli.samplers.tempering import Tempering
 from ebm_cli.types import Sampler
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -54,7 +57,7 @@ def model_of(*, stacked=False, event_ndim=1):
 def test_shapes_of_draws(m, shape):
     model, seeds = model_of(stacked=bool(m), event_ndim=len(shape)), (0, 1, 2) if m else 0
     params, x = {"a": torch.ones(m)}, torch.zeros(*m, 4, *shape)
-    samples, info = chain.draw(MALA(0.5), model, params, x, Rng(seeds), Draws(n_samples=10, n_chains=4, n_steps=20))
+    samples, info = chain.draw(MALA(0.5, None), model, params, x, Rng(seeds), Draws(n_samples=10, n_chains=4, n_steps=20))
     assert samples.shape == (*m, 4, 3, *shape)  # 12 draws: enough for 10
     assert info["acceptance_rate"].shape == info["step_size"].shape == m
 
@@ -70,17 +73,31 @@ def test_more_draws_than_transitions_left_make_the_chains_longer():
     assert samples[..., 0].tolist() == [[4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]] * 2
 
 
-@pytest.mark.parametrize("start", [1e-3, 30.0])
-def test_a_poor_step_size_is_adapted_to_the_target_acceptance(start):
-    """200 x 200 decisions after the warm-up: their Monte Carlo error is 0.0025, the rest is the adaptation's own. Seeded."""
-    draws = Draws(n_samples=200, n_chains=200, n_steps=400)
-    _, info = chain.draw(MALA(start), model_of(), {"a": torch.tensor(3.0)}, torch.zeros(200, 4), Rng(0), draws)
-    assert abs(info["acceptance_rate"] - MALA.target_acceptance) < 0.03
-    assert 0.1 < info["step_size"] < 1.0  # of the order of the variance, 1/3
+ADAPTIVE = {
+    "mh": MetropolisHastings,
+    "mala": lambda length: MALA(length**2, None),
+    "hmc": lambda length: HMC(length, 3, 2.0, 0.1),
+    "tempering": lambda length: Tempering(length**2, 3, 4.0),
+}
+
+
+@pytest.mark.parametrize("start", [0.03, 5.0])
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_a_poor_step_size_is_adapted_to_the_target_acceptance(name, start):
+    """For each model of a stack, of precision 3 and 300.
+
+    200 x 200 decisions after the warm-up have a Monte Carlo error below 0.003; the rest is the adaptation's own. Seeded.
+    """
+    sampler, draws = ADAPTIVE[name](start), Draws(n_samples=200, n_chains=200, n_steps=400)
+    params, x = {"a": torch.tensor([3.0, 300.0])}, torch.zeros(2, 200, 4)
+    _, info = chain.draw(sampler, model_of(stacked=True), params, x, Rng((0, 1)), draws)
+    assert (info["acceptance_rate"] - sampler.target_acceptance).abs().max() < 0.03
+    ratio = 10.0 if name in ("mh", "hmc") else 100.0  # a length, or a length squared
+    assert info["step_size"][0] / info["step_size"][1] == pytest.approx(ratio, rel=0.25)
 
 
 def test_step_size_follows_robbins_and_monro_and_is_frozen_after_the_warm_up():
-    sampler, x = Recorded(2.0), torch.zeros(2, 50, 2)
+    sampler, x = Recorded(2.0, None), torch.zeros(2, 50, 2)
     params = {"a": torch.tensor([1.0, 9.0])}
     _, info = chain.draw(sampler, model_of(stacked=True), params, x, Rng((0, 1)), Draws(50, 50, 80))
     sizes, rates = (torch.stack(part) for part in zip(*sampler.seen, strict=True))
@@ -93,16 +110,51 @@ def test_step_size_follows_robbins_and_monro_and_is_frozen_after_the_warm_up():
 
 
 def test_a_sampler_without_a_target_keeps_its_step_size():
-    _, info = chain.draw(Langevin(0.3), model_of(), {"a": torch.ones(())}, torch.zeros(5, 2), Rng(0), Draws(5, 5, 20))
+    _, info = chain.draw(Langevin(0.3, None), model_of(), {"a": torch.ones(())}, torch.zeros(5, 2), Rng(0), Draws(5, 5, 20))
     assert info["step_size"] == 0.3
 
 
 def test_draws_follow_the_model():
     """On N(0, 1/a): within 5 standard errors of independent draws (the chains are), a false alarm in 2e6. Seeded."""
     params, n = {"a": torch.tensor(4.0)}, 4000
-    samples, _ = chain.draw(MALA(0.01), model_of(), params, torch.zeros(n, 2), Rng(0), Draws(n, n, 100))
+    samples, _ = chain.draw(MALA(0.01, None), model_of(), params, torch.zeros(n, 2), Rng(0), Draws(n, n, 100))
     assert (samples.mean((0, 1)).abs() < 5 * (0.25 / n) ** 0.5).all()
     assert ((samples.var((0, 1)) - 0.25).abs() < 5 * 0.25 * (2 / n) ** 0.5).all()
+
+
+def test_a_warm_up_is_as_long_as_the_sampler_needs():
+    class Slow(Clock):
+        def n_warmup(self, model):
+            return 25
+
+    args = (model_of(), {"a": torch.ones(())}, torch.zeros(2, 1), Rng(0))
+    assert chain.draw(Slow(), *args, Draws(4, 2, 20))[0][..., 0].tolist() == [[30.0, 35.0]] * 2
+    assert chain.draw(Slow(), *args, Draws(4, 2, 60))[0][..., 0].tolist() == [[45.0, 60.0]] * 2
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2)])
+def test_chains_start_at_noise_as_wide_as_the_data(shape):
+    """N(mean, scale^2) of each model's own training data; 5 standard errors, seeded."""
+    mean, scale = torch.tensor([[1.0, -2.0], [0.0, 5.0]]).view(2, *shape), torch.tensor([[0.5, 3.0], [1.0, 0.1]]).view(2, *shape)
+    x, n = chain.starts(10_000, Rng((3, 4)), mean=mean, scale=scale), 10_000
+    assert x.shape == (2, n, *shape)
+    assert ((x.mean(1) - mean).abs() < 5 * scale / n**0.5).all()
+    assert ((x.std(1) / scale - 1).abs() < 5 / (2 * n) ** 0.5).all()
+    assert torch.equal(x[1], chain.starts(n, Rng(4), mean=mean[1], scale=scale[1]))
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 2)])
+def test_chains_start_at_given_points_each_as_often_as_any_other(shape):
+    points = torch.arange(14.0).view(2, 7, *(1 for _ in shape)).expand(2, 7, *shape)
+    fit = {"mean": torch.zeros(2, *shape), "scale": torch.ones(2, *shape)}
+    x = chain.starts(21, Rng((3, 4)), **fit, points=points)
+    assert x.shape == (2, 21, *shape)
+    for m, seed in enumerate((3, 4)):
+        assert sorted(x[m].flatten(1)[:, 0].tolist()) == sorted(points[m].flatten(1)[:, 0].tolist() * 3)
+        assert torch.equal(x[m], chain.starts(21, Rng(seed), mean=fit["mean"][m], scale=fit["scale"][m], points=points[m]))
+    few = chain.starts(4, Rng((3, 4)), **fit, points=points).flatten(2)[..., 0]
+    assert all(len(set(one.tolist())) == 4 for one in few)
+    assert few[0].tolist() != points[0, :4].flatten(1)[:, 0].tolist()  # in a random order
 
 
 def test_run_takes_n_steps_and_gives_the_mean_info():
@@ -128,7 +180,7 @@ def test_noise_of_a_transition_does_not_depend_on_how_many_follow_its_block():
 
 def test_same_seed_same_draws_and_warm_up_noise_is_not_reused():
     draws, args = Draws(10, 5, 20), (model_of(), {"a": torch.ones(())}, torch.zeros(5, 2))
-    first, again, other = (chain.draw(MALA(0.5), *args, rng, draws)[0] for rng in (Rng(0), Rng(0), Rng(1)))
+    first, again, other = (chain.draw(MALA(0.5, None), *args, rng, draws)[0] for rng in (Rng(0), Rng(0), Rng(1)))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     paths = []
@@ -145,8 +197,8 @@ def test_same_seed_same_draws_and_warm_up_noise_is_not_reused():
 def test_each_model_of_a_stack_is_drawn_from_as_it_is_alone():
     a, draws = torch.tensor([1.0, 4.0]), Draws(20, 5, 50)
     x = Rng((3, 4)).normal("x", 5, 2)
-    together, info = chain.draw(MALA(0.1), model_of(stacked=True), {"a": a}, x, Rng((3, 4)), draws)
+    together, info = chain.draw(MALA(0.1, None), model_of(stacked=True), {"a": a}, x, Rng((3, 4)), draws)
     for m, seed in enumerate((3, 4)):
-        alone, info_alone = chain.draw(MALA(0.1), model_of(), {"a": a[m]}, x[m], Rng(seed), draws)
+        alone, info_alone = chain.draw(MALA(0.1, None), model_of(), {"a": a[m]}, x[m], Rng(seed), draws)
         torch.testing.assert_close(together[m], alone)
         torch.testing.assert_close(info["step_size"][m], info_alone["step_size"])

@@ -9,15 +9,20 @@ from importlib import import_module
 import pytest
 import torch
 import yaml
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ebm_cli import chain, config, schema
+from ebm_cli import chain, config, matching, schema
+from ebm_cli.errors import InputError
 from ebm_cli.experiment import Experiment
+from ebm_cli.model import Model, tensors
 from ebm_cli.rng import Rng
+from ebm_cli.views import Laddered
 
 GROUPS = config.groups()
 EXCUSED: dict[str, str] = {}  # option: why its loss or step does not trace whole
-SMALL = ["energy.hidden=[16,16]", "trainer.batch_size=32", "trainer.n_steps=200", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
+SMALL = ["trainer.batch_size=32", "trainer.n_steps=200", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
+NARROW = {"hidden": "energy.hidden=[16,16]", "width": "energy.width=16"}  # where an energy has such a key
 SHORT = {"pcd": ["objective.n_steps=3", "objective.n_chains=64", "objective.restart=0.2"]}
 
 
@@ -41,20 +46,26 @@ def table(tmp_path):
 
 def trainer(tmp_path, *words):
     chosen = dict(word.split("=", 1) for word in words)
-    words = [*SMALL, *words, *SHORT.get(chosen.get("objective"), [])]
+    node = dict(nodes("energy"))[chosen.get("energy", "mlp")]
+    words = [*SMALL, *words, *SHORT.get(chosen.get("objective"), []), *(word for key, word in NARROW.items() if key in node)]
     if chosen.get("dataset") == "table":
         words.append(f"dataset.path='{table(tmp_path)}'")
     return Experiment.of(config.compose(words)).trainer()
 
 
 def pairs():
-    """Every objective with every energy that it can be trained with."""
-    for objective, node in nodes("objective"):
-        target = vars(import_module(node["_target_"].rpartition(".")[0]))[node["_target_"].rpartition(".")[2]]
-        for energy in options("energy"):
-            outputs_score = energy == "score_mlp"
-            if not (outputs_score and "energy" in target.requires):
-                yield pytest.param(f"objective={objective}", f"energy={energy}", id=f"{objective}-{energy}")
+    """Every objective with the plainest energy that it can be trained with, and every energy that learns with one such objective."""
+    objectives = sorted(nodes("objective"), key=lambda one: (one[0] != "ssm", one[0]))
+    energies = sorted((one for one in nodes("energy") if matching.learns(one[1])), key=lambda one: (len(one[0]), one[0]))
+
+    def fit(objective, energy):
+        needs, has = matching.requires(objective, "objective"), matching.provides(energy)
+        return needs <= has and ("noise_level" in needs) == ("noise_level" in has)
+
+    found = [(one, next((energy for energy, has in energies if fit(node, has)), None)) for one, node in objectives]
+    found += [(next((one for one, node in objectives if fit(node, has)), None), energy) for energy, has in energies]
+    for objective, energy in dict.fromkeys(pair for pair in found if None not in pair):
+        yield pytest.param(f"objective={objective}", f"energy={energy}", id=f"{objective}-{energy}")
 
 
 def prepared(one):
@@ -154,34 +165,61 @@ def test_stack_equals_its_models(tmp_path, objective, energy, dataset):
     assert not torch.equal(singles[0].state.theta, singles[1].state.theta)
 
 
+class NoiseConditional(nn.Module):
+    """x (B, 2), sigma (B,) -> E(x, sigma) (B,), or s(x, sigma) (B, 2)."""
+
+    takes_noise_level = True
+
+    def __init__(self, outputs_score):
+        super().__init__()
+        self.outputs_score = outputs_score
+        self.network = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2 if outputs_score else 1))
+
+    def forward(self, x, sigma):
+        return self.network(torch.cat([x, sigma.log().unsqueeze(-1)], -1)).squeeze(-1)
+
+
+def asked(kernel, one, *, outputs_score=False):
+    """The trainer's model; a noise-conditional one for a sampler that walks down its levels."""
+    if "noise_level" not in kernel.requires:
+        return one.model, one.frozen
+    module = NoiseConditional(outputs_score)
+    params = {name: one.rng.normal(name, *value.shape) for name, value in tensors(module).items()}
+    return Laddered(Model(module, event_ndim=1, stacked=one.model.stacked), (2.0, 0.5)), params
+
+
 @pytest.mark.parametrize("seeds", [None, 3])
 @pytest.mark.parametrize("sampler", options("sampler"))
 def test_sampler(tmp_path, sampler, seeds, tracing):
-    one = trainer(tmp_path, f"sampler={sampler}", f"seeds={'null' if seeds is None else seeds}")
+    one = trainer(tmp_path, f"seeds={'null' if seeds is None else seeds}")
     kernel = schema.build(yaml.safe_load(GROUPS["sampler"][sampler].path.read_text()))
+    model, params = asked(kernel, one)
     m = () if seeds is None else (3,)
     x = one.dataset.batch(0, 16, one.rng)
-    state = kernel.init(one.model, one.frozen, x)
+    state = kernel.init(model, params, x)
     assert state.x.shape == (*m, 16, 2)
     assert state.step_size.shape == m
     noise = kernel.noise(one.rng, state, 5)
     assert all(part.shape[: len(m) + 1] == (*m, 5) for part in noise)
     noise = tuple(part.select(len(m), 0) for part in noise)
-    after, info = kernel.step(one.model, one.frozen, state, noise)
-    again, _ = kernel.step(one.model, one.frozen, state, noise)
+    after, info = kernel.step(model, params, state, noise)
+    again, _ = kernel.step(model, params, state, noise)
     assert all(torch.equal(a, b) for a, b in zip(after, again, strict=True))
     assert torch.equal(state.x, x)
     assert not torch.equal(after.x, x)
     assert all(value.shape == (*m, 16) for value in info.values())
+    assert ("acceptance_rate" in info) == (kernel.target_acceptance is not None)
+    assert not info["divergence"].any()
+    assert kernel.finish(model, params, after).shape == (*m, 16, 2)
     assert not any(part.requires_grad for part in after)
     for k in range(3 if m else 0):
-        params = {name: value[k] for name, value in one.frozen.items()}
+        single = {name: value[k] for name, value in params.items()}
         part = type(state)(*(value[k] for value in state))
-        alone, _ = kernel.step(one.model.alone(), params, part, tuple(value[k] for value in noise))
+        alone, _ = kernel.step(model.alone(), single, part, tuple(value[k] for value in noise))
         torch.testing.assert_close(alone.x, after.x[k])
     if sampler not in EXCUSED:
         torch._dynamo.reset()
-        whole, _ = torch.compile(kernel.step, fullgraph=True, backend="eager")(one.model, one.frozen, state, noise)
+        whole, _ = torch.compile(kernel.step, fullgraph=True, backend="eager")(model, params, state, noise)
         torch.testing.assert_close(whole.x, after.x)
 
 
@@ -192,7 +230,8 @@ def test_sampler_needs_what_it_says(tmp_path, sampler):
     if "energy" in kernel.requires:
         pytest.skip("needs an energy, and says so")
     one = trainer(tmp_path, "energy=score_mlp")
-    x, _ = chain.run(kernel, one.model, one.frozen, one.dataset.batch(0, 16, one.rng), one.rng, n_steps=3)
+    model, params = asked(kernel, one, outputs_score=True)
+    x, _ = chain.run(kernel, model, params, one.dataset.batch(0, 16, one.rng), one.rng, n_steps=3)
     assert x.shape == (16, 2)
 
 
@@ -212,6 +251,48 @@ def test_dataset(tmp_path, dataset):
     assert len(data.column_names) == data.shape[0]
     round_trip = data.units.from_data(data.units.to_data(x))
     torch.testing.assert_close(round_trip, x.double(), atol=1e-6, rtol=0)
+
+
+def built(node, seed=0):
+    """A component of its node, for events of two columns; a network's own weights."""
+    torch.manual_seed(seed)
+    return schema.build(
+        node, **({"shape": (2,), "mean": torch.ones(2), "scale": torch.tensor([2.0, 0.5])} if matching.learns(node) else {})
+    )
+
+
+@pytest.mark.parametrize("energy", sorted(set(options("energy")) - {"compose"}))  # compose: of runs, in test_composition.py
+def test_energy(energy):
+    """Shapes, purity, finite far from the data, no event touches another, a stack equals its models."""
+    node = dict(nodes("energy"))[energy]
+    node.pop("defaults", None)
+    if energy == "exact":
+        node["dataset"] = yaml.safe_load(GROUPS["dataset"]["moons"].path.read_text())
+    modules = [built(node, seed) for seed in range(2 if matching.learns(node) else 1)]
+    model, params = Model(modules[0], event_ndim=1, stacked=False), [{k: v.detach() for k, v in tensors(one).items()} for one in modules]
+    ask = model.score if model.outputs_score else model.energy
+    for reach in (1.0, 30.0):
+        x = reach * Rng(0).normal("x", 8, 2)
+        level = (torch.linspace(0.05, 3.0, 8),) if "noise_level" in model.provides else ()
+        answer = ask(params[0], x, *level)
+        assert answer.shape == (x.shape if model.outputs_score else (8,))
+        assert answer.isfinite().all()
+        assert torch.equal(answer, ask(params[0], x, *level))
+        torch.testing.assert_close(ask(params[0], x[3:5], *(one[3:5] for one in level)), answer[3:5])
+        if not matching.learns(node):
+            continue
+        stack = Model(modules[0], event_ndim=1, stacked=True)
+        both = {name: torch.stack([one[name] for one in params]) for name in params[0]}
+        answers = (stack.score if model.outputs_score else stack.energy)(both, x.expand(2, 8, 2), *(one.expand(2, 8) for one in level))
+        for m in range(2):
+            torch.testing.assert_close(answers[m], ask(params[m], x, *level))
+
+
+@pytest.mark.parametrize("energy", sorted(option for option, node in nodes("energy") if not matching.learns(node)))
+def test_what_learns_nothing_is_not_trained(energy):
+    with pytest.raises(InputError, match="nothing to train") as refused:
+        Experiment.of(config.compose([f"energy={energy}"]))
+    assert f"ebm sample energy={energy}" in refused.value.problems[0].hint
 
 
 @pytest.mark.parametrize("regularizer", options("regularizer"))
@@ -244,7 +325,7 @@ def test_optimizer_leaves_a_diverged_model_of_a_stack_alone(tmp_path, optimizer)
 
 @pytest.mark.parametrize("metric", options("metric"))
 def test_metric(tmp_path, metric):
-    experiment = Experiment.of(config.compose([*SMALL[:-2], f"metric=[{metric}]", "device=cpu"]))
+    experiment = Experiment.of(config.compose([*SMALL[:-2], NARROW["hidden"], f"metric=[{metric}]", "device=cpu"]))
     one, samples = experiment.trainer(), Rng(1).normal("samples", 20, 5, 2)
     (measure,) = experiment.metrics().values()
     numbers = measure(one.model, one.frozen, samples, one.dataset, one.rng, final=True)
@@ -261,7 +342,7 @@ def test_yaml_and_signature_have_the_same_keys(group, option):
     node = dict(nodes(group))[option]
     module, _, name = node.pop("_target_").rpartition(".")
     target = vars(import_module(module))[name]
-    known = schema.parameters(target, schema.INJECTED.get(schema.kind_of(group), ()))
+    known = schema.parameters(target, schema.injected(schema.kind_of(group), target))
     assert set(node) - {"defaults"} == set(known)
     assert all(parameter.default is parameter.empty for parameter in known.values())
 

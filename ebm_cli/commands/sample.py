@@ -1,32 +1,53 @@
 """usage: ebm sample RUN [n_samples=10000] [n_steps=1000] [n_chains=1000] [sampler=OPTION] [sampler.KEY=VALUE] [model=K] [seed=S]
+       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE] ...
 
-Draw samples from a trained run into its samples.npz, in the data's own units, with their picture.
+Draw samples from a trained run into its samples.npz, in the data's own units, with their picture. Without a run: from an energy that
+is known as it stands (energy=four_wells; `ebm list energy`), from a dataset's own density (energy=exact dataset=moons), or from runs
+composed (energy=compose energy.runs=[A,B] energy.how=mixture), into a folder under outputs/samples/.
 
   RUN             an id, a unique prefix, a path, or `last`
+  energy          what to draw from without a run
+  dataset         of energy=exact, whose density is taken
   n_samples       samples in all
-  n_chains        chains that they come from, started from a Gaussian as wide as the data
+  n_chains        chains that they come from
   n_steps         transitions of each chain, half of them warm-up (in which the step size of mala adapts)
-  sampler         the transition kernel; the run's own where none is named
+  sampler         the transition kernel; the run's own where none is named, mala without a run
+  start           where chains start: noise (a Gaussian as wide as the data), data, buffer (of a run with chains of its own), or a FILE
   model           which model of a stack (0)
   seed            other draws from the same model (0)
   device          auto, cpu, cuda, cuda:1 or mps"""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ebm_cli import config
-from ebm_cli.commands import run_and_words
-from ebm_cli.errors import InputError, Problem
+from ebm_cli.commands import run_and_words, words_of
+from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.types import Count, Natural
 
 
 def main(words: Sequence[str]) -> int:
+    _, rest = words_of(words)
+    if rest and "=" in rest[0]:
+        return without_a_run(rest)
+    if not rest:
+        hint = "ebm sample last, or ebm sample energy=four_wells"
+        raise bad("a run is needed (an id, a unique prefix, a path, or `last`), or an energy that is known as it stands", hint)
+    return of_a_run(words)
+
+
+def of_a_run(words: Sequence[str]) -> int:
     run, overrides, _ = run_and_words(words, __doc__)
+    if any(word.startswith(("energy=", "energy.")) for word in overrides):
+        raise bad(f"energy: the energy of {run.path.name} is the one that was trained", "without a run: ebm sample energy=OPTION")
     stored = run.config()
     settings = config.amend(
-        {**stored["draws"], "sampler": stored["sampler"], "model": 0, "seed": 0, "device": "auto"}, overrides, ("sampler",)
+        {**stored["draws"], "sampler": stored["sampler"], "start": "noise", "model": 0, "seed": 0, "device": "auto"},
+        overrides,
+        ("sampler",),
     )
 
-    from ebm_cli import console, evaluation, experiment, pictures, results, schema
+    from ebm_cli import console, evaluation, experiment, pictures, results, schema, starts
     from ebm_cli.chain import Draws
     from ebm_cli.trained import Trained
     from ebm_cli.trainer import pick_device
@@ -41,7 +62,13 @@ def main(words: Sequence[str]) -> int:
     sampler = schema.build(sampler_node)
     results.check_sampler(sampler, trained)
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
-    samples, info = trained.draw(sampler, draws, seed=typed["seed"])
+
+    def dataset() -> Any:
+        opened.check_data()
+        return opened.dataset
+
+    start = starts.points(typed["start"], trained, dataset, min(draws.n_chains, draws.n_samples), seed=typed["seed"])
+    samples, info = trained.draw(sampler, draws, seed=typed["seed"], start=start)
     results.save_samples(run.path / "samples.npz", trained, samples, draws.n_samples, [typed["model"]])
     log_z = evaluation.of_model(run.read("summary.json"), "log_z", typed["model"])
     scene = pictures.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
@@ -53,5 +80,26 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def draw_settings(*, n_samples: Count, n_chains: Count, n_steps: Count, model: Natural, seed: Natural, device: str) -> None:
+def without_a_run(words: Sequence[str]) -> int:
+    chosen = {key: value for key, _, value in (word.partition("=") for word in words)}
+    if "energy" not in chosen:
+        raise bad("an energy is needed where no run is named", "ebm sample last, or ebm sample energy=four_wells")
+    settings = config.amend(base(), words, ("energy", "sampler", "dataset"))
+
+    from ebm_cli import drawing
+
+    return drawing.draw(settings, {"sampler": "mala", **chosen}, words, draw_settings)
+
+
+def base() -> dict[str, Any]:
+    """What holds where the line says nothing: the draws, the sampler and the dataset of `ebm train`."""
+    import yaml
+
+    train, groups = yaml.safe_load((config.conf_dir() / "train.yaml").read_text()), config.groups()
+    defaults = {group: option for entry in train["defaults"] if isinstance(entry, dict) for group, option in entry.items()}
+    nodes = {group: yaml.safe_load(groups[group][defaults[group]].path.read_text()) for group in ("sampler", "dataset")}
+    return {"energy": None, **nodes, **train["draws"], "start": "noise", "seed": 0, "device": "auto"}
+
+
+def draw_settings(*, n_samples: Count, n_chains: Count, n_steps: Count, start: str, model: Natural, seed: Natural, device: str) -> None:
     """The keys of `ebm sample`."""

@@ -1,17 +1,17 @@
-"""A multilayer perceptron f on standardised events, with a quadratic confinement.
+"""A multilayer perceptron f on standardised events, with a quadratic confinement; `NoiseMLP` at every noise level.
 
-    E(x) = f(u) + confinement/2 |u|^2,    u = (x - mean) / scale
+    E(x) = -log g(f(u)) + confinement/2 |u|^2,    u = (x - mean) / scale        (g: `energy.positive`, see network.py)
 
-f grows at most linearly, so that a confinement above 0 keeps Z finite; without it Z may be infinite.
+Not for what varies fast: a perceptron learns low frequencies first (see fourier_mlp.py). Score of a batch: one forward, one backward pass.
 """
 
 import itertools
 from collections.abc import Sequence
-from math import prod
 from typing import Literal
 
 from torch import Tensor, nn
 
+from ebm_cli.energies.network import EnergyNetwork, NoiseConditional, Positivity
 from ebm_cli.types import Count, NonNegative
 
 ACTIVATIONS = {"elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU, "softplus": nn.Softplus, "tanh": nn.Tanh}
@@ -26,10 +26,8 @@ def perceptron(n_in: int, hidden: Sequence[int], n_out: int, activation: Activat
     return nn.Sequential(*layers, nn.Linear(widths[-1], n_out))
 
 
-class MLP(nn.Module):
-    """x (B, *d) -> E(x) (B,). `mean` and `scale`, (*d), are those of the training data."""
-
-    outputs_score = False
+class MLP(EnergyNetwork):
+    """x (B, *d) -> E(x) (B,)."""
 
     def __init__(
         self,
@@ -39,14 +37,12 @@ class MLP(nn.Module):
         *,
         hidden: Sequence[Count],
         activation: Activation,
+        positive: Positivity,
         confinement: NonNegative,
     ) -> None:
-        super().__init__()
-        self.network = perceptron(prod(shape), hidden, prod(shape) if self.outputs_score else 1, activation)
-        self.confinement = confinement
-        self.register_buffer("mean", mean)
-        self.register_buffer("inverse_scale", 1 / scale)
+        super().__init__(shape, mean, scale, positive=positive, confinement=confinement)
+        self.network = perceptron(self.n_in, hidden, self.n_out, activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        u = ((x - self.mean) * self.inverse_scale).flatten(1)
-        return self.network(u).squeeze(-1) + 0.5 * self.confinement * (u * u).sum(-1)
+
+class NoiseMLP(NoiseConditional, MLP):
+    """x (B, *d), noise level (B,) -> E(x, sigma) (B,)."""

@@ -2,19 +2,35 @@
 
     s(x) = (f(u) - confinement u) / scale,    u = (x - mean) / scale
 
-There is no energy behind it (its Jacobian need not be symmetric): no log Z, no Metropolis step, no contrastive objective.
+`NoiseScoreMLP` at every noise level (see network.py). There is no energy behind it (its Jacobian need not be symmetric): no log Z, no
+Metropolis step, no contrastive objective. A score is one forward pass.
 """
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from ebm_cli.energies.mlp import MLP
+from ebm_cli.energies.mlp import Activation, perceptron
+from ebm_cli.energies.network import NoiseConditional, ScoreNetwork
+from ebm_cli.types import Count, NonNegative
 
 
-class ScoreMLP(MLP):
-    """x (B, *d) -> s(x) (B, *d), built as the energy of the same name is."""
+class ScoreMLP(ScoreNetwork):
+    """x (B, *d) -> s(x) (B, *d)."""
 
-    outputs_score = True
+    def __init__(
+        self,
+        shape: Sequence[int],
+        mean: Tensor,
+        scale: Tensor,
+        *,
+        hidden: Sequence[Count],
+        activation: Activation,
+        confinement: NonNegative,
+    ) -> None:
+        super().__init__(shape, mean, scale, confinement=confinement)
+        self.network = perceptron(self.n_in, hidden, self.n_out, activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        u = (x - self.mean) * self.inverse_scale
-        return (self.network(u.flatten(1)).view_as(u) - self.confinement * u) * self.inverse_scale
+
+class NoiseScoreMLP(NoiseConditional, ScoreMLP):
+    """x (B, *d), noise level (B,) -> s(x, sigma) (B, *d)."""

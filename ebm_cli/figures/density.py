@@ -1,4 +1,7 @@
-"""Data beside samples and, where both are known, the true density beside the model's, on one colour scale."""
+"""Data beside samples and, where both are known, the true density beside the model's, on one colour scale.
+
+Of an energy that is known as it stands: the samples beside its density.
+"""
 
 from typing import Any
 
@@ -9,9 +12,11 @@ from ebm_cli.densities import Density
 
 
 def draw(scene: Any) -> Figure | None:
-    """For two columns, with the data at hand."""
-    if scene.n_columns != 2 or scene.data is None:
+    """For two columns, with the data or the exact density at hand."""
+    if scene.n_columns != 2 or (scene.data is None and (scene.frame is None or scene.log_z is None)):
         return None
+    if scene.data is None:
+        return _known(scene)
     densities = _densities(scene)
     (a, b), (c, d) = scene.box
     height = 4.2 * min(max((d - c) / (b - a), 0.5), 1.5) if _comparable(scene) else 3.5
@@ -32,6 +37,27 @@ def draw(scene: Any) -> Figure | None:
     for axis in axes.flat:
         axis.set(xlim=scene.box[0], ylim=scene.box[1], xlabel=names[0], ylabel=names[1])
         if _comparable(scene):
+            axis.set_aspect("equal")
+    return figure
+
+
+def _known(scene: Any) -> Figure:
+    (a, b), (c, d) = scene.box
+    comparable = 0.5 < (b - a) / (d - c) < 2
+    height = 4.2 * (d - c) / (b - a) if comparable else 4.2
+    figure = Figure(figsize=(10.4, 1 + height), layout="constrained")
+    figure.suptitle(scene.title)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    left.scatter(*scene.samples.T, s=np.clip(8000 / len(scene.samples), 2, 16), alpha=0.5, linewidths=0, color="#1f4e79")
+    left.set_title(f"samples, n = {len(scene.samples)}")
+    x, y, points = scene.grid()
+    density = np.exp(-scene.energy(points) - scene.log_z).reshape(len(y), len(x))
+    figure.colorbar(right.pcolormesh(x, y, density, cmap="magma", rasterized=True), ax=right, label="density per unit area")
+    right.set_title("exact density")
+    names = scene.trained.column_names
+    for axis in (left, right):
+        axis.set(xlim=scene.box[0], ylim=scene.box[1], xlabel=names[0], ylabel=names[1])
+        if comparable:
             axis.set_aspect("equal")
     return figure
 

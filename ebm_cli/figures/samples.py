@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 
 def draw(scene: Any) -> Figure | None:
-    """For two columns, where the data are not at hand (with them, the density picture shows more)."""
-    if scene.n_columns != 2 or scene.data is not None:
+    """For two columns, where the data are not at hand (with them, or the exact density, the density picture shows more)."""
+    if scene.n_columns != 2 or scene.data is not None or (scene.frame is not None and scene.log_z is not None):
         return None
     figure = Figure(figsize=(6, 5), layout="constrained")
     axis = figure.subplots()

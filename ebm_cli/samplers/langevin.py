@@ -1,6 +1,8 @@
 """Unadjusted Langevin dynamics: x' = x + eps s(x) + sqrt(2 eps) z. Roberts & Tweedie 1996.
 
 Biased: on N(0, v) the stationary variance is v / (1 - eps / 2v), never below 2 eps. It needs no energy. Cost: one score per transition.
+Not where a bias matters and there is an energy (mala), nor for standard deviations under sqrt(2 eps).
+With `max_score_norm` r the drift is eps min(1, r / |s|) s: chains survive steep walls, at a further bias where it bites.
 """
 
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ebm_cli.diffusion import diverged, gradient_noise_ratio, truncated
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Info, Params, Positive, Sampler
@@ -23,6 +26,7 @@ class Langevin(Sampler):
     """`step_size` is eps, in the model's units squared."""
 
     step_size: Positive
+    max_score_norm: Positive | None
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         return State(x, x.new_full(model.model_shape(params), self.step_size))
@@ -31,6 +35,8 @@ class Langevin(Sampler):
         return (rng.normal("normal", n_steps, *state.x.shape[state.step_size.ndim :]),)
 
     def step(self, model: Model, params: Params, state: State, noise: tuple[Tensor]) -> tuple[State, Info]:
-        eps = expand(state.step_size, state.x)
-        x = state.x.addcmul(eps, model.score(params, state.x)).addcmul((2 * eps).sqrt(), noise[0])
-        return state._replace(x=x), {}
+        sigma = (2 * state.step_size).sqrt()
+        drift = truncated(model, model.score(params, state.x), self.max_score_norm)
+        x = state.x.addcmul(expand(state.step_size, state.x), drift).addcmul(expand(sigma, state.x), noise[0])
+        ratio = gradient_noise_ratio(model, drift, state.step_size, sigma)
+        return state._replace(x=x), {"gradient_noise_ratio": ratio, "divergence": diverged(model, x)}

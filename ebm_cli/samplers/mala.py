@@ -4,6 +4,8 @@
               = E(x) - E(x') - w'(z + w/2),    w = sqrt(eps / 2) (s(x) + s(x'))
 
 Exact; best near an acceptance of 0.574. Cost: one score (and the energy that comes with it) per transition. Roberts & Rosenthal 1998.
+With `max_score_norm` r, min(1, r / |s|) s stands for s in the proposal and in q, both ways, and it stays exact: MALTA, Roberts & Tweedie
+1996. Not for modes further apart than a few steps (tempering), nor where there is no energy (langevin).
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ebm_cli.diffusion import gradient_noise_ratio, truncated
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Info, Params, Positive, Sampler
@@ -21,7 +24,7 @@ class State(NamedTuple):
     x: Tensor  # (*m, B, *d)
     step_size: Tensor  # (*m,)
     energy: Tensor  # (*m, B)
-    score: Tensor  # (*m, B, *d)
+    score: Tensor  # (*m, B, *d), truncated
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,12 @@ class MALA(Sampler):
     """`step_size` is eps, in the model's units squared."""
 
     step_size: Positive
+    max_score_norm: Positive | None
     requires: ClassVar[frozenset[str]] = frozenset({"energy"})
     target_acceptance: ClassVar[float] = 0.574
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
-        return State(x, x.new_full(model.model_shape(params), self.step_size), *model.energy_and_score(params, x))
+        return State(x, x.new_full(model.model_shape(params), self.step_size), *self._energy_and_drift(model, params, x))
 
     def noise(self, rng: Rng, state: State, n_steps: int) -> tuple[Tensor, Tensor]:
         m = state.step_size.ndim
@@ -44,9 +48,19 @@ class MALA(Sampler):
         eps = expand(state.step_size, state.x)
         sigma = (2 * eps).sqrt()
         x = state.x.addcmul(eps, state.score).addcmul(sigma, z)
-        energy, score = model.energy_and_score(params, x)
+        energy, score = self._energy_and_drift(model, params, x)
         w = 0.5 * sigma * (state.score + score)
-        accept = log_uniform < state.energy - energy - model.inner(w, z + 0.5 * w)  # false where the proposal's energy is not a number
+        log_alpha = state.energy - energy - model.inner(w, z + 0.5 * w)
+        accept = log_uniform < log_alpha  # false where the proposal's energy is not a number
+        info = {
+            "acceptance_rate": accept,
+            "gradient_noise_ratio": gradient_noise_ratio(model, state.score, state.step_size, (2 * state.step_size).sqrt()),
+            "divergence": ~log_alpha.isfinite(),
+        }
         move = expand(accept, x)
         x, energy, score = torch.where(move, x, state.x), torch.where(accept, energy, state.energy), torch.where(move, score, state.score)
-        return State(x, state.step_size, energy, score), {"acceptance_rate": accept}
+        return State(x, state.step_size, energy, score), info
+
+    def _energy_and_drift(self, model: Model, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
+        energy, score = model.energy_and_score(params, x)
+        return energy, truncated(model, score, self.max_score_norm)

@@ -23,7 +23,9 @@ BY_NAME = {
 
 def mlp(shape=(2,), *, confinement=0.7, activation="silu", seed=0):
     torch.manual_seed(seed)
-    module = MLP(shape, MEAN.reshape(shape), SCALE.reshape(shape), hidden=[5, 4], activation=activation, confinement=confinement)
+    module = MLP(
+        shape, MEAN.reshape(shape), SCALE.reshape(shape), hidden=[5, 4], activation=activation, positive="exp", confinement=confinement
+    )
     return module, {name: value.detach() for name, value in tensors(module).items()}
 
 

@@ -135,7 +135,7 @@ def test_edge_mass_is_the_mass_in_the_outer_twentieth(d, monkeypatch):
 def random_mlp(seed, confinement):
     """A rough energy of one coordinate."""
     torch.manual_seed(seed)
-    module = MLP((1,), torch.zeros(1), torch.ones(1), hidden=[8], activation="tanh", confinement=confinement)
+    module = MLP((1,), torch.zeros(1), torch.ones(1), hidden=[8], activation="tanh", positive="exp", confinement=confinement)
     with torch.no_grad():
         for value in module.network.parameters():
             value *= 5
@@ -174,7 +174,7 @@ def test_the_resolution_is_doubled_until_the_energy_is_resolved():
 
 def unbounded(slope):
     """E(x) = -slope sum_i |x_i|, nearly, from a perceptron without confinement."""
-    module = MLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="softplus", confinement=0.0)
+    module = MLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="softplus", positive="exp", confinement=0.0)
     with torch.no_grad():
         for value in module.network.parameters():
             value.zero_()
@@ -217,7 +217,7 @@ def test_an_energy_that_some_grid_resolves_gives_a_number():
 def test_what_quadrature_does_not_apply_to():
     Path("three.csv").write_text("a,b,c\n" + "".join(f"{i},{i * i},{i % 7}\n" for i in range(40)))
     three = TableDataset("three.csv", None, 0.1, 0.2, 0)
-    module = MLP((3,), torch.zeros(3), torch.ones(3), hidden=[4], activation="tanh", confinement=1.0)
+    module = MLP((3,), torch.zeros(3), torch.ones(3), hidden=[4], activation="tanh", positive="exp", confinement=1.0)
     assert "at most 2 coordinates, these events have 3" in refusals(measure(module, three))
     score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
     assert "no energy" in refusals(measure(score, Moons(n_train=None, noise=0.2, scale=2.0)))

@@ -47,7 +47,7 @@ def model_of(shape, *, stacked=False):
     return Model(Quadratic(), event_ndim=len(shape), stacked=stacked)
 
 
-@pytest.mark.parametrize("sampler", [Exact(), MALA(0.8)])
+@pytest.mark.parametrize("sampler", [Exact(), MALA(0.8, None)])
 def test_gradient_is_zero_at_the_truth_with_the_right_sign_on_both_sides(sampler):
     """dL/da = (E_data |x|^2 - E_model |y|^2) / 2 = d/2 (1 - 1/a). Seeded; within 5 standard errors: a false alarm in 1e6."""
     n, d, model = 20_000, 3, model_of((3,))
@@ -72,7 +72,7 @@ def test_loss_is_the_energy_of_data_less_that_of_negatives():
     torch.testing.assert_close(loss, torch.tensor([6.0, 1.5]))
 
 
-@pytest.mark.parametrize("sampler", [MALA(0.1), Langevin(0.1)])
+@pytest.mark.parametrize("sampler", [MALA(0.1, None), Langevin(0.1, None)])
 def test_no_gradient_through_negatives_and_no_graph_in_the_buffer(sampler):
     model, x = model_of((2,)), Rng(1).normal("x", 8, 2)
     pcd = PersistentContrastiveDivergence(sampler, 3, 16, 0.5)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from exactness import FALSE_ALARM, TARGETS, Gaussian, Gumbel, TwoModes, moved, p_value, parts
 from scipy.stats import binomtest, kstest
 from torch import nn
-from torch.special import ndtr
 
 from ebm_cli import chain
 from ebm_cli.model import Model
@@ -16,66 +16,7 @@ from ebm_cli.samplers.mala import MALA
 
 pytestmark = pytest.mark.usefixtures("double")
 
-FALSE_ALARM = 1e-6  # of each Kolmogorov-Smirnov or sign test
-
-
-class Gaussian(nn.Module):
-    """x = L z with z ~ N(0, I). Every projection of z is normal."""
-
-    shape, step_size = (2,), 0.25
-
-    def __init__(self):
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor([[1.0, 0.0], [-1.2, 0.5]]))
-
-    def forward(self, x):
-        return 0.5 * torch.linalg.solve_triangular(self.factor, x.flatten(1).T, upper=False).square().sum(0)
-
-    def draw(self, n):
-        return Rng(1).normal("z", n, 2) @ self.factor.detach().T
-
-    def uniforms(self, x):
-        z = torch.linalg.solve_triangular(self.factor.detach(), x.T, upper=False).T
-        return [ndtr(z @ torch.tensor(w)) for w in ([1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.8, -0.6])]
-
-
-class Gumbel(nn.Module):
-    """E(x) = x + exp(-x): skewed, with distribution function exp(-exp(-x))."""
-
-    shape, step_size = (1,), 1.0
-
-    def __init__(self):
-        super().__init__()
-        self.one = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return (self.one * x + (-x).exp()).sum(-1)
-
-    def draw(self, n):
-        return -(-Rng(1).uniform("u", n, 1).log()).log()
-
-    def uniforms(self, x):
-        return [(-(-x).exp()).exp().flatten()]
-
-
-class TwoModes(nn.Module):
-    """0.7 N(-1, 0.4^2) + 0.3 N(1, 0.4^2)."""
-
-    shape, step_size = (1,), 0.15
-
-    def __init__(self):
-        super().__init__()
-        self.weights = nn.Parameter(torch.tensor([0.7, 0.3]))
-
-    def forward(self, x):
-        return -torch.logsumexp(self.weights.log() - ((x - torch.tensor([-1.0, 1.0])) / 0.4).square() / 2, -1)
-
-    def draw(self, n):
-        left = Rng(1).uniform("u", n, 1) < 0.7
-        return torch.where(left, -1.0, 1.0) + 0.4 * Rng(1).normal("z", n, 1)
-
-    def uniforms(self, x):
-        return [(0.7 * ndtr((x + 1) / 0.4) + 0.3 * ndtr((x - 1) / 0.4)).flatten()]
+STEP_SIZE = {Gaussian: 0.25, Gumbel: 1.0, TwoModes: 0.15}
 
 
 class Quartic(nn.Module):
@@ -90,21 +31,22 @@ class Quartic(nn.Module):
         return self.a * u.pow(4).sum(-1) + u[:, 0] * u[:, 1] + u[:, 0].exp()
 
 
-def parts(module):
-    params = {name: value.detach() for name, value in module.named_parameters()}
-    return Model(module, event_ndim=1, stacked=False), params
-
-
+@pytest.mark.parametrize("max_score_norm", [None, 0.8])
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])
-def test_acceptance_is_the_textbook_one(shape):
+def test_acceptance_is_the_textbook_one(shape, max_score_norm):
     """E(x) - E(x') + log q(x | x') - log q(x' | x): a uniform a hair below it is accepted, a hair above it is not."""
-    eps, n, mala = 0.37, 50, MALA(0.37)
+    eps, n, mala = 0.37, 50, MALA(0.37, max_score_norm)
     model, params = Model(Quartic(), event_ndim=len(shape), stacked=False), {"a": torch.tensor(0.3)}
     x, z = Rng(0).normal("x", n, *shape), Rng(0).normal("z", n, *shape)
-    x_new = x + eps * model.score(params, x) + (2 * eps) ** 0.5 * z
+
+    def drift(x):
+        norms = torch.linalg.vector_norm(model.score(params, x), dim=model.event_axes, keepdim=True)
+        return model.score(params, x) * ((max_score_norm or math.inf) / norms).clamp(max=1.0)
+
+    x_new = x + eps * drift(x) + (2 * eps) ** 0.5 * z
 
     def log_q(to, start):
-        return -(to - start - eps * model.score(params, start)).flatten(1).square().sum(-1) / (4 * eps)
+        return -(to - start - eps * drift(start)).flatten(1).square().sum(-1) / (4 * eps)
 
     log_alpha = model.energy(params, x) - model.energy(params, x_new) + log_q(x, x_new) - log_q(x_new, x)
     state = mala.init(model, params, x)
@@ -114,34 +56,31 @@ def test_acceptance_is_the_textbook_one(shape):
         torch.testing.assert_close(after.x, x_new if accepted else x)
 
 
-@pytest.mark.parametrize("target", [Gaussian, Gumbel, TwoModes])
-def test_exact_where_langevin_is_not(target):
-    """Chains that start at exact draws stay exact draws: F(x) is uniform after 20 moves. At this step size Langevin fails the same test."""
-    module = target()
-    model, params = parts(module)
-    x = module.draw(20_000)
+@pytest.mark.parametrize("max_score_norm", [None, 0.8])
+@pytest.mark.parametrize("target", TARGETS)
+def test_exact_where_langevin_is_not(target, max_score_norm):
+    """Chains that start at exact draws stay exact draws: F(x) is uniform after 20 moves. At this step size Langevin fails the same test.
 
-    def p_value(sampler):
-        moved, info = chain.run(sampler, model, params, x, Rng(2), n_steps=20)
-        return min(kstest(one.numpy(), "uniform").pvalue for one in module.uniforms(moved)), info
-
-    exact, info = p_value(MALA(target.step_size))
+    A score cut to 0.8, which is most of them, changes the proposals and nothing else.
+    """
+    module, eps = target(), STEP_SIZE[target]
+    exact, info = moved(MALA(eps, max_score_norm), module, n_steps=20)
     assert 0.2 < info["acceptance_rate"].double().mean() < 0.9
-    assert exact > FALSE_ALARM
-    assert p_value(Langevin(target.step_size))[0] < FALSE_ALARM
+    assert p_value(module, exact) > FALSE_ALARM
+    assert p_value(module, moved(Langevin(eps, max_score_norm), module, n_steps=20)[0]) < FALSE_ALARM
 
 
-@pytest.mark.parametrize("target", [Gaussian, Gumbel, TwoModes])
-def test_reversible(target):
+@pytest.mark.parametrize("max_score_norm", [None, 0.8])
+@pytest.mark.parametrize("target", TARGETS)
+def test_reversible(target, max_score_norm):
     """From exact draws (x, x') and (x', x) are alike: of the moves that cross the line x_0 = c, half go up. c lies off the centre."""
     module = target()
-    model, params = parts(module)
     x = module.draw(20_000)
-    moved, _ = chain.run(MALA(target.step_size), model, params, x, Rng(2), n_steps=1)
+    after, _ = moved(MALA(STEP_SIZE[target], max_score_norm), module, n_steps=1)
     for share in (0.1, 0.4, 0.8):
         line = x[:, 0].quantile(share)
-        up = ((x[:, 0] < line) & (moved[:, 0] > line)).sum().item()
-        down = ((x[:, 0] > line) & (moved[:, 0] < line)).sum().item()
+        up = ((x[:, 0] < line) & (after[:, 0] > line)).sum().item()
+        down = ((x[:, 0] > line) & (after[:, 0] < line)).sum().item()
         assert up + down > 500
         assert binomtest(up, up + down).pvalue > FALSE_ALARM
 
@@ -149,7 +88,7 @@ def test_reversible(target):
 def test_rejected_chains_keep_everything_bit_for_bit_and_accepted_ones_are_evaluated_anew():
     module = Gaussian()
     model, params = parts(module)
-    mala, x = MALA(0.3), module.draw(40)
+    mala, x = MALA(0.3, None), module.draw(40)
     state = mala.init(model, params, x)
     accept = torch.arange(40) % 3 == 0
     after, info = mala.step(model, params, state, (Rng(0).normal("z", 40, 2), torch.where(accept, -math.inf, math.inf)))
@@ -173,11 +112,12 @@ def test_a_proposal_without_a_finite_energy_is_rejected(bad):
             return torch.where(x[:, 0] > 0, x[:, 0], self.bad)
 
     model, params = Model(HalfLine(), event_ndim=1, stacked=False), {"bad": torch.tensor(bad)}
-    mala, x = MALA(0.5), torch.ones(2, 1)
+    mala, x = MALA(0.5, None), torch.ones(2, 1)
     state = mala.init(model, params, x)
     z = torch.tensor([[-3.0], [0.7]])  # to 1 - 0.5 - 3 < 0, and to 1 - 0.5 + 0.7
     after, info = mala.step(model, params, state, (z, torch.full((2,), -1e300)))
     assert info["acceptance_rate"].tolist() == [False, True]
+    assert info["divergence"].tolist() == [True, False]
     torch.testing.assert_close(after.x, torch.tensor([[1.0], [1.2]]))
     assert after.energy.isfinite().all()
 
@@ -185,8 +125,8 @@ def test_a_proposal_without_a_finite_energy_is_rejected(bad):
 def test_noise_is_normal_and_the_log_of_a_uniform():
     """Seeded; Kolmogorov-Smirnov."""
     model, params = parts(Gaussian())
-    state = MALA(0.3).init(model, params, torch.zeros(200, 2))
-    normal, log_uniform = MALA(0.3).noise(Rng(0), state, 30)
+    state = MALA(0.3, None).init(model, params, torch.zeros(200, 2))
+    normal, log_uniform = MALA(0.3, None).noise(Rng(0), state, 30)
     assert normal.shape == (30, 200, 2)
     assert log_uniform.shape == (30, 200)
     assert kstest(normal.flatten().numpy(), "norm").pvalue > FALSE_ALARM
@@ -194,7 +134,7 @@ def test_noise_is_normal_and_the_log_of_a_uniform():
 
 
 def test_each_model_of_a_stack_moves_as_it_does_alone():
-    mala, factors = MALA(0.3), torch.stack([torch.eye(2), torch.tensor([[2.0, 0.0], [1.0, 0.5]])])
+    mala, factors = MALA(0.3, None), torch.stack([torch.eye(2), torch.tensor([[2.0, 0.0], [1.0, 0.5]])])
     stacked = Model(Gaussian(), event_ndim=1, stacked=True)
     x = Rng((3, 4)).normal("x", 30, 2)
     together, info = chain.run(mala, stacked, {"factor": factors}, x, Rng((3, 4)), n_steps=10)
@@ -202,3 +142,15 @@ def test_each_model_of_a_stack_moves_as_it_does_alone():
         alone, info_alone = chain.run(mala, stacked.alone(), {"factor": factors[m]}, x[m], Rng(seed), n_steps=10)
         torch.testing.assert_close(together[m], alone)
         assert torch.equal(info["acceptance_rate"][m], info_alone["acceptance_rate"])
+
+
+def test_what_is_watched():
+    """The drift of the state that is left, cut to 0.8, against the noise: sqrt(eps / 2) |s| / sqrt(d)."""
+    model, params = parts(Gaussian())
+    x = torch.tensor([[2.0, 1.0], [0.1, -0.1]])
+    mala = MALA(0.3, 0.8)
+    _, info = mala.step(model, params, mala.init(model, params, x), (torch.zeros(2, 2), torch.zeros(2)))
+    lengths = torch.linalg.vector_norm(model.score(params, x), dim=-1).clamp(max=0.8)
+    assert lengths[1] < lengths[0] == 0.8
+    torch.testing.assert_close(info["gradient_noise_ratio"], 0.15**0.5 * lengths / 2**0.5)
+    assert not info["divergence"].any()

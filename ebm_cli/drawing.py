@@ -1,0 +1,159 @@
+"""Draw from an energy that is known as it stands, with no run: into outputs/samples/ENERGY-SAMPLER-sSEED-ID/.
+
+The folder holds config.yaml, samples.npz, summary.json and figures/. It is made under another name and renamed into place when all is in
+it; the same line typed again makes it anew. ID is a hash of all that is read.
+"""
+
+import json
+import math
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ebm_cli import console, pictures, results, schema, starts
+from ebm_cli.chain import Draws
+from ebm_cli.errors import InputError, Problem, bad
+from ebm_cli.metrics import quadrature
+from ebm_cli.run import find, outputs
+from ebm_cli.trained import Trained
+from ebm_cli.trainer import pick_device
+
+TOLERANCE = 0.001  # nats by which doubling may move log Z
+WIDENED = 3  # boxes that are tried, each twice as wide as the one before
+
+
+def check(settings: Mapping[str, Any], chosen: Mapping[str, str], signature: Any) -> dict[str, Any]:
+    """The typed config. Raises `InputError` with every problem."""
+    problems: list[Problem] = []
+    nodes = {}
+    for group in ("energy", "sampler"):
+        target = schema.resolve(str((settings[group] or {}).get("_target_")), group, schema.KINDS[group], problems)
+        if group == "energy" and target is not None and getattr(target, "learns", True):
+            raise bad(
+                f"energy={chosen['energy']} is to be trained: without a run there is nothing to draw from",
+                f"ebm train energy={chosen['energy']}, and then ebm sample last; {known()} need no training",
+            )
+        if target is not None:
+            nodes[group] = schema.check_node(settings[group], group, schema.KINDS[group], problems)
+    if "dataset" not in (settings["energy"] or {}) and any(key.partition(".")[0] == "dataset" for key in chosen):
+        problems.append(Problem(f"dataset: energy={chosen['energy']} reads no data", "energy=exact takes a dataset's own density"))
+    plain = {key: value for key, value in settings.items() if key not in ("energy", "sampler", "dataset")}
+    typed = schema.check_signature(signature, plain | {"model": 0}, "", problems)
+    if problems:
+        raise InputError(*problems)
+    typed.pop("model")
+    if "runs" in nodes["energy"]:  # `last` and prefixes mean something else tomorrow
+        nodes["energy"]["runs"] = [
+            str(one.path) if "/" in name else one.path.name for name in nodes["energy"]["runs"] for one in [find(name)]
+        ]
+    return nodes | typed
+
+
+def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence[str], signature: Any) -> int:
+    config = check(settings, chosen, signature)
+    device, started = pick_device(config["device"]), time.perf_counter()
+    energy, sampler = schema.build(config["energy"]), schema.build(config["sampler"])
+    trained = Trained.known(energy, config["seed"], device)
+    results.check_sampler(sampler, trained)
+    draws = Draws(config["n_samples"], config["n_chains"], config["n_steps"])
+    data = getattr(energy, "dataset", None)
+    start = starts.points(config["start"], trained, data and (lambda: data), min(draws.n_chains, draws.n_samples), seed=0)
+    samples, info = trained.draw(sampler, draws, start=start)
+    results.warn(info)
+    summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": config["seed"], "n_samples": draws.n_samples}
+    summary |= numbers(energy, trained, samples) | {"sampling": {name: value.tolist() for name, value in info.items()}}
+    summary["seconds"], summary["line"] = time.perf_counter() - started, shlex.join(["ebm", "sample", *words])
+    log_z = summary["log_z"] if summary["log_z"] is not None else summary.get("log_z_quadrature")
+    path = place(config, chosen)
+    with_frame = {} if data is not None else {"frame": energy.units.to_data(torch.tensor(energy.frame).T).T.tolist()}
+    scene = pictures.Scene(trained, data, samples, log_z, [], path.name, **with_frame)
+    drawn = save(path, config, trained, samples, summary, scene)
+    shown = {key: value for key, value in summary.items() if isinstance(value, float)} | {
+        name: value.item() for name, value in info.items()
+    }
+    console.table(["", "value", "unit"], [[key, console.text(value), console.UNITS.get(key, "")] for key, value in shown.items()])
+    for key, reason in summary["reasons"].items():
+        print(f"no {key}: {reason}")
+    print(f"Samples saved to {path / 'samples.npz'}")
+    for name in drawn:
+        print(f"Picture saved to {path / name}")
+    return 0
+
+
+def numbers(energy: Any, trained: Trained, samples: torch.Tensor) -> dict[str, Any]:
+    """log Z in closed form and by quadrature, the samples' mean energy and the exact one; null with its reason where there is none."""
+    params = {name: value.double() for name, value in trained.params.items()}
+    at_samples = quadrature.energy_of(trained.model, params, samples.flatten(0, 1).cpu())
+    found, reasons = {"log_z": energy.log_z, "mean_energy": at_samples.mean().item()}, {}
+    if energy.log_z is None:
+        reasons["log_z"] = "it has no closed form"
+    if len(energy.shape) == 1 and energy.shape[0] <= 2:
+        found |= integrals(energy, trained.model, params, trained.units.log_det, reasons)
+    for key, value in found.items():
+        if value is not None and not math.isfinite(value):
+            found[key], reasons[key] = None, f"the value is {value}"
+    return found | {"reasons": reasons}
+
+
+def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dict[str, str]) -> dict[str, float | None]:
+    """log Z and the mean energy on a grid; `log_z_error` is what doubling the resolution and the box changes."""
+    box = tuple(energy.box)
+    for _ in range(WIDENED):
+        spacing = max(energy.length_scale, (math.prod(high - low for low, high in box) / quadrature.FIRST) ** (1 / len(box)))
+        coarse = quadrature.log_integral(quadrature.evaluate(model, params, box, spacing), box, spacing)
+        wide, inner = quadrature.widen(box, 2.0), box
+        wider = quadrature.log_integral(quadrature.evaluate(model, params, wide, spacing), wide, spacing)
+        if abs(wider - coarse) <= TOLERANCE / 2:
+            break
+        box = wide
+    box = inner
+    values = quadrature.evaluate(model, params, box, spacing / 2)
+    log_z = quadrature.log_integral(values, box, spacing / 2)
+    changes = {"resolution": abs(log_z - coarse), "box": abs(wider - coarse)}
+    if not sum(changes.values()) <= TOLERANCE:
+        worst = max(changes, key=lambda name: changes[name])
+        reasons["log_z_quadrature"] = f"doubling the {worst} of the grid moves log Z by {changes[worst]:.2g} nats"
+        return {"log_z_quadrature": None}
+    p = (quadrature.grid(box, spacing / 2)[1] - values - log_z).exp()
+    mean = torch.where(p > 0, p * values, 0).sum().item()
+    return {"log_z_quadrature": log_z + log_det, "log_z_error": sum(changes.values()), "mean_energy_quadrature": mean}
+
+
+def place(config: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
+    """The folder of these samples."""
+    read = {key: value for key, value in config.items() if key != "device"}
+    digest = sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
+    return outputs() / "samples" / f"{chosen['energy']}-{chosen['sampler']}-s{config['seed']}-{digest}"
+
+
+def save(path: Path, config: Any, trained: Trained, samples: torch.Tensor, summary: Any, scene: pictures.Scene) -> list[str]:
+    """The folder, whole or not at all. Returns the pictures in it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+        results.save_samples(partial / "samples.npz", trained, samples, config["n_samples"], [0])
+        (partial / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+        drawn = [str(one.relative_to(partial)) for one in pictures.save(partial / "figures", scene)]
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
+    except OSError as error:
+        raise bad(f"{path} cannot be written: {error.strerror}", "EBM_OUTPUTS names another place for results") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return drawn
+
+
+def known() -> str:
+    """The options of the group that need no training."""
+    from ebm_cli import config
+
+    return ", ".join(option for option, one in config.groups()["energy"].items() if "known as it stands" in one.description)

@@ -1,0 +1,42 @@
+"""A bent Gaussian: the second coordinate follows the square of the first. Haario et al. 1999.
+
+    x_0 ~ N(0, sigma^2),    x_1 ~ N(bend (x_0^2 - sigma^2), 1),    the others N(0, 1)
+    E(x) = x_0^2 / (2 sigma^2) + 1/2 (x_1 - bend (x_0^2 - sigma^2))^2 + 1/2 sum_{i>1} x_i^2,    log Z = log sigma + d/2 log 2 pi
+
+Bending keeps volumes, hence the log Z of the straight Gaussian. Skewed: it sees the sign errors that symmetric targets hide.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ebm_cli.energies.analytic import Analytic, Box, at_least
+from ebm_cli.types import Count, Positive
+
+
+class Banana(Analytic):
+    """x (B, d) -> E(x) (B,)."""
+
+    def __init__(self, *, dim: Count, sigma: Positive, bend: float) -> None:
+        at_least(dim, 2)
+        mean = torch.zeros(dim)
+        mean[1] = -bend * sigma**2
+        super().__init__(mean, torch.full((dim,), 0.5))  # chains start at the tip: far from the ridge steps are thrown off
+        self.sigma, self.bend = sigma, bend
+        reach = sorted((-bend * sigma**2, bend * (5.5**2 - 1) * sigma**2))
+        self.box = [(-5.5 * sigma, 5.5 * sigma), (reach[0] - 6, reach[1] + 6), *[(-7.0, 7.0)] * (dim - 2)]
+        self.length_scale = min(1 / math.sqrt(1 + (2 * bend * 5.5 * sigma) ** 2), sigma)  # across the steep ends
+
+    @property
+    def frame(self) -> Box:
+        low, high = sorted((-self.bend * self.sigma**2, 5 * self.bend * self.sigma**2))
+        return [(-2.8 * self.sigma, 2.8 * self.sigma), (low - 3.5, high + 3.5), *self.box[2:]]
+
+    @property
+    def log_z(self) -> float:
+        return math.log(self.sigma) + 0.5 * len(self.box) * math.log(2 * math.pi)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, straight = x[..., 0], x[..., 1] - self.bend * (x[..., 0].square() - self.sigma**2)
+        return 0.5 * ((first / self.sigma).square() + straight.square() + x[..., 2:].square().sum(-1))

@@ -1,0 +1,37 @@
+"""Neal's funnel: the width of all other coordinates depends on the first, over many orders of magnitude. Neal 2003.
+
+    x_0 ~ N(0, sigma^2),    x_i | x_0 ~ N(0, exp(x_0))
+    E(x) = x_0^2 / (2 sigma^2) + (d - 1) x_0 / 2 + exp(-x_0)/2 sum_{i>0} x_i^2,    log Z = log sigma + d/2 log 2 pi
+
+No single step size fits both the neck and the mouth: what chains get wrong shows in the law of x_0, which must be N(0, sigma^2). Not for
+a quadrature: the box of a picture leaves out part of the mouth.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ebm_cli.energies.analytic import Analytic, at_least
+from ebm_cli.types import Count, Positive
+
+
+class Funnel(Analytic):
+    """x (B, d) -> E(x) (B,)."""
+
+    def __init__(self, *, dim: Count, sigma: Positive) -> None:
+        at_least(dim, 2)
+        super().__init__(torch.zeros(dim), torch.ones(dim))
+        self.sigma = sigma
+        mouth = 3 * math.exp(sigma / 2)
+        self.box = [(-2.5 * sigma, 2.5 * sigma), *[(-mouth, mouth)] * (dim - 1)]
+        self.length_scale = math.exp(-sigma)
+
+    @property
+    def log_z(self) -> float:
+        return math.log(self.sigma) + 0.5 * len(self.box) * math.log(2 * math.pi)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, rest = x[..., 0], x[..., 1:]
+        along = 0.5 * (first / self.sigma).square()
+        return along + 0.5 * rest.shape[-1] * first + 0.5 * (-first).exp() * rest.square().sum(-1)

@@ -1,0 +1,47 @@
+"""Random-walk Metropolis: x' = x + tau z, accepted with probability min(1, exp(E(x) - E(x'))). Metropolis et al. 1953.
+
+Exact, and without a gradient: for energies with an edge or a kink. Best near an acceptance of 0.234 (Roberts, Gelman & Gilks 1997), at tau
+about 2.4 / sqrt(d) standard deviations. Cost: one energy per transition. Not for many dimensions: it takes of the order of d transitions to
+forget where it was (mala d^(1/3), hmc d^(1/4)).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ebm_cli.model import Model, expand
+from ebm_cli.rng import Rng
+from ebm_cli.types import Info, Params, Positive, Sampler
+
+
+class State(NamedTuple):
+    x: Tensor  # (*m, B, *d)
+    step_size: Tensor  # (*m,)
+    energy: Tensor  # (*m, B)
+
+
+@dataclass(frozen=True)
+class MetropolisHastings(Sampler):
+    """`step_size` is tau, in the model's units."""
+
+    step_size: Positive
+    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    target_acceptance: ClassVar[float] = 0.234
+
+    def init(self, model: Model, params: Params, x: Tensor) -> State:
+        return State(x, x.new_full(model.model_shape(params), self.step_size), model.energy(params, x))
+
+    def noise(self, rng: Rng, state: State, n_steps: int) -> tuple[Tensor, Tensor]:
+        m = state.step_size.ndim
+        return rng.normal("normal", n_steps, *state.x.shape[m:]), rng.uniform("accept", n_steps, *state.energy.shape[m:]).log_()
+
+    def step(self, model: Model, params: Params, state: State, noise: tuple[Tensor, Tensor]) -> tuple[State, Info]:
+        z, log_uniform = noise
+        x = state.x.addcmul(expand(state.step_size, state.x), z)
+        energy = model.energy(params, x)
+        log_alpha = state.energy - energy
+        accept = log_uniform < log_alpha  # false where the proposal's energy is not a number
+        x, energy = torch.where(expand(accept, x), x, state.x), torch.where(accept, energy, state.energy)
+        return State(x, state.step_size, energy), {"acceptance_rate": accept, "divergence": ~log_alpha.isfinite()}

@@ -1,0 +1,106 @@
+"""Parallel tempering: replicas of each chain at K temperatures, mala within each, exchanged between neighbours. Geyer 1991.
+
+    p_k(x) = exp(-beta_k E(x)),    beta_k = max_temperature^(-k / (K - 1)),    k = 0 .. K - 1
+    swap of k and k + 1:    log alpha = (beta_k - beta_{k+1}) (E(x_k) - E(x_{k+1}))
+
+Hot replicas cross between modes, swaps bring them down: x is the replica at temperature 1. Rung k moves with the step eps / beta_k, so that
+one eps serves all. Pairs are tried from the hottest down, so that a replica may fall all the way in one transition.
+Exact, once all rungs have forgotten their start. Aim at a `swap_rate` of 0.2 or more, with a hottest rung that sees one mode.
+Cost: K scores per transition. Not for short chains from good starts (cd, pcd): replicas all start at the given x, and the hot ones need
+time to get to where they belong; until then their swaps move the cold one away from the model too. Not without a confined energy.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from ebm_cli.model import Model, expand
+from ebm_cli.rng import Rng
+from ebm_cli.types import Info, Params, Positive, Sampler
+
+
+class State(NamedTuple):
+    replicas: Tensor  # (*m, K, B, *d)
+    step_size: Tensor  # (*m,)
+    energy: Tensor  # (*m, K, B)
+    score: Tensor  # (*m, K, B, *d), of E: at temperature 1
+    beta: Tensor  # (*m, K)
+
+    @property
+    def x(self) -> Tensor:
+        """The cold replica, (*m, B, *d)."""
+        return self.replicas.select(self.step_size.ndim, 0)
+
+
+@dataclass(frozen=True)
+class Tempering(Sampler):
+    """`step_size` is eps at temperature 1, in the model's units squared."""
+
+    step_size: Positive
+    n_temperatures: Annotated[int, Ge(2)]
+    max_temperature: Annotated[float, Gt(1)]
+    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    target_acceptance: ClassVar[float] = 0.574
+
+    def init(self, model: Model, params: Params, x: Tensor) -> State:
+        m = model.model_shape(params)
+        rung = torch.arange(self.n_temperatures, dtype=x.dtype, device=x.device)
+        beta = self.max_temperature ** -(rung / (self.n_temperatures - 1))
+        replicas = x.unsqueeze(len(m)).expand(*m, self.n_temperatures, *x.shape[len(m) :])
+        energy, score = self._evaluate(model, params, replicas)
+        return State(replicas, x.new_full(m, self.step_size), energy, score, beta.expand(*m, self.n_temperatures))
+
+    def noise(self, rng: Rng, state: State, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        m = state.step_size.ndim
+        n_rungs, n_chains = state.energy.shape[m:]
+        accept, swap = rng.uniform("accept", n_steps, n_rungs, n_chains), rng.uniform("swap", n_steps, n_rungs - 1, n_chains)
+        return rng.normal("normal", n_steps, *state.replicas.shape[m:]), accept.log_(), swap.log_()
+
+    def step(self, model: Model, params: Params, state: State, noise: tuple[Tensor, Tensor, Tensor]) -> tuple[State, Info]:
+        z, log_uniform, log_swap = noise
+        rung = state.step_size.ndim
+        x, energy, score, log_alpha = self._propose(model, params, state, z)
+        accept = log_uniform < log_alpha  # false where the proposal's energy is not a number
+        move = expand(accept, x)
+        x, score = torch.where(move, x, state.replicas), torch.where(move, score, state.score)
+        energy = torch.where(accept, energy, state.energy)
+        order, swapped = self._swaps(energy, state.beta, log_swap)
+        of = expand(order, x).expand_as(x)
+        after = State(x.gather(rung, of), state.step_size, energy.gather(rung, order), score.gather(rung, of), state.beta)
+        dtype = energy.dtype
+        return after, {
+            "acceptance_rate": accept.to(dtype).mean(rung),  # over the rungs, for the step size serves them all
+            "swap_rate": swapped.to(dtype).mean(rung),
+            "divergence": (~log_alpha.isfinite()).to(dtype).mean(rung),
+        }
+
+    def _propose(self, model: Model, params: Params, state: State, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """mala's proposal on each rung, with its energy, score and log alpha."""
+        beta, eps = expand(state.beta, z), expand(state.step_size, z)
+        x = state.replicas.addcmul(eps, state.score).addcmul((2 * eps / beta).sqrt(), z)
+        energy, score = self._evaluate(model, params, x)
+        w = (0.5 * eps * beta).sqrt() * (state.score + score)
+        log_alpha = state.beta.unsqueeze(-1) * (state.energy - energy) - model.inner(w, z + 0.5 * w)
+        return x, energy, score, log_alpha
+
+    def _swaps(self, energy: Tensor, beta: Tensor, log_uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Which replica each rung takes over, (*m, K, B), and whether each pair has swapped, (*m, K - 1, B)."""
+        energies = list(energy.unbind(-2))
+        order = [torch.full_like(energies[0], k, dtype=torch.int64) for k in range(self.n_temperatures)]
+        swapped = []
+        for k in reversed(range(self.n_temperatures - 1)):
+            log_alpha = (beta[..., k] - beta[..., k + 1]).unsqueeze(-1) * (energies[k] - energies[k + 1])
+            swap = log_uniform[..., k, :] < log_alpha
+            for one in (energies, order):
+                one[k], one[k + 1] = torch.where(swap, one[k + 1], one[k]), torch.where(swap, one[k], one[k + 1])
+            swapped.append(swap)
+        return torch.stack(order, -2), torch.stack(swapped, -2)
+
+    def _evaluate(self, model: Model, params: Params, replicas: Tensor) -> tuple[Tensor, Tensor]:
+        """E and s of all replicas at once."""
+        rung = replicas.ndim - model.event_ndim - 2
+        energy, score = model.energy_and_score(params, replicas.flatten(rung, rung + 1))
+        return energy.unflatten(rung, replicas.shape[rung : rung + 2]), score.view(replicas.shape)
