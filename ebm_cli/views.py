@@ -80,25 +80,27 @@ class Laddered(View):
 
 
 class Tilted(View):
-    """p(x) N(x; c, sigma^2 I): E + |x - c|^2 / (2 sigma^2).
+    """p(x) N(x; c, sigma^2 I) as the law of u = (x - c) / sigma: E(c + sigma u) + |u|^2 / 2.
 
-    Of `params`: `view.centre` (*m, B, *d), `view.sigma` (*m, B), and `view.noise_level` (*m, B), the level at which the model is taken.
+    In these units one step size serves every sigma. Of `params`: `view.centre` (*m, B, *d), `view.sigma` (*m, B), and
+    `view.noise_level` (*m, B), the level at which the model is taken.
     """
 
     def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
-        return self.base.energy(params, x, params["view.noise_level"]) + self._tilt(params, x)[0]
+        return self.base.energy(params, self.place(params, x), params["view.noise_level"]) + 0.5 * self.inner(x, x)
 
     def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
-        energy, score = self.base.energy_and_score(params, x, params["view.noise_level"], create_graph=create_graph)
-        more, pull = self._tilt(params, x)
-        return energy + more, score + pull
+        place, level = self.place(params, x), params["view.noise_level"]
+        energy, score = self.base.energy_and_score(params, place, level, create_graph=create_graph)
+        return energy + 0.5 * self.inner(x, x), expand(params["view.sigma"], x) * score - x
 
     def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
-        return self.base.score(params, x, params["view.noise_level"], create_graph=create_graph) + self._tilt(params, x)[1]
+        score = self.base.score(params, self.place(params, x), params["view.noise_level"], create_graph=create_graph)
+        return expand(params["view.sigma"], x) * score - x
 
-    def _tilt(self, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
-        away, precision = x - params["view.centre"], params["view.sigma"] ** -2
-        return 0.5 * precision * self.inner(away, away), -expand(precision, x) * away
+    def place(self, params: Params, u: Tensor) -> Tensor:
+        """x = c + sigma u."""
+        return params["view.centre"] + expand(params["view.sigma"], u) * u
 
 
 class Differentiable(View):

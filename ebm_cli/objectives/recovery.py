@@ -4,8 +4,8 @@ A ladder of noise: x_0 the datum, x_{t+1} = x_t + sigma_t z. Each level's energy
 
     p(x_t | x_{t+1}) ~ exp(-E(x_t, t) - |x_{t+1} - x_t|^2 / (2 sigma_t^2)):        E(x_t, t) - E(y, t)
 
-y: `n_steps` transitions from x_{t+1} under that law, which has one mode where the marginal one has many, so that short chains do. At the
-optimum E(., t) is the energy of the marginal law of x_t; what is measured is E(., 0), that of the data. The network is told the standard
+y: `n_steps` transitions from x_{t+1} under that law, in units of sigma_t. It has one mode where the marginal law has many, so that short
+chains do. At the optimum E(., t) is the energy of the marginal law of x_t; what is measured is E(., 0), that of the data. The network is told the standard
 deviation of the noise in x_t, of x_0 half of that in x_1.
 Cost per sample and step: two energies and `n_steps` (with MALA + 1) scores. Not for those who need the exact likelihood: it is as far
 off as its chains.
@@ -19,40 +19,31 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli import chain
 from ebm_cli.model import Model, expand
+from ebm_cli.objectives.contrastive import Contrastive
 from ebm_cli.rng import Rng
-from ebm_cli.types import Count, Info, Objective, Params, Positive, Sampler
+from ebm_cli.types import Count, Info, Params, Positive
 from ebm_cli.views import Laddered, Tilted
 
 
 @dataclass(frozen=True)
-class RecoveryLikelihood(Objective):
+class RecoveryLikelihood(Contrastive):
     """`n_levels` steps of noise, the standard deviation of all up to one growing geometrically from `sigma_min` to `sigma_max`."""
 
-    sampler: Sampler
-    n_steps: Count
     sigma_max: Positive
     sigma_min: Positive
     n_levels: Count
     requires: ClassVar[frozenset[str]] = frozenset({"energy", "noise_level"})
-    loss_is_comparable: ClassVar[bool] = False
-
-    def _ladder(self) -> tuple[list[float], list[float]]:
-        """What the network is told at each level, and the standard deviation of the noise that leads to the next."""
-        ratio = (self.sigma_max / self.sigma_min) ** (1 / max(self.n_levels - 1, 1))
-        above = [self.sigma_min * ratio**t for t in range(self.n_levels)]  # of the noise in x_1, x_2, ...
-        steps = [above[0], *(sqrt(high**2 - low**2) for low, high in pairwise(above))]
-        return [above[0] / 2, *above[:-1]], steps
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         told, steps = map(x.new_tensor, self._ladder())
         below = torch.cat([told.new_zeros(1), told[1:]])  # of the noise in x_t
         level = rng.integers("level", self.n_levels, x.shape[x.ndim - 1 - model.event_ndim])
         here = x + expand(below[level], x) * rng.normal_like("noise", x)
-        above = here + expand(steps[level], x) * rng.normal_like("step", x)
-        tilt = {"view.centre": above, "view.sigma": steps[level], "view.noise_level": told[level]}
-        negatives, info = chain.run(self.sampler, Tilted(model), params | tilt, above, rng.at("chain"), n_steps=self.n_steps)
+        tilted, above = Tilted(model), here + expand(steps[level], x) * rng.normal_like("step", x)
+        params = params | {"view.centre": above, "view.sigma": steps[level], "view.noise_level": told[level]}
+        aux, carry, info = self._negatives(tilted, params, carry, torch.zeros_like(x), rng, self.n_steps)
+        negatives = tilted.place(params, aux["negatives"])
         return {"points": here, "negatives": negatives, "noise_level": told[level]}, carry, info
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
@@ -62,4 +53,11 @@ class RecoveryLikelihood(Objective):
         return positive - negative, {"energy": positive, "energy_negatives": negative}
 
     def trained(self, model: Model) -> Model:
-        return Laddered(model, tuple(reversed(self._ladder()[0])))
+        return Laddered(super().trained(model), tuple(reversed(self._ladder()[0])))
+
+    def _ladder(self) -> tuple[list[float], list[float]]:
+        """What the network is told at each level, and the standard deviation of the noise that leads to the next."""
+        ratio = (self.sigma_max / self.sigma_min) ** (1 / max(self.n_levels - 1, 1))
+        above = [self.sigma_min * ratio**t for t in range(self.n_levels)]  # of the noise in x_1, x_2, ...
+        steps = [above[0], *(sqrt(high**2 - low**2) for low, high in pairwise(above))]
+        return [above[0] / 2, *above[:-1]], steps
