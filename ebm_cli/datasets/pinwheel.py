@@ -57,7 +57,7 @@ class Pinwheel(Density):
 
         def mode(part: Tensor) -> Tensor:
             log_prob, level = self._terms(part)
-            return -level.gather(-1, log_prob.argmax(-1, keepdim=True)).squeeze(-1)
+            return -level.gather(-1, log_prob.argmax(-1, keepdim=True)).squeeze(-1).long()
 
         return in_parts(mode, x.detach().double(), 4 * self.n_arms) % self.n_arms
 

@@ -61,8 +61,8 @@ def csv_file():
     return "data.csv"
 
 
-def table(path, columns=None, *, validation=0.1, test=0.2, split_seed=0):
-    return TableDataset(str(path), columns, validation, test, split_seed)
+def table(path, columns=None, *, validation=0.1, test=0.2, split_seed=0, n_components=None):
+    return TableDataset(str(path), columns, validation, test, split_seed, n_components)
 
 
 def refusal(path, columns=None):

@@ -216,7 +216,7 @@ def test_an_energy_that_some_grid_resolves_gives_a_number():
 
 def test_what_quadrature_does_not_apply_to():
     Path("three.csv").write_text("a,b,c\n" + "".join(f"{i},{i * i},{i % 7}\n" for i in range(40)))
-    three = TableDataset("three.csv", None, 0.1, 0.2, 0)
+    three = TableDataset("three.csv", None, 0.1, 0.2, 0, None)
     module = MLP((3,), torch.zeros(3), torch.ones(3), hidden=[4], activation="tanh", confinement=1.0)
     assert "at most 2 coordinates, these events have 3" in refusals(measure(module, three))
     score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
@@ -228,7 +228,7 @@ def test_a_table_is_measured_on_test_rows_at_the_end_and_on_validation_rows_befo
     """In data units the energy is that of N(mean + b scale, A scale^2): closed form."""
     rows = np.random.default_rng(0).standard_normal((300, 2)) * [30.0, 0.2] + [5.0, 1.0]
     np.savetxt("table.csv", rows, delimiter=",", fmt="%.17g")
-    dataset = TableDataset("table.csv", None, 0.1, 0.2, 0)
+    dataset = TableDataset("table.csv", None, 0.1, 0.2, 0, None)
     found = measure(Gaussian(WIDE, (0.2, 0.4), c=0.8), dataset, final=final)
     units, expected = dataset.units, {}
     q = MultivariateNormal(units.mean + torch.tensor((0.2, 0.4)) * units.scale, torch.tensor(WIDE) * torch.outer(units.scale, units.scale))
