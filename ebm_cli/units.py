@@ -43,7 +43,7 @@ class Units:
         variance, vectors = variance.flip(0)[:n_components], vectors.flip(1)[:, :n_components]
         sign = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
         std = torch.where(variance > 1e-12 * len(self.mean), variance, 0).sqrt()
-        return Units(self.mean, self.scale, sign * vectors * std)
+        return Units(self.mean, self.scale, (sign * vectors * std).contiguous())
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Units":

@@ -38,11 +38,9 @@ def check_mass_and_entropy(dataset, entropy, *, n=400, tolerance=5e-5, mass=1e-7
 def check_box(dataset, n=400):
     """What lies outside is below 1e-9 per coordinate."""
     edges, p = cells(dataset, n, wider=1.5)
-    outside = [
-        (np.abs(2 * (edge[1:] + edge[:-1]) / 2 - low - high) > high - low) for edge, (low, high) in zip(edges, dataset.box, strict=True)
-    ]
-    for axis, one in enumerate(outside):
-        assert np.moveaxis(p, axis, 0)[one].sum() < 1e-9
+    for axis, (edge, (low, high)) in enumerate(zip(edges, dataset.box, strict=True)):
+        outside = np.abs(edge[1:] + edge[:-1] - low - high) > high - low
+        assert np.moveaxis(p, axis, 0)[outside].sum() < 1e-9
 
 
 def check_draws(dataset, *, n=480, n_draws=100_000):

@@ -20,7 +20,7 @@ def test_mass_entropy_and_box(dim, nu):
 
 @pytest.mark.parametrize(("dim", "nu"), [(1, 3), (2, 5), (6, 1)])
 def test_draws(dim, nu):
-    """Every coordinate, and a sum of them, is a t (KS, 1e-6 of false alarms each); |x|^2 / d is F(d, nu): one divisor for all coordinates."""
+    """Coordinates, and a sum of them, are t (KS, 1e-6 of false alarms each); |x|^2 / d is F(d, nu): all have one divisor."""
     x = densities.option("student_t", dim=dim, degrees_of_freedom=nu).draw(20_000, Rng(0)).double().numpy()
     for column in (*x.T, x.sum(1) / dim**0.5):
         assert kstest(column, t(nu).cdf).pvalue > 1e-6

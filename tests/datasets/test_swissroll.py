@@ -1,5 +1,7 @@
 """The Swiss roll: the quadrature along the curve against scipy's. Statistical checks are seeded."""
 
+import itertools
+
 import densities
 import numpy as np
 import pytest
@@ -41,14 +43,14 @@ def test_curve_is_that_of_scikit_learn_without_its_width():
 def test_log_prob_is_the_gaussian_integrated_along_the_curve(noise):
     dataset = densities.option("swissroll", noise=noise)
     on_curve = 0.2 * 8.0 * np.array([np.cos(8.0), np.sin(8.0)])
-    for x in (on_curve, on_curve + [0.1, 0.3], 0.2 * LAST * np.array([0.0, 1.02]), [0.0, -1.0]):
+    for x in (on_curve, on_curve + np.array([0.1, 0.3]), 0.2 * LAST * np.array([0.0, 1.02]), [0.0, -1.0]):
 
         def along(t, x=x):
             squared = (x[0] - 0.2 * t * np.cos(t)) ** 2 + (x[1] - 0.2 * t * np.sin(t)) ** 2
             return np.exp(-squared / (2 * noise**2)) / (2 * np.pi * noise**2)
 
         pieces = np.linspace(FIRST, LAST, 200)
-        p = sum(quad(along, a, b, epsabs=1e-18)[0] for a, b in zip(pieces[:-1], pieces[1:], strict=True)) / (LAST - FIRST)
+        p = sum(quad(along, a, b, epsabs=1e-18)[0] for a, b in itertools.pairwise(pieces)) / (LAST - FIRST)
         if p > 1e-12:
             assert dataset.log_prob(torch.tensor(x)).item() == pytest.approx(np.log(p), abs=1e-7)
 

@@ -41,7 +41,7 @@ def test_construction():
 
 def brute(x, noise):
     """The mean of the Gaussian over a fine grid of n, whose density is 2 n / (3 pi)^2, and of both uniform widths."""
-    n, u = 3 * np.pi * (np.arange(2000) + 0.5) / 2000, (np.arange(1000) + 0.5) / 1000
+    n, u = 3 * np.pi * (np.arange(8000) + 0.5) / 8000, (np.arange(200) + 0.5) / 200
     p = 0.0
     for sign in (1, -1):
         f = [
@@ -56,7 +56,7 @@ def brute(x, noise):
 def test_log_prob_is_the_mean_over_the_construction(noise):
     dataset = densities.option("two_spirals", noise=noise)
     for x in ([0.0, 0.0], [-1.5, 1.0], [2.0, 0.3], [3.2, -0.4], [0.3, -3.4]):
-        assert dataset.log_prob(torch.tensor(x, dtype=torch.double)).item() == pytest.approx(brute(x, noise), abs=2e-5)
+        assert dataset.log_prob(torch.tensor(x, dtype=torch.double)).item() == pytest.approx(brute(x, noise), abs=2e-3)
 
 
 @pytest.mark.parametrize("std", [0.1, 0.03])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import densities
 import numpy as np
 import pytest
 import torch
@@ -188,6 +189,50 @@ def test_an_energy_that_is_not_normalisable_gives_the_reason_and_no_number(modul
     reason = refusals(measure(module, Moons(n_train=None, noise=0.2, scale=2.0)))
     assert "doubling the box moves log Z by" in reason
     assert "normalisable" in reason
+
+
+@pytest.mark.parametrize("side", [2.0, 0.7])
+@pytest.mark.parametrize("final", [True, False])
+def test_the_checkerboard_against_a_gaussian(side, final):
+    """Both coordinates are uniform on [-2 side, 2 side]: KL = (16 side^2 / 12) trace(A) / 2 + log Z - log(8 side^2) with precision A."""
+    found = measure(Gaussian(((2.0, 0.0), (0.0, 0.9)), (0.0, 0.0), c=0.8), densities.option("checkerboard", side=side), final=final)
+    log_z = math.log(2 * math.pi) + 0.5 * math.log(1.8) - 0.8
+    kl = 16 / 12 * side**2 * (1 / 2.0 + 1 / 0.9) / 2 + 0.8 + log_z - math.log(8 * side**2)
+    if side == 2.0:
+        assert found["log_z"] == pytest.approx(log_z, abs=1e-4)
+        assert found["kl"] == pytest.approx(kl, abs=1e-3)
+        assert found["entropy"] == pytest.approx(math.log(32), abs=1e-9)
+    else:  # the Gaussian is wider than the widened box
+        assert "doubling the box" in str(found["kl"]) or not final
+
+
+ENTROPIES = {  # in nats
+    **{"moons": 1.0076, "circles": 3.2681, "rings": 2.6232, "eight_gaussians": 2.8319, "twentyfive_gaussians": 2.1450},
+    **{"swissroll": 2.6696, "two_spirals": 2.6455, "pinwheel": 2.3178, "checkerboard": 3.4657},
+    **{"banana": math.log(2 * math.pi * math.e) + math.log(2), "student_t": 3.2379},
+}
+
+
+@pytest.mark.parametrize("name", ENTROPIES)
+def test_the_entropy_of_every_density_of_the_plane(name, monkeypatch):
+    """On the first grid; KL against a Gaussian whose every log-density is known is the mean of -log q over the draws less the entropy."""
+    monkeypatch.setattr(quadrature, "FIRST", 2**15 if name == "two_spirals" else 2**17)
+    dataset, module = densities.option(name), Gaussian(((4.0, 0.5), (0.5, 3.0)), (0.3, -0.4))
+    found = measure(module, dataset, final=False)
+    assert found["entropy"] == pytest.approx(ENTROPIES[name], abs=6e-5)
+    energy = module(dataset.draw(40_000, Rng(0)).double()).detach()
+    assert abs(energy.mean() - (found["nll"] - found["log_z"])) < 5 * energy.std() / 200
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_no_cell_lies_across_a_jump(d):
+    """However the box is widened, and with cells of several sizes: the volume is whole, and every cell within one piece."""
+    box = quadrature.widen(((-1.0, 0.3, 2.0), (0.5, 1.0, 1.75))[:d], 1.7)
+    points, log_volume = quadrature.grid(box, 0.11)
+    assert log_volume.exp().sum() == pytest.approx(math.prod(axis[-1] - axis[0] for axis in box), abs=1e-12)
+    below = points[:, 0] < 0.3
+    assert log_volume.exp()[below].sum() == pytest.approx((0.3 - box[0][0]) * (1.25 * 1.7) ** (d - 1), abs=1e-12)
+    assert [axis[1:-1] for axis in box] == [(0.3,), (1.0,)][:d]
 
 
 class Step(nn.Module):
