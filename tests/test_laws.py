@@ -29,10 +29,10 @@ def test_parameters_may_be_tensors_of_their_own_for_every_model(name):
 
 
 @pytest.mark.parametrize("name", LAWS)
-@pytest.mark.parametrize("a", [0.4, 1.1])
+@pytest.mark.parametrize("a", [0.4, 0.7])
 def test_all_are_normalised(name, a):
     """By the trapezoid rule on a grid far beyond the mass."""
-    axes = (torch.linspace(-9, 9, 901).double(), torch.linspace(-60, 60, 4001).double())
+    axes = (torch.linspace(-9, 9, 901, dtype=torch.double), torch.linspace(-60, 60, 4001, dtype=torch.double))
     x = torch.cartesian_prod(*axes)
     assert LAWS[name](x, a).exp().sum() * 0.02 * 0.03 == pytest.approx(1, abs=1e-6)
 
