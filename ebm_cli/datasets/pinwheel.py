@@ -24,7 +24,7 @@ from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Positive
 
 SCALE, RATE = 2.0, 0.25
-N_STEPS = 20  # of Newton's rule, or of bisection where it leaves the bracket
+N_STEPS = 26  # of Newton's rule, or of bisection where it leaves the bracket
 N_HALVINGS = 50  # of a bracket of G'
 
 
