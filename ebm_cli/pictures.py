@@ -51,21 +51,32 @@ class Scene:
 
     @property
     def n_columns(self) -> int:
-        return self.draws.shape[2:].numel()
+        return self.trained.units.mean.numel()
 
     @property
     def has_energy(self) -> bool:
         return "energy" in self.trained.model.provides
 
+    @property
+    def has_density(self) -> bool:
+        return self.has_energy and self.log_z is not None and not self.projected
+
+    @property
+    def projected(self) -> bool:
+        """Whether the model sees components of the columns: its energy, score and density are not theirs."""
+        return self.trained.units.matrix is not None
+
     @cached_property
     def box(self) -> tuple[tuple[float, float], ...]:
-        """What a 2-D picture shows."""
+        """What a 2-D picture shows. Of a density's box only the middle, where its tails are long."""
         if self.frame is not None:
             return tuple(map(tuple, self.frame))
-        if isinstance(self.dataset, Density):
-            return tuple(self.dataset.box)
-        points = self.samples if self.data is None else np.concatenate([self.data, self.samples])
+        known = isinstance(self.dataset, Density)
+        points = self.data if known else self.samples if self.data is None else np.concatenate([self.data, self.samples])
         low, high = np.quantile(points, [0.002, 0.998], axis=0)
+        if known:
+            wide = zip(low - (high - low), high + (high - low), self.dataset.box, strict=True)
+            return tuple((max(a, bottom), min(b, top)) for a, b, (bottom, top) in wide)
         return tuple(zip(low - 0.15 * (high - low), high + 0.15 * (high - low), strict=True))
 
     def grid(self, n: int = N_GRID) -> tuple[np.ndarray, np.ndarray, Tensor]:

@@ -48,7 +48,7 @@ class Dataset(Protocol):
 
     shape: tuple[int, ...]  # d
     units: Units  # from the model's units to the data's own
-    column_names: Sequence[str]  # one per coordinate
+    column_names: Sequence[str]  # one per coordinate of the data
     named: bool  # whether these names are the data's own
     fingerprint: str  # sha256 of the file behind it; "" where draws are made fresh
 

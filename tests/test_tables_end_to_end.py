@@ -282,3 +282,34 @@ def test_head_takes_one_line(world, monkeypatch):
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[:2] == ["id", "state"]
+
+
+@pytest.mark.parametrize(("n_components", "objective"), [(2, "objective=nce"), (5, "objective=ssm")])
+def test_principal_components_from_training_to_scores(world, ebm, trained, n_components, objective):
+    """The model has K coordinates; samples, files and pictures have the table's 13; energies and log-densities are of the K."""
+    path, wine = trained("wine", objective, f"dataset.n_components={n_components}"), load_wine()
+    stored = json.loads((path / "dataset.json").read_text())
+    assert stored["shape"] == [n_components]
+    assert stored["columns"] == list(wine.feature_names)
+    summary = json.loads((path / "summary.json").read_text())
+    assert (path / "figures" / "marginals.png").exists()
+    assert not (path / "figures" / "energy.png").exists()
+    code, _, err = ebm("sample", str(path), "n_samples=400", "n_chains=200", "n_steps=60")
+    assert code == 0, err
+    with np.load(path / "samples.npz") as samples:
+        z = (samples["x"] - stored["mean"]) / stored["scale"]
+        assert list(samples["columns"]) == list(wine.feature_names)
+    assert np.linalg.matrix_rank(z, tol=1e-6 * np.linalg.norm(z)) == n_components
+    rows = np.stack([wine.data[i] for i in rows_of(178, "test")])
+    beside = np.linalg.qr(np.array(stored["matrix"]), mode="complete")[0][:, n_components:]
+    moved = rows + 3 * np.array(stored["scale"]) * (np.random.default_rng(0).standard_normal((len(rows), beside.shape[1])) @ beside.T)
+    energies = []
+    for name, values in (("rows", rows), ("moved", moved)):
+        write(world.folder / f"{name}.csv", [wine.feature_names, *values.tolist()])
+        code, out, err = ebm("score", str(path), f"data={world.folder / name}.csv")
+        assert code == 0, err
+        energies.append(numbers(read(out)[1]["energy"]))
+    assert energies[0] == pytest.approx(energies[1], rel=1e-6, abs=1e-6)  # what lies across the components does not count
+    assert energies[0].std() > 0.1
+    if n_components == 2:
+        assert summary["nll"] == pytest.approx(energies[0].mean() + summary["log_z"], abs=1e-4)

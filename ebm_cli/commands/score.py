@@ -1,6 +1,7 @@
 """usage: ebm score RUN data=FILE [out=FILE] [model=K] [device=cpu]
 
-The energy of every row of a file, low for likely rows, and its log-density where log Z is known, as CSV.
+The energy of every row of a file, low for likely rows, and its log-density where log Z is known, as CSV. Of a run that models principal
+components of its columns (dataset.n_components) both are of the components of each row.
 
   RUN     an id, a unique prefix, a path, or `last`
   data    a CSV, TSV, NPY, NPZ or Parquet file; columns by name where the run has names, else by position
@@ -70,7 +71,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def scored(trained: Any, table: Any, log_z: float | None) -> Iterator[list[str]]:
-    """Each row's text with its energy, in nats and double precision, and log p in data units."""
+    """Each row's text with its energy, in nats and double precision, and log p in data units (or that of its components)."""
     import torch
 
     params = {name: value.double() for name, value in trained.params.items()}

@@ -24,7 +24,7 @@ from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Positive
 
 SCALE, RATE = 2.0, 0.25
-N_STEPS = 20  # of Newton's rule, or of bisection where it leaves the bracket
+N_STEPS = 26  # of Newton's rule, or of bisection where it leaves the bracket
 N_HALVINGS = 50  # of a bracket of G'
 
 
@@ -57,7 +57,7 @@ class Pinwheel(Density):
 
         def mode(part: Tensor) -> Tensor:
             log_prob, level = self._terms(part)
-            return -level.gather(-1, log_prob.argmax(-1, keepdim=True)).squeeze(-1)
+            return -level.gather(-1, log_prob.argmax(-1, keepdim=True)).squeeze(-1).long()
 
         return in_parts(mode, x.detach().double(), 4 * self.n_arms) % self.n_arms
 

@@ -1,7 +1,9 @@
 """A table of numbers from a file, one event per row: CSV, TSV, NPY, NPZ or Parquet.
 
 Rows are shared out to train, validation and test by a seed of their own; columns are standardised by the training rows' mean and
-standard deviation. The true density is not known: results are measured on the test rows.
+standard deviation. With `n_components` = K the model sees the first K principal components of the standardised columns, each of unit
+variance: samples are mapped back to all columns, rows that are scored are projected, and log-densities are those of the K components,
+not of the columns. The true density is not known: results are measured on the test rows.
 """
 
 from collections.abc import Sequence
@@ -18,19 +20,21 @@ from ebm_cli import tables
 from ebm_cli.errors import bad
 from ebm_cli.minibatches import Minibatches
 from ebm_cli.rng import Rng
-from ebm_cli.types import Natural, Share, SplitName
+from ebm_cli.types import Count, Natural, Share, SplitName
 from ebm_cli.units import Units
 
 
 @dataclass(frozen=True)
 class TableDataset:
-    """`columns`: names or positions, null for all. `validation` and `test`: the fractions of rows kept for them."""
+    """`columns`: names or positions, null for all. `n_components`: principal components, null for the columns themselves.
+    `validation` and `test`: the fractions of rows kept for them."""
 
     path: str
     columns: Sequence[str | int] | None
     validation: Share
     test: Share
     split_seed: Natural
+    n_components: Count | None
 
     @cached_property
     def table(self) -> tables.Table:
@@ -51,11 +55,11 @@ class TableDataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.table.values.shape[1],)
+        return (self.n_components or self.table.values.shape[1],)
 
     @property
     def column_names(self) -> list[str]:
-        return self.table.names or [f"x{i}" for i in range(self.shape[0])]
+        return self.table.names or [f"x{i}" for i in range(self.table.values.shape[1])]
 
     @property
     def named(self) -> bool:
@@ -72,6 +76,15 @@ class TableDataset:
             others = [name for name in self.column_names if name not in constant]
             hint = f"dataset.columns=[{','.join(others)}]" if others else "choose columns that vary"
             raise bad(f"dataset.columns: {', '.join(constant)} has one value only: it has no density", hint)
+        return units if self.n_components is None else self._project(units, rows)
+
+    def _project(self, units: Units, rows: Tensor) -> Units:
+        n, most = self.n_components, min(len(rows) - 1, len(self.column_names))
+        if n <= most:
+            units = units.principal(rows, n)
+            most = int((units.matrix != 0).any(0).sum())
+        if n > most:
+            raise bad(f"dataset.n_components: the training rows vary in {most} directions, not in {n}", f"dataset.n_components={most}")
         return units
 
     def batch(self, step: int, n: int, rng: Rng) -> Tensor:

@@ -63,8 +63,8 @@ def _known(scene: Any) -> Figure:
 
 
 def _densities(scene: Any) -> dict[str, np.ndarray]:
-    """By title. Without log Z the model has no density; a table's true density is not known."""
-    if not scene.has_energy or scene.log_z is None:
+    """By title. Without log Z, or of components alone, the model has no density; a table's true density is not known."""
+    if not scene.has_density:
         return {}
     _, _, points = scene.grid()
     model = np.exp(-scene.energy(points) - scene.log_z)

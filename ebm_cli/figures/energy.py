@@ -9,8 +9,8 @@ N_ARROWS = 22  # per axis
 
 
 def draw(scene: Any) -> Figure | None:
-    """For two columns. A score network shows its field alone."""
-    if scene.n_columns != 2:
+    """For two columns that the model sees itself. A score network shows its field alone."""
+    if scene.n_columns != 2 or scene.projected:
         return None
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axis = figure.subplots()

@@ -12,7 +12,7 @@ def draw(scene: Any) -> Figure | None:
         return None
     figure = Figure(figsize=(6, 5), layout="constrained")
     axis = figure.subplots()
-    if scene.has_energy and scene.log_z is not None:
+    if scene.has_density:
         x, y, points = scene.grid()
         density = np.exp(-scene.energy(points) - scene.log_z).reshape(len(y), len(x))
         figure.colorbar(axis.pcolormesh(x, y, density, cmap="Greys", rasterized=True), ax=axis, label="density per unit area")

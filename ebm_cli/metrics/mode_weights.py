@@ -33,8 +33,9 @@ class ModeWeights:
         weight = dataset.mode_weights if isinstance(dataset, Density) else None
         if weight is None:
             return dict.fromkeys(("mode_weight_error", "mode_weight_error_density"), "no modes of this dataset are known")
-        points = samples.flatten(0, 1)
-        of_samples = distance(dataset.mode(points).cpu(), torch.ones(len(points), dtype=torch.double), weight)
+        points, of_samples = samples.flatten(0, 1), "the samples are not finite"
+        if points.isfinite().all():
+            of_samples = distance(dataset.mode(points).cpu(), torch.ones(len(points), dtype=torch.double), weight)
         quadrature = Quadrature(self.tolerance, self.margin)
         of_density = quadrature(model, params, samples, dataset, rng, final=final)["log_z"]
         if not isinstance(of_density, str):
@@ -42,11 +43,7 @@ class ModeWeights:
             at, log_volume = grid(box, spacing)
             mass = (log_volume - evaluate(model, params, box, spacing)).softmax(-1)
             of_density = distance(dataset.mode(at), mass, weight)
-        finite = points.isfinite().all()
-        return {
-            "mode_weight_error": of_samples if finite else "the samples are not finite",
-            "mode_weight_error_density": of_density,
-        }
+        return {"mode_weight_error": of_samples, "mode_weight_error_density": of_density}
 
 
 def distance(mode: Tensor, mass: Tensor, weight: Tensor) -> float:

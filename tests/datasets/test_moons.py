@@ -1,5 +1,6 @@
 """Moons: the density integrates to one, has the known entropy, and is the law of the draws. Statistical checks are seeded."""
 
+import densities
 import numpy as np
 import pytest
 import torch
@@ -81,6 +82,13 @@ def test_box_holds_all_but_1e_9_of_the_mass():
     outside = (x < moons.box[0][0])[:, None] | (x > moons.box[0][1])[:, None] | (y < moons.box[1][0]) | (y > moons.box[1][1])
     assert p[outside].sum() * step**2 < 1e-9
     assert moons.length_scale == 0.2
+
+
+def test_modes_are_the_arcs():
+    moons = fresh(0.2, 2.0)
+    densities.check_modes(moons)
+    angle = torch.linspace(0.1, 2 * np.pi, 40)
+    assert torch.equal(moons.mode(moons._arc(angle)), (angle > np.pi).long())
 
 
 def rows(x):

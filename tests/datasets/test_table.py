@@ -61,8 +61,8 @@ def csv_file():
     return "data.csv"
 
 
-def table(path, columns=None, *, validation=0.1, test=0.2, split_seed=0):
-    return TableDataset(str(path), columns, validation, test, split_seed)
+def table(path, columns=None, *, validation=0.1, test=0.2, split_seed=0, n_components=None):
+    return TableDataset(str(path), columns, validation, test, split_seed, n_components)
 
 
 def refusal(path, columns=None):
@@ -163,6 +163,31 @@ def test_standardised_by_the_training_rows_and_back(csv_file):
         assert np.isclose(VALUES, row, rtol=1e-6, atol=1e-9).all(1).sum() == 1
     scale = rows.std(0, correction=0)
     assert math.isclose(dataset.units.log_det, scale.log().sum().item(), rel_tol=1e-5)
+
+
+def test_principal_components_of_the_training_rows(csv_file):
+    """Of all that the model sees; the data keep their columns. What is left out of a row is orthogonal to what is kept."""
+    dataset = table(csv_file, validation=0.3, test=0.3, n_components=2)
+    train = dataset.split("train", 100, Rng(0)).double()
+    assert dataset.shape == (2,)
+    assert list(dataset.column_names) == NAMES
+    torch.testing.assert_close(train.T @ train / len(train), torch.eye(2).double(), atol=1e-5, rtol=0)
+    assert dataset.batch(0, 5, Rng((3, 4))).shape == (2, 5, 2)
+    rows = dataset.units.to_data(train)
+    assert rows.shape == (len(train), 3)
+    whole = table(csv_file, validation=0.3, test=0.3).split("train", 100, Rng(0)).double()
+    kept = (rows - dataset.units.mean) / dataset.units.scale
+    torch.testing.assert_close(((whole - kept) * kept).sum(1), torch.zeros(len(train)).double(), atol=1e-5, rtol=0)
+    assert dataset.units.log_det == 0
+
+
+def test_more_components_than_directions_are_refused(csv_file):
+    with pytest.raises(InputError, match="vary in 3 directions, not in 4"):
+        _ = table(csv_file, n_components=4).units
+    np.save("flat.npy", np.stack([VALUES[:, 0], VALUES[:, 1], VALUES[:, 0] - 3 * VALUES[:, 1]], -1))
+    with pytest.raises(InputError, match="vary in 2 directions, not in 3"):
+        _ = table("flat.npy", n_components=3).units
+    assert table("flat.npy", n_components=2).units.matrix.shape == (3, 2)
 
 
 def test_an_epoch_runs_over_the_training_rows_once(csv_file):

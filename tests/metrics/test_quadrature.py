@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import densities
 import numpy as np
 import pytest
 import torch
@@ -190,6 +191,48 @@ def test_an_energy_that_is_not_normalisable_gives_the_reason_and_no_number(modul
     assert "normalisable" in reason
 
 
+@pytest.mark.parametrize("margin", [1.5, 1.37])
+@pytest.mark.parametrize("final", [True, False])
+def test_the_checkerboard_against_a_gaussian(margin, final):
+    """Both coordinates are uniform on [-4, 4]: KL = (16/3 trace(A) + b'A b) / 2 + log Z - log 32 with precision A, whatever the margin."""
+    module = Gaussian(((1.0, 0.0), (0.0, 0.6)), (0.6, 0.5), c=0.8)
+    found = measure(module, densities.option("checkerboard"), final=final, using=Quadrature(tolerance=0.01, margin=margin))
+    log_z = math.log(2 * math.pi) + 0.5 * math.log(0.6) - 0.8
+    kl = (16 / 3 * (1 + 1 / 0.6) + 0.36 + 0.25 / 0.6) / 2 + 0.8 + log_z - math.log(32)
+    assert found["log_z"] == pytest.approx(log_z, abs=1e-4)
+    assert found["kl"] == pytest.approx(kl, abs=1e-3)
+    assert found["entropy"] == pytest.approx(math.log(32), abs=1e-9)
+
+
+ENTROPIES = {  # in nats
+    **{"moons": 1.0076, "circles": 3.2681, "rings": 2.6232, "eight_gaussians": 2.8319, "twentyfive_gaussians": 2.1450},
+    **{"swissroll": 2.6696, "two_spirals": 2.6455, "pinwheel": 2.3178, "checkerboard": 3.4657},
+    **{"banana": math.log(2 * math.pi * math.e) + math.log(2), "student_t": 3.2379},
+}
+
+
+@pytest.mark.parametrize("name", ENTROPIES)
+def test_the_entropy_of_every_density_of_the_plane(name, monkeypatch):
+    """On one grid, finer for long tails. The mean energy of a Gaussian on the grid is that at the draws (5 standard errors)."""
+    monkeypatch.setattr(quadrature, "FIRST", {"two_spirals": 2**15, "student_t": 2**19}.get(name, 2**17))
+    dataset, module = densities.option(name), Gaussian(((4.0, 0.5), (0.5, 3.0)), (0.3, -0.4))
+    found = measure(module, dataset, final=False)
+    assert found["entropy"] == pytest.approx(ENTROPIES[name], abs=6e-5)
+    energy = module(dataset.draw(40_000, Rng(0)).double()).detach()
+    assert abs(energy.mean() - (found["nll"] - found["log_z"])) < 5 * energy.std() / 200
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_no_cell_lies_across_a_jump(d):
+    """However the box is widened, and with cells of several sizes: the volume is whole, and every cell within one piece."""
+    box = quadrature.widen(((-1.0, 0.3, 2.0), (0.5, 1.0, 1.75))[:d], 1.7)
+    points, log_volume = quadrature.grid(box, 0.11)
+    assert log_volume.exp().sum() == pytest.approx(math.prod(axis[-1] - axis[0] for axis in box), abs=1e-12)
+    below = points[:, 0] < 0.3
+    assert log_volume.exp()[below].sum() == pytest.approx((0.3 - box[0][0]) * (1.25 * 1.7) ** (d - 1), abs=1e-12)
+    assert [axis[1:-1] for axis in box] == [(0.3,), (1.0,)][:d]
+
+
 class Step(nn.Module):
     """A jump at 0.123: the trapezoid rule converges only as the spacing."""
 
@@ -216,7 +259,7 @@ def test_an_energy_that_some_grid_resolves_gives_a_number():
 
 def test_what_quadrature_does_not_apply_to():
     Path("three.csv").write_text("a,b,c\n" + "".join(f"{i},{i * i},{i % 7}\n" for i in range(40)))
-    three = TableDataset("three.csv", None, 0.1, 0.2, 0)
+    three = TableDataset("three.csv", None, 0.1, 0.2, 0, None)
     module = MLP((3,), torch.zeros(3), torch.ones(3), hidden=[4], activation="tanh", positive="exp", confinement=1.0)
     assert "at most 2 coordinates, these events have 3" in refusals(measure(module, three))
     score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
@@ -228,7 +271,7 @@ def test_a_table_is_measured_on_test_rows_at_the_end_and_on_validation_rows_befo
     """In data units the energy is that of N(mean + b scale, A scale^2): closed form."""
     rows = np.random.default_rng(0).standard_normal((300, 2)) * [30.0, 0.2] + [5.0, 1.0]
     np.savetxt("table.csv", rows, delimiter=",", fmt="%.17g")
-    dataset = TableDataset("table.csv", None, 0.1, 0.2, 0)
+    dataset = TableDataset("table.csv", None, 0.1, 0.2, 0, None)
     found = measure(Gaussian(WIDE, (0.2, 0.4), c=0.8), dataset, final=final)
     units, expected = dataset.units, {}
     q = MultivariateNormal(units.mean + torch.tensor((0.2, 0.4)) * units.scale, torch.tensor(WIDE) * torch.outer(units.scale, units.scale))

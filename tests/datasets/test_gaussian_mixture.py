@@ -1,0 +1,72 @@
+"""Mixtures of Gaussians: the named ones where they belong, one of one's own with unequal weights. Statistical checks are seeded."""
+
+import math
+
+import densities
+import pytest
+import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+
+from ebm_cli.errors import InputError
+from ebm_cli.rng import Rng
+
+CASES = [("eight_gaussians", 2.8319), ("twentyfive_gaussians", 2.1450)]  # option, entropy in nats
+SKEWED = {"centres": [[-2.0, 1.0], [1.0, 0.5], [0.5, -3.0]], "weights": [1.0, 5.0, 2.0], "std": 0.3, "scale": 1.7}
+
+
+@pytest.mark.parametrize(("name", "entropy"), CASES)
+def test_mass_entropy_and_box(name, entropy):
+    dataset = densities.option(name)
+    densities.check_mass_and_entropy(dataset, entropy)
+    densities.check_mean_log_prob(dataset, entropy)
+    densities.check_box(dataset)
+
+
+@pytest.mark.parametrize(("name", "changes"), [("eight_gaussians", {}), ("twentyfive_gaussians", {}), ("gaussian_mixture", SKEWED)])
+def test_draws(name, changes):
+    dataset = densities.option(name, **changes)
+    densities.check_draws(dataset)
+    densities.check_streams(dataset)
+    densities.check_modes(dataset)
+
+
+def test_centres_and_widths_are_the_published_ones():
+    eight, many = densities.option("eight_gaussians"), densities.option("twentyfive_gaussians")
+    angles = torch.arange(8, dtype=torch.double) * math.pi / 4
+    on_circle = torch.stack([angles.cos(), angles.sin()], -1) * 4 / 1.414
+    assert torch.cdist(eight._centre, on_circle).amin(0).max() < 1e-12
+    ticks = torch.tensor([-4.0, -2.0, 0.0, 2.0, 4.0], dtype=torch.double) / 1.414
+    torch.testing.assert_close(many._centre, torch.cartesian_prod(ticks, ticks), atol=1e-12, rtol=0)
+    assert eight.length_scale == pytest.approx(0.5 / 1.414, abs=1e-15)
+    assert many.length_scale == pytest.approx(0.2 / 1.414, abs=1e-15)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 40])
+def test_log_prob_is_torchs_in_any_dimension(dim):
+    """Far out too, where every term of the sum is below the smallest number."""
+    centres = Rng(0).normal("centres", 4, dim).tolist()
+    dataset = densities.option("gaussian_mixture", centres=centres, weights=[0.2, 3.0, 1.0, 0.1], std=0.7, scale=1.3)
+    mean = 1.3 * torch.tensor(centres, dtype=torch.double)
+    weight = torch.tensor([0.2, 3.0, 1.0, 0.1], dtype=torch.double)
+    law = MixtureSameFamily(Categorical(weight), Independent(Normal(mean, torch.full_like(mean, 0.7 * 1.3)), 1))
+    x = torch.cat([Rng(1).normal("x", 20, dim).double(), 100 * Rng(2).normal("x", 5, dim).double()])
+    torch.testing.assert_close(dataset.log_prob(x), law.log_prob(x), rtol=1e-12, atol=1e-12)
+    assert dataset.draw(7, Rng((0, 1))).shape == (2, 7, dim)
+
+
+def test_gradient():
+    densities.check_gradient(densities.option("gaussian_mixture", **SKEWED), [[0.1, -0.2], [1.7, 0.9], [-3.0, 2.0], [5.0, 5.0]])
+
+
+def test_modes_that_cannot_be_told_apart_are_none():
+    assert densities.option("gaussian_mixture", centres=[[0.0], [5.9]], weights=None, std=0.5, scale=2.0).mode_weights is not None
+    assert densities.option("gaussian_mixture", centres=[[0.0], [2.9]], weights=None, std=0.5, scale=2.0).mode_weights is None
+    one = densities.option("gaussian_mixture", centres=[[0.0, 1.0]], weights=None)
+    assert one.mode_weights.tolist() == [1.0]
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(InputError, match=r"dataset\.centres"):
+        densities.option("gaussian_mixture", centres=[[0.0, 1.0], [2.0]])
+    with pytest.raises(InputError, match="2 weights for 3 centres"):
+        densities.option("gaussian_mixture", weights=[1.0, 2.0])

@@ -1,0 +1,100 @@
+"""What holds for every exact density: it integrates to one, has its entropy, and is the law of its draws. Checks for the tests of each.
+
+Statistical checks are seeded; each says how often it would fail a right density.
+"""
+
+import math
+
+import numpy as np
+import torch
+import yaml
+from scipy.stats import chisquare
+
+from ebm_cli import config, schema
+from ebm_cli.metrics import quadrature
+from ebm_cli.rng import Rng
+
+
+def option(name, **changes):
+    """The dataset of conf/dataset/NAME.yaml with some values of one's own."""
+    return schema.build(yaml.safe_load(config.groups()["dataset"][name].path.read_text()) | changes)
+
+
+def cells(dataset, n=400, wider=1.0):
+    """Per coordinate the edges of n cells of the box, widened, and the density's mass by midpoints in each of the n^d cells."""
+    edges = [np.linspace(*ends, n + 1) for ends in quadrature.widen(tuple(dataset.box), wider)]
+    middle = torch.cartesian_prod(*(torch.from_numpy((edge[1:] + edge[:-1]) / 2) for edge in edges)).reshape(-1, len(edges))
+    volume = math.prod(edge[1] - edge[0] for edge in edges)
+    return edges, (dataset.log_prob(middle).exp() * volume).reshape([n] * len(edges)).numpy()
+
+
+def check_mass_and_entropy(dataset, entropy, *, n=400, tolerance=5e-5, mass=1e-7):
+    edges, p = cells(dataset, n)
+    log_volume = sum(math.log(edge[1] - edge[0]) for edge in edges)
+    assert abs(p.sum() - 1) < mass
+    assert abs(-(p * (np.log(np.maximum(p, 1e-300)) - log_volume)).sum() - entropy) < tolerance
+
+
+def check_box(dataset, n=400):
+    """What lies outside is below 1e-9 per coordinate."""
+    edges, p = cells(dataset, n, wider=1.5)
+    for axis, (edge, (low, high)) in enumerate(zip(edges, dataset.box, strict=True)):
+        outside = np.abs(edge[1:] + edge[:-1] - low - high) > high - low
+        assert np.moveaxis(p, axis, 0)[outside].sum() < 1e-9
+
+
+def check_draws(dataset, *, n=480, n_draws=100_000):
+    """Chi-square over the cells of a 24 x 24 division of the box that expect 20 draws and more, the rest as one: 1e-6 of false alarms."""
+    edges, p = cells(dataset, n)
+    coarse = p.reshape(24, n // 24, 24, n // 24).sum((1, 3)).ravel()
+    draws = dataset.draw(n_draws, Rng(1)).double().numpy()
+    observed = np.histogram2d(*draws.T, bins=[edge[:: n // 24] for edge in edges])[0].ravel()
+    full = coarse * n_draws >= 20
+    expected = np.append(coarse[full], coarse[~full].sum()) * n_draws
+    observed = np.append(observed[full], n_draws - observed[full].sum())
+    keep = expected > 1
+    assert keep.sum() > 20
+    assert observed[~keep].sum() < 12  # of less than 1 expected: 1e-9
+    assert chisquare(observed[keep], expected[keep] * observed[keep].sum() / expected[keep].sum()).pvalue > 1e-6
+
+
+def check_mean_log_prob(dataset, entropy, *, n_draws=40_000, seed=0):
+    """-log p of the draws has the entropy as its mean, within 5 standard errors: a false alarm in 2e6."""
+    log_p = dataset.log_prob(dataset.draw(n_draws, Rng(seed)))
+    assert abs(log_p.mean() + entropy) < 5 * log_p.std() / n_draws**0.5
+
+
+def check_streams(dataset):
+    """Points are independent of those before them (5 standard errors: a false alarm in 2e6 a coordinate), and a seed's are its own."""
+    x = dataset.draw(20_000, Rng(3))
+    assert len({tuple(row) for row in x.tolist()}) > 19_990
+    for column in (*x.T, *(x.T - x.T.mean(1, keepdim=True)).abs()):
+        rank = column.argsort().argsort().double()
+        assert abs(torch.corrcoef(torch.stack([rank[1:], rank[:-1]]))[0, 1]) < 5 / 20_000**0.5
+    stack = dataset.draw(50, Rng((5, 3)))
+    assert torch.equal(stack[1], dataset.draw(50, Rng(3)))
+    assert torch.equal(stack[0], dataset.draw(50, Rng(5)))
+
+
+def check_gradient(dataset, x):
+    """By central differences, in double precision, at points (N, d) and at a stack of them; and the value is finite far out."""
+    x = torch.as_tensor(x, dtype=torch.double)
+    assert torch.autograd.gradcheck(dataset.log_prob, x.clone().requires_grad_(), eps=1e-6, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(dataset.log_prob(x.expand(3, *x.shape)), dataset.log_prob(x).expand(3, -1))
+    assert dataset.log_prob(x.float()).dtype == torch.double
+    far = (50 * torch.eye(x.shape[-1], dtype=torch.double)).requires_grad_()
+    value = dataset.log_prob(far)
+    assert value.isfinite().all()
+    assert torch.autograd.grad(value.sum(), far)[0].isfinite().all()
+    assert (value < -20).all()
+
+
+def check_modes(dataset, *, n_draws=50_000):
+    """The draws' shares of the modes are the weights, within 5 standard errors (a false alarm in 2e6 a mode)."""
+    weight = dataset.mode_weights
+    assert weight.dtype == torch.double
+    assert abs(weight.sum() - 1) < 1e-12
+    mode = dataset.mode(dataset.draw(n_draws, Rng(2)))
+    share = torch.bincount(mode, minlength=len(weight)).double() / n_draws
+    assert len(share) == len(weight)
+    assert ((share - weight).abs() < 5 * (weight * (1 - weight) / n_draws).sqrt()).all()

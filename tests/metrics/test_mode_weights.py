@@ -1,0 +1,97 @@
+"""Shares of modes: samples and densities whose shares are known. Draws are seeded."""
+
+import itertools
+import math
+
+import densities
+import pytest
+import torch
+from torch import nn
+
+from ebm_cli import laws
+from ebm_cli.metrics.mode_weights import ModeWeights
+from ebm_cli.model import Model, tensors
+from ebm_cli.rng import Rng
+
+METRIC = ModeWeights(tolerance=0.01, margin=1.5)
+DATASET = {"centres": [[-2.0, 0.0], [2.0, 1.0], [1.0, -3.0]], "weights": [0.5, 0.3, 0.2], "std": 0.3}
+
+
+class Mixture(nn.Module):
+    """The energy of a mixture with the dataset's centres and other weights; log Z = 1.5."""
+
+    def __init__(self, weights, std=0.3, tilt=0.0):
+        super().__init__()
+        self.centre, self.log_weight = nn.Parameter(torch.tensor(DATASET["centres"])), nn.Parameter(torch.tensor(weights).log())
+        self.std, self.tilt = std, tilt
+
+    def forward(self, x):
+        return -laws.mixture(x, self.centre, self.log_weight, self.std) - 1.5 - self.tilt * x.square().sum(-1)
+
+
+def measure(module, samples, dataset=None):
+    model, params = Model(module, event_ndim=2, stacked=False), {name: value.detach() for name, value in tensors(module).items()}
+    dataset = dataset or densities.option("gaussian_mixture", **DATASET)
+    found = METRIC(model, params, samples, dataset, Rng(0), final=True)
+    assert list(found) == ["mode_weight_error", "mode_weight_error_density"]
+    return found.values()
+
+
+def samples_of(*counts):
+    """(2, n, 2): so many points near each centre, shared out to two chains."""
+    points = torch.cat([torch.tensor([centre]).expand(n, 2) for centre, n in zip(DATASET["centres"], counts, strict=True)])
+    return (points + 0.2 * Rng(0).normal("z", len(points), 2)).view(2, -1, 2)
+
+
+@pytest.mark.parametrize(("counts", "error"), [((500, 300, 200), 0.0), ((300, 500, 200), 0.2), ((0, 1000, 0), 0.7), ((600, 300, 100), 0.1)])
+def test_samples(counts, error):
+    """Half the sum of the differences of the shares, of all chains together."""
+    of_samples, of_density = measure(Mixture([0.5, 0.3, 0.2]), samples_of(*counts))
+    assert of_samples == pytest.approx(error, abs=1e-12)
+    assert of_density == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("weights", "error"), [([0.2, 0.3, 0.5], 0.3), ([0.5, 0.1, 0.4], 0.2), ([0.05, 0.05, 0.9], 0.7)])
+def test_density(weights, error):
+    of_samples, of_density = measure(Mixture(weights), samples_of(500, 300, 200))
+    assert of_samples == pytest.approx(0, abs=1e-12)
+    assert of_density == pytest.approx(error, abs=1e-5)
+
+
+class Round(nn.Module):
+    """N(0, v I)."""
+
+    def __init__(self, v):
+        super().__init__()
+        self.precision = nn.Parameter(torch.tensor(1 / v))
+
+    def forward(self, x):
+        return 0.5 * self.precision * x.square().sum(-1)
+
+
+@pytest.mark.parametrize("name", ["rings", "moons", "checkerboard"])
+def test_modes_that_are_not_components(name):
+    """Of their own draws, and of a round Gaussian: rings are nearest to radii between the middles, arcs and squares symmetric."""
+    dataset = densities.option(name)
+    n_modes = len(dataset.mode_weights)
+    of_samples, of_density = measure(Round(0.16 if name == "moons" else 1.44), dataset.draw(20_000, Rng(0)).unsqueeze(1), dataset)
+    assert of_samples < 3 * (n_modes / (2 * math.pi * 20_000)) ** 0.5
+    if name == "rings":
+        beyond = [1.0, *(math.exp(-(radius**2) / 2.88) for radius in (1.125, 1.875, 2.625)), 0.0]
+        assert of_density == pytest.approx(0.5 * sum(abs(a - b - 0.25) for a, b in itertools.pairwise(beyond)), abs=2e-3)
+    if name == "moons":
+        assert of_density == pytest.approx(0, abs=2e-3)
+    if name == "checkerboard":  # the two squares at the centre hold more than theirs
+        assert of_density > 0.3
+
+
+def test_where_there_is_no_number_there_is_a_sentence():
+    bad = samples_of(500, 300, 200)
+    bad[0, 0, 0] = math.inf
+    of_samples, of_density = measure(Mixture([0.5, 0.3, 0.2]), bad)
+    assert of_samples == "the samples are not finite"
+    assert of_density == pytest.approx(0, abs=1e-6)
+    _, of_density = measure(Mixture([0.5, 0.3, 0.2], tilt=6.0), samples_of(500, 300, 200))  # grows faster than the Gaussians fall
+    assert "normalisable" in of_density
+    for found in measure(Round(1.0), bad, densities.option("swissroll")):
+        assert found == "no modes of this dataset are known"
