@@ -73,8 +73,7 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     summary["seconds"], summary["line"] = time.perf_counter() - started, shlex.join(["ebm", "sample", *words])
     log_z = summary["log_z"] if summary["log_z"] is not None else summary.get("log_z_quadrature")
     path = place(typed, chosen)
-    with_frame = {} if data is not None else {"frame": energy.units.to_data(torch.tensor(energy.frame).T).T.tolist()}
-    scene = pictures.Scene(trained, data, samples, log_z, [], path.name, **with_frame)
+    scene = pictures.Scene(trained, data, samples, log_z, [], path.name, None if data is not None else frame(energy, samples))
     drawn = save(path, typed, trained, samples, summary, scene)
     shown = {key: value for key, value in summary.items() if isinstance(value, float)} | {
         name: value.item() for name, value in info.items()
@@ -86,6 +85,16 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     for name in drawn:
         print(f"Picture saved to {path / name}")
     return 0
+
+
+def frame(energy: Any, samples: torch.Tensor) -> list[list[float]]:
+    """What a picture shows, in data units; of a composition, whose mass may be elsewhere than its runs', the samples too."""
+    inside = torch.tensor(energy.frame, dtype=torch.double).T
+    if energy.log_z is None:
+        flat = samples.flatten(0, 1).flatten(1).cpu().double()
+        low, high = (flat.nanquantile(level, 0) for level in (0.005, 0.995))
+        inside = torch.stack([torch.minimum(inside[0], low), torch.maximum(inside[1], high)])
+    return energy.units.to_data(inside.reshape(2, *energy.shape)).reshape(2, -1).T.tolist()
 
 
 def numbers(energy: Any, trained: Trained, samples: torch.Tensor) -> dict[str, Any]:

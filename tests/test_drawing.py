@@ -98,7 +98,7 @@ def test_more_dimensions_and_one(drawn):
 
 
 def test_a_number_that_does_not_apply_has_a_reason(drawn):
-    folder, out = drawn("energy=funnel", "energy.sigma=6.0", *SHORT)
+    folder, out = drawn("energy=funnel", "energy.scale=6.0", *SHORT)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["log_z_quadrature"] is None
     assert "moves log Z" in summary["reasons"]["log_z_quadrature"]
