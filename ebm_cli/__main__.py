@@ -16,7 +16,7 @@ from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest,
 
 COMMANDS = {
     "train": "train one model, a stack of seeds (seeds=8), or a sweep (-m)",
-    "sample": "draw samples from a trained run",
+    "sample": "draw samples from a trained run, or from an energy that needs no training",
     "evaluate": "measure a trained run again",
     "score": "energy and log-density of the rows of a file",
     "runs": "list runs and their results",

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import yaml
 
-from ebm_cli import console, pictures, results, schema, starts
+from ebm_cli import config, console, matching, pictures, results, schema, starts
 from ebm_cli.chain import Draws
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.metrics import quadrature
@@ -58,24 +58,23 @@ def check(settings: Mapping[str, Any], chosen: Mapping[str, str], signature: Any
 
 
 def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence[str], signature: Any) -> int:
-    config = check(settings, chosen, signature)
-    device, started = pick_device(config["device"]), time.perf_counter()
-    energy, sampler = schema.build(config["energy"]), schema.build(config["sampler"])
-    trained = Trained.known(energy, config["seed"], device)
+    typed = check(settings, chosen, signature)
+    device, started = pick_device(typed["device"]), time.perf_counter()
+    energy, sampler = schema.build(typed["energy"]), schema.build(typed["sampler"])
+    trained = Trained.known(energy, typed["seed"], device)
     results.check_sampler(sampler, trained)
-    draws = Draws(config["n_samples"], config["n_chains"], config["n_steps"])
+    draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
     data = getattr(energy, "dataset", None)
-    start = starts.points(config["start"], trained, data and (lambda: data), min(draws.n_chains, draws.n_samples), seed=0)
+    start = starts.points(typed["start"], trained, data and (lambda: data), min(draws.n_chains, draws.n_samples), seed=0)
     samples, info = trained.draw(sampler, draws, start=start)
     results.warn(info)
-    summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": config["seed"], "n_samples": draws.n_samples}
+    summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}
     summary |= numbers(energy, trained, samples) | {"sampling": {name: value.tolist() for name, value in info.items()}}
     summary["seconds"], summary["line"] = time.perf_counter() - started, shlex.join(["ebm", "sample", *words])
     log_z = summary["log_z"] if summary["log_z"] is not None else summary.get("log_z_quadrature")
-    path = place(config, chosen)
-    with_frame = {} if data is not None else {"frame": energy.units.to_data(torch.tensor(energy.frame).T).T.tolist()}
-    scene = pictures.Scene(trained, data, samples, log_z, [], path.name, **with_frame)
-    drawn = save(path, config, trained, samples, summary, scene)
+    path = place(typed, chosen)
+    scene = pictures.Scene(trained, data, samples, log_z, [], path.name, None if data is not None else frame(energy, samples))
+    drawn = save(path, typed, trained, samples, summary, scene)
     shown = {key: value for key, value in summary.items() if isinstance(value, float)} | {
         name: value.item() for name, value in info.items()
     }
@@ -86,6 +85,16 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     for name in drawn:
         print(f"Picture saved to {path / name}")
     return 0
+
+
+def frame(energy: Any, samples: torch.Tensor) -> list[list[float]]:
+    """What a picture shows, in data units; of a composition, whose mass may be elsewhere than its runs', the samples too."""
+    inside = torch.tensor(energy.frame, dtype=torch.double).T
+    if energy.log_z is None:
+        flat = samples.flatten(0, 1).flatten(1).cpu().double()
+        low, high = (flat.nanquantile(level, 0) for level in (0.005, 0.995))
+        inside = torch.stack([torch.minimum(inside[0], low), torch.maximum(inside[1], high)])
+    return energy.units.to_data(inside.reshape(2, *energy.shape)).reshape(2, -1).T.tolist()
 
 
 def numbers(energy: Any, trained: Trained, samples: torch.Tensor) -> dict[str, Any]:
@@ -127,20 +136,20 @@ def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dic
     return {"log_z_quadrature": log_z + log_det, "log_z_error": sum(changes.values()), "mean_energy_quadrature": mean}
 
 
-def place(config: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
+def place(typed: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
     """The folder of these samples."""
-    read = {key: value for key, value in config.items() if key != "device"}
+    read = {key: value for key, value in typed.items() if key != "device"}
     digest = sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
-    return outputs() / "samples" / f"{chosen['energy']}-{chosen['sampler']}-s{config['seed']}-{digest}"
+    return outputs() / "samples" / f"{chosen['energy']}-{chosen['sampler']}-s{typed['seed']}-{digest}"
 
 
-def save(path: Path, config: Any, trained: Trained, samples: torch.Tensor, summary: Any, scene: pictures.Scene) -> list[str]:
+def save(path: Path, typed: Any, trained: Trained, samples: torch.Tensor, summary: Any, scene: pictures.Scene) -> list[str]:
     """The folder, whole or not at all. Returns the pictures in it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        (partial / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
-        results.save_samples(partial / "samples.npz", trained, samples, config["n_samples"], [0])
+        (partial / "config.yaml").write_text(yaml.safe_dump(dict(typed), sort_keys=False))
+        results.save_samples(partial / "samples.npz", trained, samples, typed["n_samples"], [0])
         (partial / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         drawn = [str(one.relative_to(partial)) for one in pictures.save(partial / "figures", scene)]
         shutil.rmtree(path, ignore_errors=True)
@@ -154,6 +163,5 @@ def save(path: Path, config: Any, trained: Trained, samples: torch.Tensor, summa
 
 def known() -> str:
     """The options of the group that need no training."""
-    from ebm_cli import config
-
-    return ", ".join(option for option, one in config.groups()["energy"].items() if "known as it stands" in one.description)
+    options = config.groups()["energy"]
+    return ", ".join(option for option, one in options.items() if not matching.learns(yaml.safe_load(one.path.read_text())))

@@ -41,7 +41,9 @@ def problems(composed: config.Composed) -> list[Problem]:
         works = [option for option, one in _options("objective", composed.dirs).items() if "noise_level" in requires(one, "objective")]
         others = [option for option, energy in energies.items() if "noise_level" not in provides(energy)]
         message = f"energy={choices['energy']} takes a noise level, and objective={choices['objective']} gives it none"
-        found.append(Problem(message, f"objective={' or '.join(works)}, or energy={' or '.join(others)}"))
+        found.append(
+            Problem(message, ", or ".join([*([f"objective={' or '.join(works)}"] if works else []), f"energy={' or '.join(others)}"]))
+        )
     return found
 
 

@@ -37,7 +37,7 @@ FENCE = ("ebm_cli", "torch.nn", "torch.optim")
 WORDS = {
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
     **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
-    **dict.fromkeys(("sequence_str", "list_type", "tuple_type"), "must be a list, [a,b]"),
+    **dict.fromkeys(("sequence_str", "list_type", "tuple_type", "is_instance_of"), "must be a list, [a,b]"),
 }
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 

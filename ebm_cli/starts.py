@@ -29,7 +29,8 @@ def points(start: str, trained: Trained, dataset: Callable[[], Dataset] | None, 
         found = dataset().split("train", max(n, 10_000), trained.rng)
     elif start == "buffer":
         if "buffer" not in trained.carry:
-            raise bad("start=buffer: the run was trained without a replay buffer (objective=pcd has one)", "start=noise or start=data")
+            there = "start=noise or start=data" if dataset else "start=noise, or start=FILE"
+            raise bad("start=buffer: there is no replay buffer (runs of objective=pcd have one)", there)
         found = trained.carry["buffer"]
     else:
         found = _of_file(start, trained)

@@ -182,13 +182,21 @@ def of_train(word: str, given: Sequence[str]) -> Found:
 def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, str]) -> Found:
     """What stands at the word's place; after the last place, the keys that the usage names, with those of the run's own parts."""
     places = [one for i, one in enumerate(given) if not one.startswith("-") and not flags.get(given[i - 1] if i else "")]
-    if usage.places and (usage.repeats or len(places) < len(usage.places)):
-        return named(usage.places[min(len(places), len(usage.places) - 1)], word, folders(given))
-    groups = {group: options for group, options in config.groups().items() if group in usage.keys}
-    line = {key: value for key, _, value in (one.partition("=") for one in places) if key in groups}
-    stored = read(run.find(places[0]).path / "config.yaml") if "n_samples" in usage.keys else {}
+    known = "energy" in usage.keys and "=" in (*places, word)[0]  # what is drawn from without a run
+    if usage.places and not known and (usage.repeats or len(places) < len(usage.places)):
+        without = {"energy=": "what is known as it stands"} if "energy" in usage.keys else {}
+        return named(usage.places[min(len(places), len(usage.places) - 1)], word, folders(given)) | without
+    theirs = ("energy", "dataset") if "energy" in usage.keys and not known else ()
+    keys = {key: leaf for key, leaf in usage.keys.items() if key.partition(".")[0] not in theirs}
+    groups = {group: options for group, options in config.groups().items() if group in keys}
+    if known:
+        groups["energy"] = {name: option for name, option in groups["energy"].items() if "known as it stands" in option.description}
+    train = config.conf_dir() / "train.yaml"
+    line = {group: option for group, option in defaults(train).items() if known and group in groups and group != "energy"}
+    line |= {key: value for key, _, value in (one.partition("=") for one in places) if key in groups}
+    stored = read(train if known else run.find(places[0]).path / "config.yaml") if "n_samples" in keys else {}
     tree: Tree = dict(stored.get("draws", {}))  # of which a usage does not name all
-    for key, leaf in usage.keys.items():
+    for key, leaf in keys.items():
         group, _, below = key.partition(".")
         if below.isupper():  # sampler.KEY, metric.NAME.KEY
             tree[group] = {} if group in line and group not in overrides.LISTS else stored.get(group, {})
@@ -197,7 +205,7 @@ def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, s
         elif group not in groups:
             tree[group] = leaf
     for group, path in files(line, groups):
-        tree[group] = tree[group] | read(path)
+        tree[group] = tree.get(group, {}) | read(path)
     return assignments(word, tree, groups)
 
 

@@ -1,5 +1,5 @@
 """usage: ebm sample RUN [n_samples=10000] [n_steps=1000] [n_chains=1000] [sampler=OPTION] [sampler.KEY=VALUE] [model=K] [seed=S]
-       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE] ...
+       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE]
 
 Draw samples from a trained run into its samples.npz, in the data's own units, with their picture. Without a run: from an energy that
 is known as it stands (energy=four_wells; `ebm list energy`), from a dataset's own density (energy=exact dataset=moons), or from runs
@@ -18,6 +18,7 @@ composed (energy=compose energy.runs=[A,B] energy.how=mixture), into a folder un
   device          auto, cpu, cuda, cuda:1 or mps"""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ebm_cli import config
@@ -37,6 +38,8 @@ def main(words: Sequence[str]) -> int:
 
 
 def of_a_run(words: Sequence[str]) -> int:
+    if words[0] in config.groups()["energy"] and not Path(words[0]).exists():
+        raise bad(f"{words[0]} is no run, it is an energy", f"ebm sample energy={words[0]}")
     run, overrides, _ = run_and_words(words, __doc__)
     if any(word.startswith(("energy=", "energy.")) for word in overrides):
         raise bad(f"energy: the energy of {run.path.name} is the one that was trained", "without a run: ebm sample energy=OPTION")

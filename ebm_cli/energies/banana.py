@@ -16,17 +16,17 @@ from ebm_cli.types import Count, Positive
 
 
 class Banana(Analytic):
-    """x (B, d) -> E(x) (B,)."""
+    """x (B, d) -> E(x) (B,). `scale` is sigma."""
 
-    def __init__(self, *, dim: Count, sigma: Positive, bend: float) -> None:
+    def __init__(self, *, dim: Count, scale: Positive, bend: float) -> None:
         at_least(dim, 2)
         mean = torch.zeros(dim)
-        mean[1] = -bend * sigma**2
+        mean[1] = -bend * scale**2
         super().__init__(mean, torch.full((dim,), 0.5))  # chains start at the tip: far from the ridge steps are thrown off
-        self.sigma, self.bend = sigma, bend
-        reach = sorted((-bend * sigma**2, bend * (5.5**2 - 1) * sigma**2))
-        self.box = [(-5.5 * sigma, 5.5 * sigma), (reach[0] - 6, reach[1] + 6), *[(-7.0, 7.0)] * (dim - 2)]
-        self.length_scale = min(1 / math.sqrt(1 + (2 * bend * 5.5 * sigma) ** 2), sigma)  # across the steep ends
+        self.sigma, self.bend = scale, bend
+        reach = sorted((-bend * scale**2, bend * (5.5**2 - 1) * scale**2))
+        self.box = [(-5.5 * scale, 5.5 * scale), (reach[0] - 6, reach[1] + 6), *[(-7.0, 7.0)] * (dim - 2)]
+        self.length_scale = min(1 / math.sqrt(1 + (2 * bend * 5.5 * scale) ** 2), scale)  # across the steep ends
 
     @property
     def frame(self) -> Box:

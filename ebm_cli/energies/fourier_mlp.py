@@ -46,7 +46,7 @@ class FourierMLP(EnergyNetwork):
         confinement: NonNegative,
     ) -> None:
         super().__init__(shape, mean, scale, positive=positive, confinement=confinement)
-        features = FourierFeatures(self.n_coordinates, n_features, bandwidth)
+        features = FourierFeatures(self.n_coordinates, n_features, bandwidth / self.input_gain)
         self.network = nn.Sequential(features, *perceptron(self.n_in + 2 * n_features, hidden, self.n_out, activation))
 
 

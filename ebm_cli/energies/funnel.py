@@ -17,15 +17,15 @@ from ebm_cli.types import Count, Positive
 
 
 class Funnel(Analytic):
-    """x (B, d) -> E(x) (B,)."""
+    """x (B, d) -> E(x) (B,). `scale` is sigma."""
 
-    def __init__(self, *, dim: Count, sigma: Positive) -> None:
+    def __init__(self, *, dim: Count, scale: Positive) -> None:
         at_least(dim, 2)
         super().__init__(torch.zeros(dim), torch.ones(dim))
-        self.sigma = sigma
-        mouth = 3 * math.exp(sigma / 2)
-        self.box = [(-2.5 * sigma, 2.5 * sigma), *[(-mouth, mouth)] * (dim - 1)]
-        self.length_scale = math.exp(-sigma)
+        self.sigma = scale
+        mouth = 3 * math.exp(scale / 2)
+        self.box = [(-2.5 * scale, 2.5 * scale), *[(-mouth, mouth)] * (dim - 1)]
+        self.length_scale = math.exp(-scale)
 
     @property
     def log_z(self) -> float:

@@ -16,10 +16,12 @@ energies, not scores. f grows at most linearly, so that a confinement above 0 ke
 A noise-conditional network takes the standard deviation sigma of the noise as well, and is one model for all levels (the
 preconditioning of Karras et al. 2022, arXiv:2206.00364, for energies):
 
-    u = (x - mean) / w,    w^2 = scale^2 + sigma^2,    f = f(u, log sigma) |w| / sigma
+    u = (x - mean) / w,    w^2 = scale^2 + sigma^2,    f = f(3 u, log sigma) (|w| / sigma)^power
 
-|w| is the root mean square of w over the coordinates. The score that f gives is then (gradient of the network) / sigma, of order 1 at
-every level; f = 0 leaves the Gaussian of the noised data's own mean and variance.
+|w| is the root mean square of w over the coordinates; f = 0 leaves the Gaussian of the noised data's own mean and variance. Scores are of
+order 1 / sigma: a score network is given all of it (power 1), an energy half (1/2), since a network whose output is blown up 20-fold is
+lazy: it trains without bending its features to fine detail. 3 u weighs against the features of log sigma, which else outnumber u.
+Measured on moons, denoising at sigma 0.05 alone: KL 0.022 (power 1 and u alone 0.22; the plain perceptron 0.048).
 """
 
 from collections.abc import Sequence
@@ -40,6 +42,8 @@ class Network(nn.Module, Energy):
     """x (B, *d) -> f, u. `mean` and `scale`, (*d), are those of the training data. A subclass makes `network`, (B, n_in) -> (B, n_out)."""
 
     n_level_features: ClassVar[int] = 0
+    input_gain: ClassVar[float] = 1.0  # by which u is multiplied on its way into `network`
+    power: ClassVar[float] = 0.5  # of |w| / sigma, which a noise-conditional f is multiplied by
 
     def __init__(self, shape: Sequence[int], mean: Tensor, scale: Tensor, *, confinement: NonNegative) -> None:
         super().__init__()
@@ -73,6 +77,7 @@ class ScoreNetwork(Network):
     """x (B, *d) -> s(x) (B, *d): a vector field, with no energy behind it."""
 
     outputs_score: ClassVar[bool] = True
+    power: ClassVar[float] = 1.0
 
     def forward(self, x: Tensor, *noise_level: Tensor) -> Tensor:
         f, u, inverse_width = self.evaluate(x, *noise_level)
@@ -84,6 +89,7 @@ class NoiseConditional(Network):
 
     takes_noise_level: ClassVar[bool] = True
     n_level_features: ClassVar[int] = 7
+    input_gain: ClassVar[float] = 3.0
 
     def evaluate(self, x: Tensor, noise_level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sigma = noise_level.reshape(-1, *[1] * (x.ndim - 1))
@@ -91,8 +97,9 @@ class NoiseConditional(Network):
         u = (x - self.mean) * variance.rsqrt()
         size = variance.flatten(1).mean(-1, keepdim=True).sqrt()
         sigma = sigma.flatten(1)
-        f = self.network(torch.cat([u.flatten(1), level_features(sigma / (self.inverse_scale**-2).mean().sqrt())], -1))
-        return f * (size / sigma), u, variance.rsqrt()
+        features = level_features(sigma / (self.inverse_scale**-2).mean().sqrt())
+        f = self.network(torch.cat([self.input_gain * u.flatten(1), features], -1))
+        return f * (size / sigma) ** self.power, u, variance.rsqrt()
 
 
 def level_features(sigma: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ KNOWN = {
     "four_wells": lambda: FourWells(dim=2, temperature=0.4),
     "four_wells_hot": lambda: FourWells(dim=2, temperature=7.0),
     "double_well": lambda: DoubleWell(dim=2, temperature=0.15),
-    "funnel": lambda: Funnel(dim=2, sigma=0.8),
-    "banana": lambda: Banana(dim=2, sigma=1.5, bend=-0.4),
+    "funnel": lambda: Funnel(dim=2, scale=0.8),
+    "banana": lambda: Banana(dim=2, scale=1.5, bend=-0.4),
     "rosenbrock": lambda: Rosenbrock(a=-0.7, b=3.0),
 }
 BOXES = {"funnel": [(-6.0, 6.0), (-90.0, 90.0)]}  # a picture's box leaves out part of the mouth
@@ -90,7 +90,7 @@ def test_funnel_is_its_construction():
     x = Rng(0).normal("x", 6, 4)
     law = torch.distributions.Normal
     expected = law(0, 2.0).log_prob(x[:, 0]) + law(0, (0.5 * x[:, :1]).exp()).log_prob(x[:, 1:]).sum(-1)
-    energy = Funnel(dim=4, sigma=2.0)
+    energy = Funnel(dim=4, scale=2.0)
     torch.testing.assert_close(-energy(x) - energy.log_z, expected)
 
 
@@ -98,7 +98,7 @@ def test_banana_is_its_construction():
     x = Rng(0).normal("x", 6, 4)
     law = torch.distributions.Normal
     expected = law(0, 1.5).log_prob(x[:, 0]) + law(0.4 * (x[:, 0] ** 2 - 2.25), 1).log_prob(x[:, 1]) + law(0, 1).log_prob(x[:, 2:]).sum(-1)
-    energy = Banana(dim=4, sigma=1.5, bend=0.4)
+    energy = Banana(dim=4, scale=1.5, bend=0.4)
     torch.testing.assert_close(-energy(x) - energy.log_z, expected)
 
 
@@ -132,8 +132,8 @@ def test_exact_has_nothing_to_say_of_a_table():
         (lambda: Gaussian(mean=[0.0], covariance=[[1.0, 0.0], [0.0, 1.0]]), "1 rows of 1"),
         (lambda: GaussianMixture(centres=[[0.0], [1.0]], stds=[1.0], weights=[1.0, 1.0]), "energy.centres"),
         (lambda: GaussianMixture(centres=[[0.0], [1.0, 2.0]], stds=[1.0, 1.0], weights=[1.0, 1.0]), "energy.centres"),
-        (lambda: Funnel(dim=1, sigma=1.0), "at least 2"),
-        (lambda: Banana(dim=1, sigma=1.0, bend=1.0), "at least 2"),
+        (lambda: Funnel(dim=1, scale=1.0), "at least 2"),
+        (lambda: Banana(dim=1, scale=1.0, bend=1.0), "at least 2"),
     ],
 )
 def test_refused(build, message):

@@ -48,6 +48,13 @@ def test_frequencies_are_fixed_and_every_seeds_own(trainer):
     assert "network.0.frequencies" not in one.shapes
 
 
+def test_the_bandwidth_means_the_same_with_a_noise_level():
+    """u comes in three times as large, so the frequencies are a third."""
+    _, plain = fourier()
+    _, noise = fourier(NoiseFourierMLP)
+    torch.testing.assert_close(3 * noise["network.0.frequencies"], plain["network.0.frequencies"])
+
+
 def test_of_the_noise_level_no_waves_are_made():
     module, params = fourier(NoiseFourierMLP)
     assert params["network.0.frequencies"].shape == (3, 2)

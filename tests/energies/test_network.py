@@ -74,13 +74,13 @@ X, LEVEL = 3 + 2 * Rng(0).normal("x", 6, 2).double(), torch.tensor([0.05, 0.1, 0
 
 @pytest.mark.parametrize("form", G)
 def test_noise_conditional_energy_by_hand(form):
-    """f |w| / sigma under the form, with the network at (u, log sigma) and u = (x - mean) / w."""
+    """f (|w| / sigma)^(1/2) under the form, with the network at (3 u, log sigma) and u = (x - mean) / w."""
     module, params = noise(positive=form)
     width = (SCALE**2 + LEVEL[:, None] ** 2).sqrt()
     u = (X - MEAN) / width
     t = (LEVEL / (SCALE**2).mean().sqrt()).log()[:, None]
     features = torch.cat([t / 2, (t / 2).sin(), t.sin(), (2 * t).sin(), (t / 2).cos(), t.cos(), (2 * t).cos()], -1)
-    f = module.network(torch.cat([u, features], -1))[:, 0] * (width**2).mean(-1).sqrt() / LEVEL
+    f = module.network(torch.cat([3 * u, features], -1))[:, 0] * ((width**2).mean(-1).sqrt() / LEVEL).sqrt()
     expected = -(G[form](f) if form in ("exp", "softplus") else (1 - f) ** 2 + FLOOR).log() * (0.5 if form == "abs" else 1)
     energy = Model(module, event_ndim=1, stacked=False).energy(params, X, LEVEL)
     torch.testing.assert_close(energy, expected.detach() + 0.35 * u.square().sum(-1))
@@ -91,7 +91,7 @@ def test_noise_conditional_score_by_hand():
     width = (SCALE**2 + LEVEL[:, None] ** 2).sqrt()
     u = (X - MEAN) / width
     features = level_features(LEVEL[:, None] / (SCALE**2).mean().sqrt())
-    f = module.network(torch.cat([u, features], -1)) * (width**2).mean(-1, keepdim=True).sqrt() / LEVEL[:, None]
+    f = module.network(torch.cat([3 * u, features], -1)) * (width**2).mean(-1, keepdim=True).sqrt() / LEVEL[:, None]
     score = Model(module, event_ndim=1, stacked=False).score(params, X, LEVEL)
     torch.testing.assert_close(score, ((f - 0.7 * u) / width).detach())
 
@@ -106,22 +106,11 @@ def test_without_a_network_it_is_the_noised_gaussian(kind):
     torch.testing.assert_close(model.score(params, X, LEVEL), by_differences(lambda x: -law.log_prob(x).sum(-1), X), rtol=1e-6, atol=1e-8)
 
 
-def test_the_score_is_the_networks_gradient_over_sigma():
-    """Of equal scales: grad E = grad f / sigma, so that denoising asks for gradients of order 1 at every level."""
-    module = NoiseMLP((2,), MEAN, torch.full((2,), 0.8), hidden=[5], activation="tanh", positive="exp", confinement=0.0)
-    params = {name: value.detach() for name, value in tensors(module).items()}
-    score = Model(module, event_ndim=1, stacked=False).score(params, X, LEVEL)
-    u = ((X - MEAN) / (0.64 + LEVEL[:, None] ** 2).sqrt()).requires_grad_()
-    features = level_features(LEVEL[:, None] / 0.8)
-    (gradient,) = torch.autograd.grad(module.network(torch.cat([u, features], -1)).sum(), u)
-    torch.testing.assert_close(score, -gradient / LEVEL[:, None])
-
-
 def test_the_level_enters_the_network():
     module, params = noise()
     model = Model(module, event_ndim=1, stacked=False)
     assert model.provides == {"energy", "noise_level"}
-    one, other = (model.energy(params, X, torch.full((6,), sigma)) * sigma for sigma in (0.05, 0.1))
+    one, other = (model.energy(params, X, torch.full((6,), sigma)) * sigma**0.5 for sigma in (0.05, 0.1))
     assert (one - other).abs().max() > 1e-3
 
 

@@ -10,7 +10,7 @@ from ebm_cli.experiment import Experiment
 from ebm_cli.model import tensors
 from ebm_cli.rng import Rng
 
-MEAN, SCALE = torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 0.5], dtype=torch.double)
+MEAN, SCALE = torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 0.4], dtype=torch.double)
 
 
 @pytest.fixture
