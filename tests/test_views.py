@@ -76,9 +76,7 @@ def test_tilted(case, shape):
         return value.reshape(value.shape + (1,) * (x.ndim - value.ndim))
 
     squared = (x - centre).square().sum(model.event_axes)
-    torch.testing.assert_close(
-        energy, a.unsqueeze(-1) / 2 * (x - wide(level)).square().sum(model.event_axes) + squared / (2 * sigma**2)
-    )
+    torch.testing.assert_close(energy, a.unsqueeze(-1) / 2 * (x - wide(level)).square().sum(model.event_axes) + squared / (2 * sigma**2))
     torch.testing.assert_close(score, -wide(a) * (x - wide(level)) - (x - centre) / wide(sigma) ** 2)
     leaf = x.clone().requires_grad_()
     torch.testing.assert_close(score, -torch.autograd.grad(Tilted(model).energy(params, leaf).sum(), leaf)[0])

@@ -35,7 +35,7 @@ def value_and_trace(critic, carry, x):
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])
 def test_critic_and_its_adam_are_those_of_torch(shape):
-    """Six steps on the gain s'f + tr grad f - lambda |f|^2, against autograd's Jacobian and torch.optim.Adam; then the loss, written out."""
+    """Six steps up the gain s'f + tr grad f - lambda |f|^2, against autograd's Jacobian and torch.optim.Adam; then the loss."""
     lsd, model = LearnedSteinDiscrepancy([5, 4], 3, 0.02, 0.7), Model(Coupled(), event_ndim=len(shape), stacked=False)
     x, params = X.reshape(4, *shape), {"a": torch.tensor(0.7, requires_grad=True)}
     _, carry = lsd.init(model, 2 * x + 1, Rng(0))
@@ -76,10 +76,10 @@ def test_no_gradient_of_the_model_through_the_critic():
 
 
 def test_critic_converges_to_the_difference_of_scores_and_the_bracket_to_the_fisher_divergence():
-    """x ~ N(1, 4), E = a x^2 / 2 for three a side by side: f = (s - s_data) / (2 lambda), mean f (s - s_data) / 2 = |s - s_data|^2 / (4 lambda).
+    """x ~ N(1, 4), E = a x^2 / 2 for three a side by side: f = (s - s_data) / (2 lambda), the bracket |s - s_data|^2 / (4 lambda).
 
-    After 750 steps of the critic f is within 0.1 of its root mean square, the rest within 0.05: each model's critic is its own. The model is then sent to lower
-    a Fisher divergence: d/da E |s - s_data|^2 / (4 lambda) = E [-x (s - s_data)] / (2 lambda), negative below the best a and positive above.
+    After 750 steps of the critic f is within 0.1 of its root mean square, the rest within 0.05: each model's critic is its own.
+    The model is sent to lower a Fisher divergence: d/da = E [-x (s - s_data)] / (2 lambda), negative below the best a, positive above.
     """
     a, penalty = torch.tensor([0.05, 0.8, 0.4]), 0.3
     lsd, model, rng = LearnedSteinDiscrepancy([16], 5, 0.02, penalty), Model(Quadratic(), event_ndim=1, stacked=True), Rng((0, 1, 2))
