@@ -2,11 +2,9 @@
 
 from math import prod
 
-import numpy as np
 import pytest
 import torch
-from targets import Quadratic
-from torch import nn
+from targets import Coupled, CoupledScore, LogGamma, Quadratic, assert_mean, log_gamma_nodes, spread_points
 
 from ebm_cli.model import Model
 from ebm_cli.objectives.ssm import SlicedScoreMatching
@@ -17,56 +15,9 @@ pytestmark = pytest.mark.usefixtures("double")
 LAWS = ("gaussian", "rademacher", "sphere")
 
 
-class ShiftedGumbel(nn.Module):
-    """E(x) = x - b + exp(b - x): with u = exp(-x) ~ Exp(1) under b = 0, s = u e^b - 1 and s' = -u e^b."""
-
-    def __init__(self):
-        super().__init__()
-        self.b = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x):
-        return (x - self.b + (self.b - x).exp()).sum(-1)
-
-
-class Coupled(nn.Module):
-    """E(x) = a (x_0 + exp(-x_0)) + x_0 x_1 + x_1^4."""
-
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Parameter(torch.tensor(0.7))
-
-    def forward(self, x):
-        return self.a * (x[:, 0] + (-x[:, 0]).exp()) + x[:, 0] * x[:, 1] + x[:, 1] ** 4
-
-
-class CoupledScore(nn.Module):
-    """The score of `Coupled`, written out."""
-
-    outputs_score = True
-
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Parameter(torch.tensor(0.7))
-
-    def forward(self, x):
-        return -torch.stack([self.a * (1 - (-x[:, 0]).exp()) + x[:, 1], x[:, 0] + 4 * x[:, 1] ** 3], -1)
-
-
-def spread_points(shape, n):
-    """Points whose first two moments are exactly those of N(0, I), on the sphere of radius sqrt(d)."""
-    d = prod(shape)
-    corners = torch.cat([torch.eye(d), -torch.eye(d)]) * d**0.5
-    return corners.repeat(n // (2 * d), 1).reshape(-1, *shape)
-
-
 def losses(ssm, model, params, x, seed=0):
     aux, _, _ = ssm.prepare(model, params, {}, x, Rng(seed))
     return ssm.loss(model, params, x, aux)[0]
-
-
-def assert_mean(values, expected):
-    """The mean within 5 standard errors, and exact where the values do not vary."""
-    assert abs(values.mean() - expected) <= 5 * values.std() / len(values) ** 0.5 + 1e-10
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 2)])
@@ -92,12 +43,11 @@ def test_expectation_and_its_gradient_on_a_gaussian(law, n_projections, variance
 @pytest.mark.parametrize("variance_reduced", [True, False])
 def test_expectation_on_a_skewed_law(variance_reduced):
     """e^{2b} - 2 e^b + 1/2 by Gauss-Laguerre quadrature, exact here: at the truth -1/2 E|s|^2 = -1/2."""
-    nodes, weights = (torch.from_numpy(part) for part in np.polynomial.laguerre.laggauss(8))
-    x, model = -nodes.log().unsqueeze(-1), Model(ShiftedGumbel(), event_ndim=1, stacked=False)
+    (x, weights), model = log_gamma_nodes(1), Model(LogGamma(), event_ndim=1, stacked=False)
     ssm = SlicedScoreMatching("rademacher", 3, variance_reduced)
     for b in (-0.4, 0.0, 0.3):
         e = torch.tensor(b).exp()
-        loss = losses(ssm, model, {"b": torch.tensor(b)}, x) @ weights
+        loss = losses(ssm, model, {"k": torch.tensor(1.0), "b": torch.tensor(b)}, x) @ weights
         torch.testing.assert_close(loss, e * e - 2 * e + 0.5)
 
 

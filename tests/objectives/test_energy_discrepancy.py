@@ -1,0 +1,98 @@
+"""Energy discrepancy against closed forms. Statistical checks are seeded, at 5 standard errors."""
+
+from math import log
+
+import pytest
+import torch
+from targets import LogGamma, Quadratic, assert_mean, log_gamma_nodes, normal_nodes, pairs
+
+from ebm_cli.model import Model
+from ebm_cli.objectives.energy_discrepancy import EnergyDiscrepancy
+from ebm_cli.rng import Rng
+
+pytestmark = pytest.mark.usefixtures("double")
+
+M = 400
+
+
+def ways(x, z, t):
+    """What `prepare` gives for x (B,) and z (B,), with z_j at the midpoints of M equal parts of N(0, 1) in place of M draws."""
+    middle = torch.special.ndtri((torch.arange(M) + 0.5) / M)
+    return {"points": torch.cat([x, (x + t * z + t * middle.unsqueeze(-1)).flatten()]).unsqueeze(-1)}
+
+
+@pytest.mark.parametrize("w", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("shape", [(2,), (1, 2)])
+def test_loss_written_out(shape, w):
+    """log(w/M + 1/M sum_j exp(E(x) - E(y_j))) of each datum and its own M ways back."""
+    model, a = Model(Quadratic(), event_ndim=len(shape), stacked=False), torch.tensor(7e4)
+    ed, x = EnergyDiscrepancy(1e-4, 3, w), Rng(0).normal("x", 5, *shape)
+    aux, carry, _ = ed.prepare(model, {}, {}, x, Rng(1))
+    assert carry == {}
+    assert aux["points"].shape == (20, *shape)
+    torch.testing.assert_close(aux["points"][:5], x)
+    loss, info = ed.loss(model, {"a": a}, x, aux)
+    torch.testing.assert_close(info["energy"], a * x.flatten(1).square().sum(-1) / 2)
+    for i in range(5):
+        own = [y for y in aux["points"][5:] if (y - x[i]).norm() < 0.01]
+        assert len(own) == 3
+        total = w / 3 + sum((a / 2 * (x[i].square().sum() - y.square().sum())).exp() for y in own) / 3
+        torch.testing.assert_close(loss[i], total.log())
+
+
+def test_one_disturbance_for_all_ways_back_of_a_datum():
+    """y_j - x = t (z + z_j): variance 2 t^2, and t^2 between two ways of one datum; none between data or coordinates."""
+    n, t, x = 20_000, 0.6, torch.full((20_000, 2), 3.0)
+    aux, _, _ = EnergyDiscrepancy(t, 2, 1.0).prepare(Model(Quadratic(), event_ndim=1, stacked=False), {}, {}, x, Rng(0))
+    one, two = ((aux["points"][n:] - 3.0) / t).chunk(2)
+    for way in (one, two):
+        assert_mean(way[:, 0], 0.0)
+        assert_mean(way[:, 1] ** 2, 2.0)
+        assert_mean(way[:, 0] * way[:, 1], 0.0)
+    assert_mean(one[:, 0] * two[:, 0], 1.0)
+    assert_mean(one[:, 0] * two[:, 1], 0.0)
+    assert_mean(one[1:, 0] * two[:-1, 0], 0.0)
+
+
+@pytest.mark.parametrize("t", [0.5, 1.3])
+def test_value_and_gradient_on_a_gaussian(t):
+    """For M large, w = 0: a/2 - log(1 + a t^2)/2 - a (1 + t^2) / (2 (1 + a t^2)), least at a = 1. To the 3e-3 that M = 400 leaves."""
+    (node, weight), model = normal_nodes(16), Model(Quadratic(), event_ndim=1, stacked=False)
+    x, z = pairs(node, node)
+    weight = torch.outer(weight, weight).flatten()
+    for a in (0.6, 1.0, 1.7):
+        leaf, exact = torch.tensor(a, requires_grad=True), torch.tensor(a, requires_grad=True)
+        loss = EnergyDiscrepancy(t, M, 0.0).loss(model, {"a": leaf}, x.unsqueeze(-1), ways(x, z, t))[0]
+        expected = exact / 2 - (1 + exact * t**2).log() / 2 - exact * (1 + t**2) / (2 * (1 + exact * t**2))
+        torch.testing.assert_close((loss @ weight).detach(), expected.detach(), atol=3e-3, rtol=0)
+        (gradient,), (slope,) = torch.autograd.grad(loss @ weight, leaf), torch.autograd.grad(expected, exact)
+        torch.testing.assert_close(gradient, slope, atol=3e-3, rtol=0)
+        assert (a == 1 and abs(slope) < 1e-12) or slope * (a - 1) > 0
+
+
+def test_minimum_is_at_the_truth_of_a_skewed_law():
+    """Zero gradient in k and b of u = exp(-x) ~ Gamma(2), to the 5e-3 that M = 400 leaves, and right signs around."""
+    (data, weight), (node, more), model, t = log_gamma_nodes(2, 30), normal_nodes(16), Model(LogGamma(), event_ndim=1, stacked=False), 0.6
+    x, z = pairs(data.squeeze(-1), node)
+    weight = torch.outer(weight, more).flatten()
+
+    def gradient(k, b):
+        params = {"k": torch.tensor(k, requires_grad=True), "b": torch.tensor(b, requires_grad=True)}
+        loss, _ = EnergyDiscrepancy(t, M, 0.0).loss(model, params, x.unsqueeze(-1), ways(x, z, t))
+        return torch.autograd.grad(loss @ weight, params.values())
+
+    assert all(abs(one) < 5e-3 for one in gradient(2.0, 0.0))
+    assert gradient(1.5, 0.0)[0] < -0.02
+    assert gradient(2.6, 0.0)[0] > 0.02
+    assert gradient(2.0, -0.2)[1] < -0.02
+    assert gradient(2.0, 0.2)[1] > 0.02
+
+
+def test_the_stabiliser_is_a_way_back_of_equal_energy():
+    """Where E is flat every term is 1: log((w + M) / M)."""
+    x = torch.zeros(4, 2)
+    for w, m in ((0.0, 5), (1.0, 5), (3.0, 2)):
+        ed = EnergyDiscrepancy(0.3, m, w)
+        model = Model(Quadratic(), event_ndim=1, stacked=False)
+        aux, _, _ = ed.prepare(model, {}, {}, x, Rng(0))
+        torch.testing.assert_close(ed.loss(model, {"a": torch.tensor(0.0)}, x, aux)[0], torch.full((4,), log((w + m) / m)))

@@ -1,0 +1,124 @@
+"""Views of a model against explicit formulas, for one model and for a stack."""
+
+import pytest
+import torch
+from targets import Coupled
+from torch import nn
+
+from ebm_cli.model import CountingModel, Model
+from ebm_cli.rng import Rng
+from ebm_cli.views import Differentiable, Laddered, Tempered, Tilted
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+class Levels(nn.Module):
+    """E(x, sigma) = a |x - sigma|^2 / 2, with the score -a (x - sigma)."""
+
+    takes_noise_level = True
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, sigma):
+        return 0.5 * self.a * (x.flatten(1) - sigma.unsqueeze(-1)).square().sum(-1)
+
+
+@pytest.fixture(params=[((), 0), ((2,), (3, 4))], ids=["one", "stack"])
+def case(request):
+    """(m, rng, a): the shape of the stack, its numbers, the parameter of each model."""
+    m, seeds = request.param
+    return m, Rng(seeds), torch.tensor([0.7, 1.9]) if m else torch.tensor(0.7)
+
+
+def all_answers(view, params, x, *level):
+    """E, s by itself, and both together, where E must be the same."""
+    energy, (again, score) = view.energy(params, x, *level), view.energy_and_score(params, x, *level)
+    torch.testing.assert_close(energy, again)
+    torch.testing.assert_close(view.score(params, x, *level), score)
+    return energy, score
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_tempered(case, shape):
+    m, rng, a = case
+    model, x = Model(Coupled(), event_ndim=len(shape), stacked=bool(m)), rng.normal("x", 5, *shape)
+    energy, score = all_answers(Tempered(model, 2.5), {"a": a}, x)
+    torch.testing.assert_close(energy, model.energy({"a": a}, x) / 2.5)
+    torch.testing.assert_close(score, model.score({"a": a}, x) / 2.5)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+def test_laddered_answers_at_its_smallest_level_unless_told(case, shape):
+    m, rng, a = case
+    model, x = Model(Levels(), event_ndim=len(shape), stacked=bool(m)), rng.normal("x", 5, *shape)
+    view, scale = Laddered(model, (3.0, 1.0, 0.2)), a.reshape(*m, *[1] * (len(shape) + 1))
+    assert view.levels == (3.0, 1.0, 0.2)
+    energy, score = all_answers(view, {"a": a}, x)
+    torch.testing.assert_close(score, -scale * (x - 0.2))
+    torch.testing.assert_close(energy, a.unsqueeze(-1) / 2 * (x - 0.2).square().sum(model.event_axes))
+    energy, score = all_answers(view, {"a": a}, x, torch.full((*m, 5), 1.5))
+    torch.testing.assert_close(score, -scale * (x - 1.5))
+    torch.testing.assert_close(energy, a.unsqueeze(-1) / 2 * (x - 1.5).square().sum(model.event_axes))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+def test_tilted(case, shape):
+    """E(x, level) + |x - c|^2 / (2 sigma^2), and minus its gradient: centre, sigma and level differ from chain to chain."""
+    m, rng, a = case
+    model, x, centre = Model(Levels(), event_ndim=len(shape), stacked=bool(m)), rng.normal("x", 5, *shape), rng.normal("c", 5, *shape)
+    sigma, level = 0.2 + rng.uniform("sigma", 5), rng.uniform("level", 5)
+    params = {"a": a, "view.centre": centre, "view.sigma": sigma, "view.noise_level": level}
+    energy, score = all_answers(Tilted(model), params, x)
+
+    def wide(value):
+        return value.reshape(value.shape + (1,) * (x.ndim - value.ndim))
+
+    squared = (x - centre).square().sum(model.event_axes)
+    torch.testing.assert_close(energy, a.unsqueeze(-1) / 2 * (x - wide(level)).square().sum(model.event_axes) + squared / (2 * sigma**2))
+    torch.testing.assert_close(score, -wide(a) * (x - wide(level)) - (x - centre) / wide(sigma) ** 2)
+    leaf = x.clone().requires_grad_()
+    torch.testing.assert_close(score, -torch.autograd.grad(Tilted(model).energy(params, leaf).sum(), leaf)[0])
+
+
+def test_differentiable_scores_carry_a_graph_to_the_parameters_and_others_do_not():
+    """The mean score of E = a |x - 1|^2 / 2 at x: -a (x - 1), with the derivative -(x - 1) in a."""
+    model, x, leaf = Model(Levels(), event_ndim=1, stacked=False), torch.tensor([[3.0]]), torch.tensor(0.7, requires_grad=True)
+    view, params = Differentiable(Laddered(model, (1.0,))), {"a": leaf}
+    for score in (view.score(params, x), view.energy_and_score(params, x)[1], view.score(params, x, create_graph=False)):
+        torch.testing.assert_close(score.detach(), torch.tensor([[-1.4]]))
+        assert torch.autograd.grad(score.sum(), leaf)[0] == -2.0
+    assert torch.autograd.grad(view.energy_and_score(params, x)[0].sum(), leaf)[0] == 2.0
+    assert not Laddered(model, (1.0,)).score(params, x).requires_grad
+
+
+@pytest.mark.parametrize(
+    "view", [lambda model: Tempered(model, 2.5), lambda model: Laddered(model, (3.0, 0.2)), lambda model: Tempered(Tilted(model), 0.5)]
+)
+def test_alone_is_the_view_of_one_model_of_a_stack(view):
+    rng = Rng((3, 4))
+    stack, x = view(Model(Levels(), event_ndim=1, stacked=True)), rng.normal("x", 5, 2)
+    tilt = {"view.centre": rng.normal("c", 5, 2), "view.sigma": 0.5 + rng.uniform("s", 5), "view.noise_level": rng.uniform("l", 5)}
+    params = {"a": torch.tensor([0.7, 1.9])} | tilt
+    level = (rng.uniform("given", 5),) if isinstance(getattr(stack, "base", None), Model) and type(stack.base) is Model else ()
+    single = stack.alone()
+    assert stack.stacked
+    assert not single.stacked
+    assert single.model_shape({"a": params["a"][0]}) == ()
+    assert stack.model_shape(params) == (2,)
+    energy, score = stack.energy_and_score(params, x, *level)
+    for m in range(2):
+        one = {name: value[m] for name, value in params.items()}
+        alone = single.energy_and_score(one, x[m], *(part[m] for part in level))
+        torch.testing.assert_close(alone, (energy[m], score[m]))
+
+
+def test_a_view_is_not_trained_through_and_its_points_are_counted():
+    counting = CountingModel(Model(Coupled(), event_ndim=1, stacked=False))
+    view, x = Tempered(counting, 2.0), torch.zeros(5, 2)
+    view.energy({"a": torch.tensor(0.7)}, x)
+    view.score({"a": torch.tensor(0.7)}, x)
+    assert dict(counting.counts) == {"energy": 5, "score": 5, "hvp": 0}
+    with pytest.raises(NotImplementedError, match="Tempered is not for training"):
+        view.score_and_vjp({"a": torch.tensor(0.7)}, x)
