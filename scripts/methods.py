@@ -37,11 +37,11 @@ BOUNDS = {  # of the mean over seeds
         "cnce": FAST | {"kl": 0.05},
         **dict.fromkeys(("lsd", "ksd"), FAST | {"kl": 0.10}),
         "pcd": {"kl": 0.08, "train_seconds": 180},
-        **dict.fromkeys(("mle", "recovery"), {"kl": 0.15, "train_seconds": 180}),
+        **{key: {"kl": 0.15, "train_seconds": 180} for key in ("mle", "recovery")},
         "dsm": {"kl_above_smoothed": 0.02, "train_seconds": 90},
     },
     "twentyfive_gaussians": {
-        **dict.fromkeys(("nce", "energy_discrepancy"), {"kl": 0.03}),
+        **{key: {"kl": 0.03} for key in ("nce", "energy_discrepancy")},
         "dsm_multi": {"mode_weight_error": 0.05},
     },
 }

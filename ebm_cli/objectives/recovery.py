@@ -5,10 +5,10 @@ A ladder of noise: x_0 the datum, x_{t+1} = x_t + sigma_t z. Each level's energy
     p(x_t | x_{t+1}) ~ exp(-E(x_t, t) - |x_{t+1} - x_t|^2 / (2 sigma_t^2)):        E(x_t, t) - E(y, t)
 
 y: `n_steps` transitions from x_{t+1} under that law, in units of sigma_t. It has one mode where the marginal law has many, so that short
-chains do. At the optimum E(., t) is the energy of the marginal law of x_t; what is measured is E(., 0), that of the data. The network is told the standard
-deviation of the noise in x_t, of x_0 half of that in x_1.
-Cost per sample and step: two energies and `n_steps` (with MALA + 1) scores. Not for those who need the exact likelihood: it is as far
-off as its chains.
+chains do. At the optimum E(., t) is the energy of the marginal law of x_t; what is measured is E(., 0), that of the data. The network is
+told the standard deviation of the noise in x_t, of x_0 half of that in x_1.
+Cost per sample and step: two energies and `n_steps` (with MALA + 1) scores. Not for those who need the exact likelihood: it is as far off
+as its chains.
 """
 
 from dataclasses import dataclass

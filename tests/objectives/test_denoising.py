@@ -105,9 +105,9 @@ def test_each_level_is_denoising_at_that_sigma(shape):
     multi, x = MultilevelDenoising(3.0, 0.3, 5), Rng(0).normal("x", 40, *shape)
     aux, _, _ = multi.prepare(model, {}, {}, x, Rng(1))
     loss, _ = multi.loss(model, {"a": torch.tensor(0.7)}, x, aux)
-    assert len(aux["sigma"].unique()) == 5
-    for sigma in aux["sigma"].unique().tolist():
-        here = aux["sigma"] == sigma
+    assert len(aux["noise_level"].unique()) == 5
+    for sigma in aux["noise_level"].unique().tolist():
+        here = aux["noise_level"] == sigma
         single = Denoising(sigma).loss(plain, {"a": torch.tensor(0.7 / (1 + sigma**2))}, x[here], {"noise": aux["noise"][here]})[0]
         torch.testing.assert_close(loss[here], single)
 

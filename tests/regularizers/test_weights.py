@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("double")
 
 def network(seed):
     torch.manual_seed(seed)
-    return MLP((2,), torch.zeros(2), torch.ones(2), hidden=[5, 7], activation="silu", confinement=1.0)
+    return MLP((2,), torch.zeros(2), torch.ones(2), hidden=[5, 7], activation="silu", positive="exp", confinement=1.0)
 
 
 def matrices(params):
