@@ -20,7 +20,7 @@ from ebm_cli.model import Model
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, Objective, Params
 
-MARGIN = 0.25  # by which the box of uniform noise is wider than the data on each side
+MARGIN = 0.1  # by which the box of uniform noise is wider than the data on each side
 
 
 @dataclass(frozen=True)
