@@ -1,5 +1,7 @@
 """Hamiltonian Monte Carlo: the leapfrog's invariants, the acceptance, exactness. All draws are seeded."""
 
+import math
+
 import pytest
 import torch
 from exactness import FALSE_ALARM, TARGETS, Gaussian, Gumbel, TwoModes, moved, p_value, parts
@@ -109,13 +111,13 @@ def test_exact(target):
 def test_a_trajectory_that_is_lost_is_rejected_and_counted():
     """By 1000 nats, or by no number at all."""
     model, params = parts(Gumbel())
-    hmc, x = HMC(1.0, 1, 1.0, 0.0), torch.full((3, 1), 2.0)
+    hmc, x = HMC(1.0, 1, 1.0, 0.0), torch.full((4, 1), 2.0)
     state = hmc.init(model, params, x)
-    noise = torch.tensor([[-9.4], [-1e4], [0.3]]), torch.full((3,), -1e3), torch.full((3,), 0.5)
+    noise = torch.tensor([[-9.4], [-1e4], [math.nan], [0.3]]), torch.full((4,), -1e3), torch.full((4,), 0.5)
     after, info = hmc.step(model, params, state, noise)
-    assert info["acceptance_rate"].tolist() == [False, False, True]
-    assert info["divergence"].tolist() == [True, True, False]
-    torch.testing.assert_close(after.x[:2], x[:2])
+    assert info["acceptance_rate"].tolist() == [False, False, False, True]
+    assert info["divergence"].tolist() == [True, True, True, False]
+    torch.testing.assert_close(after.x[:3], x[:3])
     assert after.energy.isfinite().all()
 
 
