@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli import chain
+from ebm_cli.errors import bad
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, Objective, Params, Positive, Sampler
@@ -37,6 +38,10 @@ class RecoveryLikelihood(Objective):
     n_levels: Count
     requires: ClassVar[frozenset[str]] = frozenset({"energy", "noise_level"})
     loss_is_comparable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.n_levels > 1 and self.sigma_min >= self.sigma_max:
+            raise bad(f"objective.sigma_min: {self.sigma_min} is not below sigma_max, {self.sigma_max}", "objective.sigma_min=0.2")
 
     def _ladder(self) -> tuple[list[float], list[float]]:
         """What the network is told at each level, and the standard deviation of the noise that leads to the next."""
