@@ -55,15 +55,18 @@ class Contrastive(Objective):
         """A start from N(mean, scale^2) of the training data for each point of x."""
         return carry["mean"] + carry["scale"] * rng.normal_like("start", x)
 
-    def _negatives(self, model: Model, params: Params, carry: Params, start: Tensor, rng: Rng, n_steps: int) -> tuple[Params, Params, Info]:
+    def _negatives(self, model: Model, params: Params, carry: Params, start: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         """The ends of the chains, and the step size that their acceptance asks for."""
         step_size = carry.get("step_size")
-        negatives, info = chain.run(self.sampler, model, params, start, rng.at("chain"), n_steps=n_steps, step_size=step_size)
-        if step_size is not None and info:
-            error = info["acceptance_rate"].mean(-1) - self.sampler.target_acceptance
-            carry = carry | {"step_size": step_size * (self.adapt * error).exp()}
-            info = info | {"step_size": step_size}
-        return {"negatives": negatives}, carry, info
+        negatives, info = chain.run(self.sampler, model, params, start, rng.at("chain"), n_steps=self.n_steps, step_size=step_size)
+        return {"negatives": negatives}, *self._adapted(carry, info)
+
+    def _adapted(self, carry: Params, info: Info) -> tuple[Params, Info]:
+        """The step size that the acceptance asks for, and the one that it was measured with."""
+        if "step_size" not in carry:
+            return carry, info
+        error = info["acceptance_rate"].mean(-1) - self.sampler.target_acceptance
+        return carry | {"step_size": carry["step_size"] * (self.adapt * error).exp()}, info | {"step_size": carry["step_size"]}
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class FromNoise(Contrastive):
     """Chains that start at noise."""
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
-        return self._negatives(model, params, carry, self._noise(carry, x, rng), rng, self.n_steps)
+        return self._negatives(model, params, carry, self._noise(carry, x, rng), rng)
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,20 @@ class ContrastiveDivergence(Contrastive):
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         if not self.kl_weight:
-            return self._negatives(model, params, carry, x, rng, self.n_steps)
-        aux, carry, info = self._negatives(model, params, carry, x, rng, self.n_steps - 1)
-        state = self._state(model, params, aux["negatives"], carry)
-        noise = {f"noise.{i}": part.squeeze(state.step_size.ndim) for i, part in enumerate(self.sampler.noise(rng.at("last"), state, 1))}
-        aux = {"before": aux["negatives"], **noise, **({"step_size": carry["step_size"]} if "step_size" in carry else {})}
-        return aux | {"negatives": self._last(model, params, aux).detach()}, carry, info
+            return self._negatives(model, params, carry, x, rng)
+        aux = {"step_size": carry["step_size"]} if "step_size" in carry else {}
+        before, info = chain.run(self.sampler, model, params, x, rng.at("chain"), n_steps=self.n_steps - 1, step_size=aux.get("step_size"))
+        aux["before"], state = before, self._state(model, params, before, aux)
+        aux |= {f"noise.{i}": part.squeeze(state.step_size.ndim) for i, part in enumerate(self.sampler.noise(rng.at("last"), state, 1))}
+        after, last = self._last(model, params, aux)
+        info = {name: ((self.n_steps - 1) * info.get(name, 0) + value) / self.n_steps for name, value in last.items()}
+        return aux | {"negatives": after.x}, *self._adapted(carry, info)
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
         loss, info = super().loss(model, params, x, aux)
         if not self.kl_weight:
             return loss, info
-        y = self._last(Differentiable(model), params, aux)
+        y = self._last(Differentiable(model), params, aux)[0].x
         flat = y.flatten(-model.event_ndim)
         alone = torch.eye(flat.shape[-2], dtype=torch.bool, device=x.device)
         apart = (flat.unsqueeze(-2) - flat.unsqueeze(-3)).square().sum(-1).masked_fill(alone, torch.inf).amin(-1)
@@ -111,10 +116,10 @@ class ContrastiveDivergence(Contrastive):
         state = self.sampler.init(model, params, x)
         return state._replace(step_size=steps["step_size"]) if "step_size" in steps else state
 
-    def _last(self, model: Model, params: Params, aux: Params) -> Tensor:
+    def _last(self, model: Model, params: Params, aux: Params) -> tuple[Any, Info]:
         """The last transition; through a differentiable model, with its graph."""
         noise = tuple(aux[name] for name in aux if name.startswith("noise."))
-        return self.sampler.step(model, params, self._state(model, params, aux["before"], aux), noise)[0].x
+        return self.sampler.step(model, params, self._state(model, params, aux["before"], aux), noise)
 
 
 @dataclass(frozen=True)
@@ -143,5 +148,5 @@ class PersistentContrastiveDivergence(Contrastive):
         slots = expand(slots, x).expand_as(x)
         restart = expand(rng.uniform("restart", n) < self.restart, x)
         start = torch.where(restart, self._noise(carry, x, rng), carry["buffer"].gather(axis, slots))
-        aux, carry, info = self._negatives(model, params, carry, start, rng, self.n_steps)
+        aux, carry, info = self._negatives(model, params, carry, start, rng)
         return aux, carry | {"buffer": carry["buffer"].scatter(axis, slots, aux["negatives"])}, info

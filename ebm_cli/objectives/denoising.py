@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ebm_cli.errors import bad
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, Objective, Params, Positive
@@ -42,6 +43,10 @@ class MultilevelDenoising(Objective):
     sigma_min: Positive
     n_levels: Count
     requires: ClassVar[frozenset[str]] = frozenset({"noise_level"})
+
+    def __post_init__(self) -> None:
+        if self.n_levels > 1 and self.sigma_min >= self.sigma_max:
+            raise bad(f"objective.sigma_min: {self.sigma_min} is not below sigma_max, {self.sigma_max}", "objective.sigma_min=0.05")
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         levels = x.new_tensor(ladder(self.sigma_max, self.sigma_min, self.n_levels))

@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.errors import bad
 from ebm_cli.model import Model, expand
 from ebm_cli.objectives.contrastive import Contrastive
 from ebm_cli.rng import Rng
@@ -34,6 +35,10 @@ class RecoveryLikelihood(Contrastive):
     sigma_min: Positive
     n_levels: Count
     requires: ClassVar[frozenset[str]] = frozenset({"energy", "noise_level"})
+
+    def __post_init__(self) -> None:
+        if self.n_levels > 1 and self.sigma_min >= self.sigma_max:
+            raise bad(f"objective.sigma_min: {self.sigma_min} is not below sigma_max, {self.sigma_max}", "objective.sigma_min=0.2")
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         told, steps = map(x.new_tensor, self._ladder())

@@ -262,7 +262,7 @@ def test_kl_term_of_each_model_of_a_stack():
         torch.testing.assert_close(together[m], cd.loss(one, params, x[m], aux)[0])
 
 
-@pytest.mark.parametrize("kind", ["noise", "cd", "cd with the KL term", "pcd"])
+@pytest.mark.parametrize("kind", ["noise", "cd", "cd with the KL term", "cd with one step", "pcd"])
 def test_step_size_follows_the_acceptance(kind):
     """log eps += adapt (1/4 - 0.6) for each model of a stack, from where it stands; chains run with the step size of the carry."""
     model, x, adapt = model_of((2,), stacked=True), torch.zeros(2, 8, 2), 0.5
@@ -270,6 +270,7 @@ def test_step_size_follows_the_acceptance(kind):
         "noise": lambda adapt: FromNoise(Accepting(2.0), 3, adapt),
         "cd": lambda adapt: ContrastiveDivergence(Accepting(2.0), 3, adapt, 0.0),
         "cd with the KL term": lambda adapt: ContrastiveDivergence(Accepting(2.0), 3, adapt, 0.4),
+        "cd with one step": lambda adapt: ContrastiveDivergence(Accepting(2.0), 1, adapt, 0.4),
         "pcd": lambda adapt: PersistentContrastiveDivergence(Accepting(2.0), 3, adapt, 16, 0.1),
     }[kind]
     params = {"a": torch.ones(2)}
@@ -278,9 +279,9 @@ def test_step_size_follows_the_acceptance(kind):
     carry["step_size"] = torch.tensor([2.0, 8.0])
     aux, after, info = build(adapt).prepare(model, params, carry, x, Rng((0, 1)))
     torch.testing.assert_close(after["step_size"], torch.tensor([2.0, 8.0]) * torch.tensor(adapt * (0.25 - 0.6)).exp())
-    ran = aux["before"] if "before" in aux else aux["negatives"]
-    torch.testing.assert_close(ran, torch.tensor([2.0, 8.0]).reshape(2, 1, 1).expand(2, 8, 2))
+    torch.testing.assert_close(aux["negatives"], torch.tensor([2.0, 8.0]).reshape(2, 1, 1).expand(2, 8, 2))
     torch.testing.assert_close(info["step_size"], torch.tensor([2.0, 8.0]))
+    torch.testing.assert_close(info["acceptance_rate"].mean(-1), torch.tensor([0.25, 0.25]))
     _, fixed = build(0.0).init(model, x, Rng((0, 1)))
     aux, after, _ = build(0.0).prepare(model, params, fixed, x, Rng((0, 1)))
     assert "step_size" not in fixed | after

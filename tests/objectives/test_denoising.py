@@ -8,6 +8,7 @@ from scipy.stats import chisquare
 from targets import Quadratic, assert_mean, normal_nodes, pairs, spread_points
 from torch import nn
 
+from ebm_cli.errors import InputError
 from ebm_cli.model import Model
 from ebm_cli.objectives.denoising import Denoising, MultilevelDenoising
 from ebm_cli.rng import Rng
@@ -130,3 +131,8 @@ def test_what_is_measured_is_the_smallest_level():
     torch.testing.assert_close(trained.energy(params, x), model.energy(params, x, torch.full((6,), 0.3)))
     assert MultilevelDenoising(0.5, 0.5, 1).trained(model).levels == (0.5,)
     assert Denoising(0.3).trained(model) is model
+
+
+def test_a_ladder_that_does_not_descend_is_refused():
+    with pytest.raises(InputError, match=r"objective\.sigma_min: 2\.0 is not below sigma_max, 0\.5"):
+        MultilevelDenoising(0.5, 2.0, 3)

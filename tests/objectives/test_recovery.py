@@ -8,6 +8,7 @@ from scipy.stats import chisquare, kstest
 from targets import assert_mean
 from torch import nn
 
+from ebm_cli.errors import InputError
 from ebm_cli.model import Model, expand
 from ebm_cli.objectives.recovery import RecoveryLikelihood
 from ebm_cli.rng import Rng
@@ -153,3 +154,8 @@ def test_each_model_of_a_stack_has_its_own_levels_and_chains():
         alone, _, _ = drl.prepare(stack.alone(), {"a": a[m]}, {}, x[m], Rng(seed))
         for name, value in alone.items():
             torch.testing.assert_close(together[name][m], value)
+
+
+def test_a_ladder_that_does_not_ascend_is_refused():
+    with pytest.raises(InputError, match=r"objective\.sigma_min: 0\.5 is not below sigma_max, 0\.5"):
+        RecoveryLikelihood(Exact(), 1, 0.5, 0.5, 3)
