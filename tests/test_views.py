@@ -65,20 +65,22 @@ def test_laddered_answers_at_its_smallest_level_unless_told(case, shape):
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3)])
 def test_tilted(case, shape):
-    """E(x, level) + |x - c|^2 / (2 sigma^2), and minus its gradient: centre, sigma and level differ from chain to chain."""
+    """E(x, level) + |u|^2 / 2 at x = c + sigma u, and minus its gradient in u: centre, sigma and level differ from chain to chain."""
     m, rng, a = case
-    model, x, centre = Model(Levels(), event_ndim=len(shape), stacked=bool(m)), rng.normal("x", 5, *shape), rng.normal("c", 5, *shape)
+    model, u, centre = Model(Levels(), event_ndim=len(shape), stacked=bool(m)), rng.normal("x", 5, *shape), rng.normal("c", 5, *shape)
     sigma, level = 0.2 + rng.uniform("sigma", 5), rng.uniform("level", 5)
     params = {"a": a, "view.centre": centre, "view.sigma": sigma, "view.noise_level": level}
-    energy, score = all_answers(Tilted(model), params, x)
+    energy, score = all_answers(Tilted(model), params, u)
 
     def wide(value):
-        return value.reshape(value.shape + (1,) * (x.ndim - value.ndim))
+        return value.reshape(value.shape + (1,) * (u.ndim - value.ndim))
 
-    squared = (x - centre).square().sum(model.event_axes)
-    torch.testing.assert_close(energy, a.unsqueeze(-1) / 2 * (x - wide(level)).square().sum(model.event_axes) + squared / (2 * sigma**2))
-    torch.testing.assert_close(score, -wide(a) * (x - wide(level)) - (x - centre) / wide(sigma) ** 2)
-    leaf = x.clone().requires_grad_()
+    x = centre + wide(sigma) * u
+    torch.testing.assert_close(Tilted(model).place(params, u), x)
+    away = (x - wide(level)).square().sum(model.event_axes)
+    torch.testing.assert_close(energy, a.unsqueeze(-1) / 2 * away + u.square().sum(model.event_axes) / 2)
+    torch.testing.assert_close(score, -wide(sigma) * wide(a) * (x - wide(level)) - u)
+    leaf = u.clone().requires_grad_()
     torch.testing.assert_close(score, -torch.autograd.grad(Tilted(model).energy(params, leaf).sum(), leaf)[0])
 
 

@@ -47,7 +47,7 @@ class RecoveryLikelihood(Contrastive):
         here = x + expand(below[level], x) * rng.normal_like("noise", x)
         tilted, above = Tilted(model), here + expand(steps[level], x) * rng.normal_like("step", x)
         params = params | {"view.centre": above, "view.sigma": steps[level], "view.noise_level": told[level]}
-        aux, carry, info = self._negatives(tilted, params, carry, torch.zeros_like(x), rng, self.n_steps)
+        aux, carry, info = self._negatives(tilted, params, carry, torch.zeros_like(x), rng)
         negatives = tilted.place(params, aux["negatives"])
         return {"points": here, "negatives": negatives, "noise_level": told[level]}, carry, info
 

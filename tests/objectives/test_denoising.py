@@ -116,7 +116,7 @@ def test_each_level_is_denoising_at_that_sigma(shape):
 def test_levels_are_a_geometric_ladder_each_drawn_as_often():
     """A chi-squared test with a false-alarm rate of 1e-6; points and models of a stack draw their own."""
     model, multi = Model(Levels(), event_ndim=1, stacked=True), MultilevelDenoising(3.0, 0.3, 5)
-    sigma = multi.prepare(model, {}, {}, torch.zeros(2, 20_000, 1), Rng((0, 1)))[0]["sigma"]
+    sigma = multi.prepare(model, {}, {}, torch.zeros(2, 20_000, 1), Rng((0, 1)))[0]["noise_level"]
     assert sigma.shape == (2, 20_000)
     levels, counts = sigma.flatten().unique(return_counts=True)
     torch.testing.assert_close(levels, 0.3 * 10 ** (torch.arange(5) / 4))
