@@ -58,7 +58,12 @@ FAULTS = [
     ("train dataset=table", "dataset.path: a value is needed", "dataset.path="),
     ("train dataset=table dataset.path=gone.csv", "dataset.path: no file 'gone.csv'", ""),
     ("train energy=score_mlp objective=nce", "objective=nce needs the energy of energy=score_mlp", "objective=ssm, or energy=mlp"),
-    ("train energy=score_mlp sampler=mala", "sampler=mala needs the energy of energy=score_mlp", "sampler=langevin, or energy=mlp"),
+    (
+        "train energy=score_mlp sampler=mala",
+        "sampler=mala needs the energy of energy=score_mlp",
+        "sampler=langevin or sgld or underdamped, or energy=mlp",
+    ),
+    ("train sampler=annealed", "sampler=annealed works on a ladder of noise levels, and energy=mlp takes none", "sampler=hmc or langevin"),
     ("train objective=pcd trainer.batch_size=64 objective.n_chains=32", "32 chains cannot serve batches of 64", "objective.n_chains=256"),
     ("train hydra.run.dir=x", "hydra.run.dir=x is not yours to set", "EBM_OUTPUTS"),
     ("train -m hydra.sweep.dir=x seed=1,2", "hydra.sweep.dir=x is not yours to set", "EBM_OUTPUTS"),
