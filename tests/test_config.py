@@ -12,7 +12,8 @@ from ebm_cli.errors import InputError
 def test_an_objectives_own_sampler_gives_way_to_the_users():
     assert "MALA" in config.compose(["objective=pcd"]).config["objective"]["sampler"]["_target_"]
     composed = config.compose(["objective=pcd", "sampler=langevin", "sampler.step_size=0.25"])
-    assert composed.config["objective"]["sampler"] == {"_target_": "ebm_cli.samplers.langevin.Langevin", "step_size": 0.25}
+    node = {"_target_": "ebm_cli.samplers.langevin.Langevin", "step_size": 0.25, "max_score_norm": None}
+    assert composed.config["objective"]["sampler"] == node
     assert config.compose(["sampler=langevin", "objective=pcd"]).choices["sampler"] == "langevin"
 
 
