@@ -39,7 +39,7 @@ def test_draws_follow_the_mixture():
 
 
 def test_one_component_is_the_datas_mean_and_covariance():
-    x = KNOWN.draw(300, Rng(2)) + 3
+    x = 3 + Rng(2).normal("x", 300, 2) @ torch.tensor([[2.0, 1.5], [0.0, 0.4]])  # correlated
     fitted = Mixture.fit(x, 1, Rng(0))
     torch.testing.assert_close(fitted.mean, x.mean(0, keepdim=True))
     covariance = fitted.factor[0] @ fitted.factor[0].T

@@ -54,7 +54,7 @@ class Shift(Exact):
 
 @dataclass(frozen=True)
 class Accepting(Sampler):
-    """Accepts a quarter of the chains in each transition; x is the step size that it ran with."""
+    """Accepts a quarter of the first model's chains in each transition, half of the second's; x is the step size that it ran with."""
 
     step_size: float
     target_acceptance = 0.6
@@ -66,7 +66,7 @@ class Accepting(Sampler):
         return (rng.normal("none", n_steps, *state.x.shape[state.step_size.ndim :]),)
 
     def step(self, model, params, state, noise):
-        accepted = (torch.arange(state.x.shape[state.step_size.ndim]) % 4 == 0).expand(state.x.shape[: state.step_size.ndim + 1])
+        accepted = torch.arange(state.x.shape[1]) % torch.tensor([[4], [2]]) == 0
         return state._replace(x=expand(state.step_size, state.x).expand_as(state.x)), {"acceptance_rate": accepted}
 
 
@@ -264,7 +264,7 @@ def test_kl_term_of_each_model_of_a_stack():
 
 @pytest.mark.parametrize("kind", ["noise", "cd", "cd with the KL term", "cd with one step", "pcd"])
 def test_step_size_follows_the_acceptance(kind):
-    """log eps += adapt (1/4 - 0.6) for each model of a stack, from where it stands; chains run with the step size of the carry."""
+    """log eps += adapt (a - 0.6) for each model of a stack, from where it stands; chains run with the step size of the carry."""
     model, x, adapt = model_of((2,), stacked=True), torch.zeros(2, 8, 2), 0.5
     build = {
         "noise": lambda adapt: FromNoise(Accepting(2.0), 3, adapt),
@@ -278,10 +278,10 @@ def test_step_size_follows_the_acceptance(kind):
     assert carry["step_size"].tolist() == [2.0, 2.0]
     carry["step_size"] = torch.tensor([2.0, 8.0])
     aux, after, info = build(adapt).prepare(model, params, carry, x, Rng((0, 1)))
-    torch.testing.assert_close(after["step_size"], torch.tensor([2.0, 8.0]) * torch.tensor(adapt * (0.25 - 0.6)).exp())
+    torch.testing.assert_close(after["step_size"], torch.tensor([2.0, 8.0]) * (adapt * (torch.tensor([0.25, 0.5]) - 0.6)).exp())
     torch.testing.assert_close(aux["negatives"], torch.tensor([2.0, 8.0]).reshape(2, 1, 1).expand(2, 8, 2))
     torch.testing.assert_close(info["step_size"], torch.tensor([2.0, 8.0]))
-    torch.testing.assert_close(info["acceptance_rate"].mean(-1), torch.tensor([0.25, 0.25]))
+    torch.testing.assert_close(info["acceptance_rate"].mean(-1), torch.tensor([0.25, 0.5]))
     _, fixed = build(0.0).init(model, x, Rng((0, 1)))
     aux, after, _ = build(0.0).prepare(model, params, fixed, x, Rng((0, 1)))
     assert "step_size" not in fixed | after
