@@ -126,7 +126,13 @@ class Loop:
 
 
 def ours(objective, compiled, *words):
-    sizes = [f"trainer.batch_size={BATCH}", f"trainer.n_steps={N_STEPS}", f"energy.hidden=[{HIDDEN},{HIDDEN}]", "optimizer.lr=0.005"]
+    sizes = [
+        f"trainer.batch_size={BATCH}",
+        f"trainer.n_steps={N_STEPS}",
+        "energy=mlp",
+        f"energy.hidden=[{HIDDEN},{HIDDEN}]",
+        "optimizer.lr=0.005",
+    ]
     sizes += [f"objective.n_steps={N_TRANSITIONS}", "objective.n_chains=8192"] if objective == "pcd" else []
     line = ["dataset=moons", f"objective={objective}", "device=cpu", f"trainer.compile={str(compiled).lower()}", *sizes, *words]
     return Experiment.of(config.compose(line)).trainer()

@@ -10,7 +10,7 @@ import yaml
 
 from ebm_cli import __main__, config
 
-SMALL = ["experiment=smoke", "trainer.n_steps=2", "energy.hidden=[8]", "draws.n_samples=20", "draws.n_steps=4", "metric=[]"]
+SMALL = ["experiment=smoke", "trainer.n_steps=2", "energy.width=8", "draws.n_samples=20", "draws.n_steps=4", "metric=[]"]
 OUTSIDE = "lies outside ebm_cli, torch.nn, torch.optim"
 
 # (what is typed, what the message says): in each line one fault
@@ -33,7 +33,7 @@ FAULTS = [
     ("train seed=true", "seed: must be a number, not true", ""),
     ("train trainer.n_steps=1.5", "trainer.n_steps: must be a whole number, not 1.5", ""),
     ("train trainer.compile=3", "trainer.compile: must be", ""),
-    ("train energy.hidden=[8,0]", "energy.hidden[1]: must be greater than or equal to 1, not 0", ""),
+    ("train energy=mlp energy.hidden=[8,0]", "energy.hidden[1]: must be greater than or equal to 1, not 0", ""),
     ("train energy.activation=swish", "energy.activation: must be", "'swish'"),
     ("train trainer=3", "trainer: must be a group of keys, not 3", ""),
     ("train optimizer.lr=-1", "optimizer.lr: must be greater than 0, not -1", ""),

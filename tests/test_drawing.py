@@ -14,7 +14,7 @@ from ebm_cli.trained import Trained
 
 SHORT = ("n_samples=60", "n_chains=30", "n_steps=4")
 STILL = ("sampler=langevin", "sampler.step_size=1e-8", "n_samples=60", "n_chains=60", "n_steps=2")  # chains stay where they start
-TRAIN = ("experiment=smoke", "trainer.n_steps=20", "energy.hidden=[8]", "metric=[]", "device=cpu")
+TRAIN = ("experiment=smoke", "trainer.n_steps=20", "energy.width=8", "metric=[]", "device=cpu")
 
 
 @pytest.fixture

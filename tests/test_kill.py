@@ -26,7 +26,7 @@ PATIENCE = 120  # seconds; none of these processes takes ten on an idle machine
 
 LINE = (
     "dataset.noise=0.3",
-    "energy.hidden=[16]",
+    "energy.width=16",
     "trainer.n_steps=300",
     "trainer.batch_size=32",
     "trainer.log_every=5",

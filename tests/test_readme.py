@@ -1,5 +1,6 @@
 """README says what is so: its generated parts are those of the scripts, its commands exist."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -23,7 +24,7 @@ def test_every_verb_is_shown():
     assert all(f"ebm {verb}" in README for verb in __main__.COMMANDS)
 
 
-@pytest.mark.parametrize("line", re.findall(r"^ebm train (?!.*--help)(.+?)(?: +#.*)?$", README, re.MULTILINE))
+@pytest.mark.parametrize("line", re.findall(r"^ebm train (?!.*(?:--help|--config-dir))(.+?)(?: +#.*)?$", README, re.MULTILINE))
 def test_every_train_line_composes(line, tmp_path):
     Path("data.csv").write_text("a,b\n" + "\n".join(f"{i},{i * i % 7}" for i in range(30)))
     words = [word for word in shlex.split(line) if word != "-m"]
@@ -33,3 +34,20 @@ def test_every_train_line_composes(line, tmp_path):
 
 def test_pictures_are_there():
     assert all((ROOT / path).is_file() for path in re.findall(r"!\[.*?\]\((.+?)\)", README))
+
+
+def test_the_objective_in_three_files(tmp_path, monkeypatch):
+    """As the section says, to the letter, in an empty folder; only the runs are made short."""
+    section = README.partition("## Add your own objective in three files")[2].partition("\n## ")[0]
+    for name, text in re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", section, re.DOTALL):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    (commands,) = re.findall(r"```\n(export .*?)```", section, re.DOTALL)
+    short = "experiment=smoke trainer.n_steps=20 energy.width=8 metric=[] draws.n_samples=40 draws.n_steps=4 device=cpu"
+    lines = [f"{line} {short}" if line.startswith("ebm train") else line for line in commands.splitlines()]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-ec", "\n".join(lines)], env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    runs = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "outputs" / "runs").iterdir())
+    assert runs == ["moons-dsm-s0", "moons-dsm-s1", "moons-dsm-s2", *["moons-robust-s0"] * 2, "moons-robust-s1", "moons-robust-s2"]

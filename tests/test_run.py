@@ -31,7 +31,7 @@ def test_what_training_does_not_read_names_no_run(word):
 @pytest.mark.parametrize(
     "word",
     [
-        *("seed=1", "seeds=1", "dataset.noise=0.2", "dataset.n_train=100", "energy=score_mlp", "energy.hidden=[64]", "objective=nce"),
+        *("seed=1", "seeds=1", "dataset.noise=0.2", "dataset.n_train=100", "energy=score_mlp", "energy.width=32", "objective=nce"),
         *(
             "optimizer.lr=0.1",
             "optimizer=adamw",

@@ -18,7 +18,7 @@ def test_a_target_hidden_in_a_value_is_not_built():
     """`build` would call it: torch.nn.Linear has a parameter `device` that takes anything."""
     evil = {"_target_": "os.system", "command": "true"}
     assert "trainer.n_steps: no component is expected here" in refusal(lambda typed: typed["trainer"].update(n_steps=evil))
-    assert "energy.hidden: no component is expected here" in refusal(lambda typed: typed["energy"].update(hidden=[evil]))
+    assert "energy.width: no component is expected here" in refusal(lambda typed: typed["energy"].update(width=[evil]))
     linear = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 1, "device": evil}
     assert "energy.device: no component is expected here" in refusal(lambda typed: typed.update(energy=linear))
     assert "tags: no component is expected here" in refusal(lambda typed: typed.update(tags=[[evil]]))

@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from ebm_cli import __main__
 from ebm_cli.run import find
 
-SMALL = ["experiment=smoke", "energy.hidden=[16]", "draws.n_samples=200", "draws.n_steps=60", "device=cpu"]
+SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=200", "draws.n_steps=60", "device=cpu"]
 TABLES = {"wine": load_wine, "cancer": load_breast_cancer}  # 13 and 30 columns
 N_ROWS, N_COLUMNS = {"wine": 178, "cancer": 569}, {"wine": 13, "cancer": 30}
 

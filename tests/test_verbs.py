@@ -10,7 +10,7 @@ from ebm_cli import config, results, run
 from ebm_cli.run import Run
 from ebm_cli.trained import Trained
 
-LINE = ("experiment=smoke", "objective=nce", "trainer.n_steps=20", "energy.hidden=[8]", "draws.n_samples=90", "draws.n_steps=10")
+LINE = ("experiment=smoke", "objective=nce", "trainer.n_steps=20", "energy.width=8", "draws.n_samples=90", "draws.n_steps=10")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_list(ebm):
 def test_show(ebm, stack):
     code, out, _ = ebm("show", "last")
     assert code == 0
-    assert out.splitlines()[0] == f"ebm train {' '.join(LINE).replace('energy.hidden=[8]', repr('energy.hidden=[8]'))} seeds=2"
+    assert out.splitlines()[0] == f"ebm train {' '.join(LINE)} seeds=2"
     assert "finished" in out
     shown = json.loads(ebm("show", stack.id, "--json")[1])
     assert shown["config"] == stack.config()

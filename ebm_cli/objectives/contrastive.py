@@ -63,7 +63,7 @@ class Contrastive(Objective):
 
     def _adapted(self, carry: Params, info: Info) -> tuple[Params, Info]:
         """The step size that the acceptance asks for, and the one that it was measured with."""
-        if "step_size" not in carry:
+        if "step_size" not in carry or self.sampler.target_acceptance is None:
             return carry, info
         error = info["acceptance_rate"].mean(-1) - self.sampler.target_acceptance
         return carry | {"step_size": carry["step_size"] * (self.adapt * error).exp()}, info | {"step_size": carry["step_size"]}

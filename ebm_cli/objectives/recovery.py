@@ -29,8 +29,12 @@ from ebm_cli.views import Laddered, Tilted
 
 @dataclass(frozen=True)
 class RecoveryLikelihood(Contrastive):
-    """`n_levels` steps of noise, the standard deviation of all up to one growing geometrically from `sigma_min` to `sigma_max`."""
+    """`n_levels` steps of noise, the standard deviation of all up to one growing geometrically from `sigma_min` to `sigma_max`.
 
+    `step_size` is the chains', in units of the level's sigma_t squared, in place of the sampler's own.
+    """
+
+    step_size: Positive
     sigma_max: Positive
     sigma_min: Positive
     n_levels: Count
@@ -39,6 +43,9 @@ class RecoveryLikelihood(Contrastive):
     def __post_init__(self) -> None:
         if self.n_levels > 1 and self.sigma_min >= self.sigma_max:
             raise bad(f"objective.sigma_min: {self.sigma_min} is not below sigma_max, {self.sigma_max}", "objective.sigma_min=0.2")
+
+    def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
+        return {}, {"step_size": x_train.new_full(rng.model_shape, self.step_size)}
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         told, steps = map(x.new_tensor, self._ladder())

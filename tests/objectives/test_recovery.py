@@ -19,6 +19,7 @@ from ebm_cli.types import Sampler
 pytestmark = pytest.mark.usefixtures("double")
 
 TOLD, BELOW, ABOVE = (0.2, 0.4, 0.8), (0.0, 0.4, 0.8), (0.4, 0.8, 1.6)  # of sigma_min = 0.4, sigma_max = 1.6, three levels
+EPS = 0.5  # of the chains
 DRL = {"sigma_max": 1.6, "sigma_min": 0.4, "n_levels": 3}
 
 
@@ -76,10 +77,11 @@ def test_points_of_each_level(shape):
 
     Kolmogorov-Smirnov and chi-squared tests with false-alarm rates of 1e-6.
     """
-    n, model, drl = 30_000, model_of(shape), RecoveryLikelihood(Still(), 1, 0.0, **DRL)
+    n, model, drl = 30_000, model_of(shape), RecoveryLikelihood(Still(), 1, 0.0, EPS, **DRL)
     x = Rng(0).normal("x", n, *shape)
     aux, carry, _ = drl.prepare(model, {"a": torch.tensor(1.0)}, {}, x, Rng(1))
     assert carry == {}
+    assert (drl.init(model, x, Rng(0))[1]["step_size"] == EPS).all()
     here, above = (aux[name].flatten(1) - x.flatten(1) for name in ("points", "negatives"))
     counts = []
     for told, low, high in zip(TOLD, BELOW, ABOVE, strict=True):
@@ -105,7 +107,7 @@ def test_gradient_on_a_gaussian_at_each_level(sampler):
     By level, within 5 standard errors: a false alarm in 1.7e6 each.
     """
     n, d = 12_000, 2
-    model, drl = model_of((d,)), RecoveryLikelihood(sampler, 60 if isinstance(sampler, MALA) else 1, 0.0, **DRL)
+    model, drl = model_of((d,)), RecoveryLikelihood(sampler, 60 if isinstance(sampler, MALA) else 1, 0.0, EPS, **DRL)
     x = Rng(0).normal("x", n, d)
     for a in (0.5, 1.0, 1.8):
         aux, _, _ = drl.prepare(model, {"a": torch.tensor(a)}, {}, x, Rng(2))
@@ -126,7 +128,7 @@ def test_gradient_on_a_gaussian_at_each_level(sampler):
 @pytest.mark.parametrize("sampler", [Langevin(0.01, None), MALA(0.01, None)])
 def test_no_gradient_through_negatives(sampler):
     model, params, x = model_of((2,)), {"a": torch.tensor(0.8, requires_grad=True)}, Rng(0).normal("x", 20, 2)
-    drl = RecoveryLikelihood(sampler, 3, 0.0, **DRL)
+    drl = RecoveryLikelihood(sampler, 3, 0.0, EPS, **DRL)
     aux, _, _ = drl.prepare(model, params, {}, x, Rng(1))
     assert not any(value.requires_grad for value in aux.values())
     loss, info = drl.loss(model, params, x, aux)
@@ -140,16 +142,16 @@ def test_no_gradient_through_negatives(sampler):
 
 def test_what_is_measured_is_the_lowest_level():
     model, x, params = model_of(), Rng(0).normal("x", 6, 1), {"a": torch.tensor(0.7)}
-    trained = RecoveryLikelihood(Exact(), 1, 0.0, **DRL).trained(model)
+    trained = RecoveryLikelihood(Exact(), 1, 0.0, EPS, **DRL).trained(model)
     assert trained.levels == pytest.approx((0.8, 0.4, 0.2))
     torch.testing.assert_close(trained.energy(params, x), 0.35 * x.square().sum(-1))
-    assert RecoveryLikelihood(Exact(), 1, 0.0, 0.5, 0.5, 1).trained(model).levels == pytest.approx((0.25,))
+    assert RecoveryLikelihood(Exact(), 1, 0.0, 1.0, 0.5, 0.5, 1).trained(model).levels == pytest.approx((0.25,))
 
 
 def test_each_model_of_a_stack_has_its_own_levels_and_chains():
     stack, drl, a, rng = (
         model_of((2,), stacked=True),
-        RecoveryLikelihood(MALA(0.02, None), 3, 0.0, **DRL),
+        RecoveryLikelihood(MALA(0.02, None), 3, 0.0, EPS, **DRL),
         torch.tensor([0.5, 2.0]),
         Rng((3, 4)),
     )
@@ -163,4 +165,4 @@ def test_each_model_of_a_stack_has_its_own_levels_and_chains():
 
 def test_a_ladder_that_does_not_ascend_is_refused():
     with pytest.raises(InputError, match=r"objective\.sigma_min: 0\.5 is not below sigma_max, 0\.5"):
-        RecoveryLikelihood(Exact(), 1, 0.0, 0.5, 0.5, 3)
+        RecoveryLikelihood(Exact(), 1, 0.0, 1.0, 0.5, 0.5, 3)
