@@ -11,7 +11,7 @@ from ebm_cli import __main__, config
 from ebm_cli.experiment import Experiment
 
 torch.set_num_threads(1)
-SMALL = ("energy.width=16", "trainer.batch_size=32", "metric=quadrature", "device=cpu")
+SMALL = ("energy=mlp", "energy.hidden=[16,16]", "trainer.batch_size=32", "metric=quadrature", "device=cpu")
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,11 @@ FAULTS = [
         "sampler=mala needs the energy of energy=score_mlp",
         "sampler=langevin or sgld or underdamped, or energy=fourier_mlp or mlp",
     ),
-    ("train sampler=annealed", "sampler=annealed works on a ladder of noise levels, and energy=mlp takes none", "sampler=hmc or langevin"),
+    (
+        "train sampler=annealed",
+        "sampler=annealed works on a ladder of noise levels, and energy=residual_mlp takes none",
+        "sampler=hmc or langevin",
+    ),
     ("train objective=pcd trainer.batch_size=64 objective.n_chains=32", "32 chains cannot serve batches of 64", "objective.n_chains=256"),
     ("train hydra.run.dir=x", "hydra.run.dir=x is not yours to set", "EBM_OUTPUTS"),
     ("train -m hydra.sweep.dir=x seed=1,2", "hydra.sweep.dir=x is not yours to set", "EBM_OUTPUTS"),
@@ -254,12 +258,15 @@ def test_an_objective_with_parts_of_its_own_is_refused_as_a_whole(refused):
     """pcd brings a kernel and a regularizer, which need an energy too."""
     message, hint, *_ = refused("train", "energy=score_mlp", "objective=pcd").splitlines()
     assert message.startswith("error: objective=pcd needs the energy of energy=score_mlp")
-    assert hint == "hint: objective=ssm, or energy=fourier_mlp or mlp or quadratic or residual_mlp"
+    assert hint == "hint: objective=dsm or ism or ksd or lsd or ssm, or energy=fourier_mlp or mlp or quadratic or residual_mlp"
 
 
 @pytest.mark.parametrize("word", ["regularizer=energy_l2", "regularizer=[energy_l2]"])
 def test_a_hint_names_only_what_works(refused, word):
-    assert "hint: regularizer=[], or energy=fourier_mlp or mlp or quadratic or residual_mlp\n" in refused("train", "energy=score_mlp", word)
+    assert (
+        "hint: regularizer=gradient_penalty or spectral_norm or weight_decay, or energy=fourier_mlp or mlp or quadratic or residual_mlp\n"
+        in refused("train", "energy=score_mlp", word)
+    )
 
 
 def test_every_fault_of_a_line_is_named(refused):
@@ -325,7 +332,13 @@ def test_the_fence_stands_before_a_folder_from_somebody_else(refused, trained, t
     shutil.copytree(next((trained / "runs").iterdir()), tmp_path / "theirs")
     stored = yaml.safe_load((tmp_path / "theirs" / "config.yaml").read_text())
     if place == "objective.sampler":
-        pcd = {"_target_": "ebm_cli.objectives.pcd.PersistentContrastiveDivergence", "n_steps": 1, "n_chains": 512, "restart": 0.0}
+        pcd = {
+            "_target_": "ebm_cli.objectives.contrastive.PersistentContrastiveDivergence",
+            "n_steps": 1,
+            "adapt": 0.0,
+            "n_chains": 512,
+            "restart": 0.0,
+        }
         stored["objective"] = pcd
     group, _, name = place.partition(".")
     (stored[group] if name else stored)[name or group] = {"_target_": "os.system", "command": f"touch {tmp_path / 'owned'}"}

@@ -84,22 +84,21 @@ EXACTLY = [
     ("ebm train --cfg ", "job"),
     ("ebm train -c ", "job"),
     ("ebm train --cfg=", "--cfg=job"),
-    ("ebm train objective=", "objective=nce objective=pcd objective=ssm"),
-    ("ebm train seed=1 objective=s", "objective=ssm"),
-    ("ebm train -m objective=ssm,", "objective=ssm,nce objective=ssm,pcd"),
+    ("ebm train optimizer=", "optimizer=adam optimizer=adamw optimizer=sgd"),
+    ("ebm train seed=1 optimizer=s", "optimizer=sgd"),
+    ("ebm train -m optimizer=sgd,", "optimizer=sgd,adam optimizer=sgd,adamw"),
     ("ebm train -m objective=ssm,n", "objective=ssm,nce"),
-    ("ebm train metric=[", "metric=[quadrature] metric=[quadrature, metric=[sliced_wasserstein] metric=[sliced_wasserstein,"),
-    ("ebm train metric=[quadrature,s", "metric=[quadrature,sliced_wasserstein]"),
-    ("ebm train 'metric=[quadrature,s", "metric=[quadrature,sliced_wasserstein]"),
+    ("ebm train metric=[s", "metric=[sliced_wasserstein] metric=[sliced_wasserstein,"),
+    ("ebm train metric=[quadrature,s", "metric=[quadrature,sliced_wasserstein] metric=[quadrature,sliced_wasserstein,"),
+    ("ebm train 'metric=[quadrature,s", "metric=[quadrature,sliced_wasserstein] metric=[quadrature,sliced_wasserstein,"),
     ("ebm train trainer.n_", "trainer.n_steps="),
     ("ebm train trainer.compile=", "trainer.compile=true trainer.compile=false"),
     ("ebm train device=c", "device=cpu device=cuda device=cuda:1"),
     ("ebm train objective.dir", "objective.directions="),
     ("ebm train objective=pcd objective.n_", "objective.n_steps= objective.n_chains="),
     ("ebm train objective=pcd regularizer.", "regularizer.energy_l2."),
-    ("ebm train objective=nce,pcd objective.n_", "objective.n_noise= objective.n_steps= objective.n_chains="),
+    ("ebm train objective=nce,pcd objective.n_", "objective.n_noise= objective.n_components= objective.n_steps= objective.n_chains="),
     ("ebm train objective.directions=s", "objective.directions=sphere"),
-    ("ebm train -m optimizer=sgd,", "optimizer=sgd,adam optimizer=sgd,adamw"),
     ("ebm train seed=", ""),
     ("ebm train dataset=table dataset.columns=", ""),
     ("ebm train hydra/", ""),
@@ -110,7 +109,7 @@ EXACTLY = [
     ("ebm sample energy=four_wells n_", "n_samples= n_chains= n_steps="),
     ("ebm sample energy=four_wells energy.", "energy.dim= energy.temperature="),
     ("ebm sample energy=exact dataset.no", "dataset.noise="),
-    ("ebm sample energy=four_wells sampler=langevin sampler.", "sampler.step_size="),
+    ("ebm sample energy=four_wells sampler=langevin sampler.", "sampler.step_size= sampler.max_score_norm="),
     ("ebm sample last energ", ""),
     ("ebm rm a", "ab00000000 aa00000000"),
     ("ebm rm aa00000000 b000000000 l", "last"),
@@ -122,7 +121,7 @@ EXACTLY = [
     ("ebm sample last n_", "n_samples= n_chains= n_steps="),
     ("ebm sample last sampler=l", "sampler=langevin"),
     ("ebm sample last sampler.", "sampler.step_size= sampler.n_leaps="),
-    ("ebm sample last sampler=langevin sampler.", "sampler.step_size="),
+    ("ebm sample last sampler=langevin sampler.", "sampler.step_size= sampler.max_score_norm="),
     ("ebm evaluate last metric.quadrature.", "metric.quadrature.tolerance="),
     ("ebm evaluate last metric=sliced_wasserstein metric.s", "metric.sliced_wasserstein."),
     ("ebm evaluate last n_", "n_samples= n_chains= n_steps="),
@@ -223,9 +222,10 @@ def test_silent_where_things_are_broken(offered, runs, mine, tmp_path):
 
 def test_bash_gets_the_part_that_it_replaces(offered, here):
     """Readline replaces what follows the last word break; its name for that part has the quotes taken off, but no backslash."""
-    assert offered("ebm train objective=s", "s") == ["ssm"]
+    assert offered("ebm train objective=ss", "ss") == ["ssm"]
     assert offered("ebm train device=cuda:", "") == ["1"]
-    assert offered("ebm train 'metric=[quadrature,s", "metric=[quadrature,s") == ["metric=[quadrature,sliced_wasserstein]"]
+    ends = [f"metric=[quadrature,sliced_wasserstein{end}" for end in ("]", ",")]
+    assert offered("ebm train 'metric=[quadrature,s", "metric=[quadrature,s") == ends
     assert offered("ebm score last data=tw", "tw") == ["two\\ words/"]
     assert offered("ebm score last data=two\\ w", "two\\ w") == ["two\\ words/"]
     assert offered("ebm score last data=two\\ words/", "two\\ words/") == ["two\\ words/it\\'s.csv"]
@@ -262,9 +262,9 @@ sys.exit(bool({{"torch", "hydra", "omegaconf"}} & {{*sys.modules}}))"""
 TABS = [
     ("ebm tra", "ebm train "),
     ("ebm train obj", "ebm train objective"),
-    ("ebm train objective=s", "ebm train objective=ssm "),
+    ("ebm train objective=ss", "ebm train objective=ssm "),
     ("ebm train -m objective=ssm,n", "ebm train -m objective=ssm,nce "),
-    ("ebm train 'metric=[quadrature,s", "ebm train 'metric=[quadrature,sliced_wasserstein]' "),
+    ("ebm train 'regularizer=[energy_l1,gr", "ebm train 'regularizer=[energy_l1,gradient_penalty"),
     ("ebm train trainer.n_", "ebm train trainer.n_steps="),
     ("ebm train device=cuda:", "ebm train device=cuda:1 "),
     ("ebm train trai", "ebm train trainer."),
@@ -277,7 +277,7 @@ TABS = [
     ("true; ebm doctor --j", "true; ebm doctor --json "),
     ("ebm nonsense x", "ebm nonsense x"),
 ]
-UNQUOTED = [("ebm train metric=[quadrature,s", "ebm train metric=[quadrature,sliced_wasserstein] ")]  # zsh takes it for a subscript
+UNQUOTED = [("ebm train regularizer=[energy_l1,gr", "ebm train regularizer=[energy_l1,gradient_penalty")]  # zsh takes it for a subscript
 START = {
     "bash": (
         ["--noprofile", "--rcfile", "setup", "-i"],

@@ -56,8 +56,9 @@ def table(tmp_path):
 
 def trainer(tmp_path, *words):
     chosen = dict(word.split("=", 1) for word in words)
-    node = dict(nodes("energy"))[chosen.get("energy", "mlp")]
-    words = [*SMALL, *words, *SHORT.get(chosen.get("objective"), []), *(word for key, word in NARROW.items() if key in node)]
+    node = dict(nodes("energy"))[chosen.setdefault("energy", "mlp")]
+    words = [*SMALL, f"energy={chosen['energy']}", *(word for word in words if not word.startswith("energy="))]
+    words += [*SHORT.get(chosen.get("objective"), []), *(word for key, word in NARROW.items() if key in node)]
     if chosen.get("dataset") == "table":
         words.append(f"dataset.path='{table(tmp_path)}'")
     return Experiment.of(config.compose(words)).trainer()
@@ -340,7 +341,7 @@ def test_optimizer_leaves_a_diverged_model_of_a_stack_alone(tmp_path, optimizer)
 
 @pytest.mark.parametrize("metric", options("metric"))
 def test_metric(tmp_path, metric):
-    experiment = Experiment.of(config.compose([*SMALL[:-2], NARROW["hidden"], f"metric=[{metric}]", "device=cpu"]))
+    experiment = Experiment.of(config.compose([*SMALL[:-2], "energy=mlp", NARROW["hidden"], f"metric=[{metric}]", "device=cpu"]))
     one, samples = experiment.trainer(), Rng(1).normal("samples", 20, 5, 2)
     (measure,) = experiment.metrics().values()
     numbers = measure(one.model, one.frozen, samples, one.dataset, one.rng, final=True)

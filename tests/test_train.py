@@ -27,7 +27,8 @@ TINY = (  # a second; noise=0.3 makes the grid of the quadrature coarse
     "experiment=smoke",
     "trainer.n_steps=20",
     "trainer.checkpoint_every=5",
-    "energy.width=8",
+    "energy=mlp",
+    "energy.hidden=[8]",
     "dataset.noise=0.3",
     "draws.n_samples=100",
     "draws.n_steps=20",
@@ -264,7 +265,7 @@ def test_what_does_not_change_a_runs_id(word):
 @pytest.mark.parametrize(
     "word",
     [
-        "seed=1", "seeds=1", "seeds=3", "optimizer.lr=0.002", "optimizer=adamw", "objective=nce", "objective=pcd", "energy.width=9",
+        "seed=1", "seeds=1", "seeds=3", "optimizer.lr=0.002", "optimizer=adamw", "objective=nce", "objective=pcd", "energy.hidden=[9]",
         "energy=score_mlp", "dataset.noise=0.2", "trainer.n_steps=21", "trainer.batch_size=64", "trainer.ema_decay=0.9",
         "trainer.max_grad_norm=null", "regularizer=energy_l2",
     ],

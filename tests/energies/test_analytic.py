@@ -119,7 +119,7 @@ def test_exact_is_the_datasets_density():
 
 
 def test_exact_has_nothing_to_say_of_a_table():
-    table = {"path": "x.csv", "columns": None, "validation": 0.1, "test": 0.1, "split_seed": 0}
+    table = {"path": "x.csv", "columns": None, "validation": 0.1, "test": 0.1, "split_seed": 0, "n_components": None}
     with pytest.raises(InputError, match="density is known"):
         schema.build({"_target_": "ebm_cli.energies.exact.Exact", "dataset": {"_target_": "ebm_cli.datasets.table.TableDataset", **table}})
 
