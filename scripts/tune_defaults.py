@@ -49,7 +49,9 @@ CELLS = [
 
 def measure(objective, words):
     """Exact KL of two seeds, and the CPU seconds that a step of one model costs."""
-    composed = config.compose(["dataset=moons", f"objective={objective}", "seed=100", "seeds=2", "metric=quadrature", "device=cpu", *words])
+    composed = config.compose(
+        ["dataset=moons", "energy=mlp", f"objective={objective}", "seed=100", "seeds=2", "metric=quadrature", "device=cpu", *words]
+    )
     experiment = Experiment.of(composed)
     trainer = experiment.trainer()
     start = time.process_time()
