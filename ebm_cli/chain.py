@@ -22,6 +22,10 @@ class Draws:
     n_chains: Count
     n_steps: Count
 
+    def starts(self, sampler: Sampler, model: Model) -> int:
+        """How many chains there are: no more than samples, and where a chain ends in its sample as many."""
+        return self.n_samples if sampler.length(model) is not None else min(self.n_chains, self.n_samples)
+
 
 class Compiled:
     """A sampler whose `step` is one compiled graph."""
@@ -66,12 +70,13 @@ def draw(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, dr
 
     During the warm-up (the first half) the step size of a sampler with a target acceptance a* follows Robbins and Monro,
     log eps += n^{-1/2} (a - a*), where a is the acceptance over the chains of a model; after it the step size is frozen.
-    A sampler that needs a longer warm-up than the first half (a ladder of noise levels) gets it; the second half is not shortened.
+    Where chains have a length of their own (a ladder of noise levels), they are that long, and their last state is the one that is drawn.
     """
-    m = len(model.model_shape(params))
+    m, length = len(model.model_shape(params)), sampler.length(model)
     n_draws = -(-draws.n_samples // x.shape[m])
-    n_after = max(n_draws, draws.n_steps - draws.n_steps // 2)
-    n_warmup = max(sampler.n_warmup(model), draws.n_steps // 2)
+    n_warmup, n_after = draws.n_steps // 2, max(n_draws, draws.n_steps - draws.n_steps // 2)
+    if length is not None:
+        n_warmup, n_after = length - 1, 1
     state = sampler.init(model, params, x)
     for n, noise in enumerate(noises(sampler, state, rng.at("warmup"), n_warmup), 1):
         state, info = sampler.step(model, params, state, noise)

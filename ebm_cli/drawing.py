@@ -65,7 +65,7 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     results.check_sampler(sampler, trained)
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
     data = getattr(energy, "dataset", None)
-    start = starts.points(typed["start"], trained, data and (lambda: data), min(draws.n_chains, draws.n_samples), seed=0)
+    start = starts.points(typed["start"], trained, data and (lambda: data), draws.starts(sampler, trained.model), seed=0)
     samples, info = trained.draw(sampler, draws, start=start)
     results.warn(info)
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}

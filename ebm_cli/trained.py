@@ -80,5 +80,5 @@ class Trained:
     def draw(self, sampler: Sampler, draws: Draws, *, seed: int = 0, start: Tensor | None = None) -> tuple[Tensor, Info]:
         """Samples in the model's units, (*m, n_chains, n_draws, *d); chains start at `start`, else at N(mean, scale^2) of the data."""
         rng = self.rng.at("draw").at(seed)
-        start = self.start(min(draws.n_chains, draws.n_samples), rng) if start is None else start
+        start = self.start(draws.starts(sampler, self.model), rng) if start is None else start
         return chain.draw(sampler, self.model, self.params, start, rng, draws)

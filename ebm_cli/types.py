@@ -89,9 +89,9 @@ class Sampler(Protocol):
         """T where the chains follow exp(-E / T) rather than exp(-E)."""
         return 1.0
 
-    def n_warmup(self, model: Model) -> int:
-        """Transitions without which a chain is no sample yet, however short the warm-up is."""
-        return 0
+    def length(self, model: Model) -> int | None:
+        """Transitions from a start to the one sample that a chain ends in (a ladder walked down); None: chains go on, sample by sample."""
+        return None
 
     def init(self, model: Model, params: Params, x: Tensor) -> Any: ...
 

@@ -1,84 +1,83 @@
-"""The search behind the defaults of conf/: exact KL on moons over learning rates, batch sizes and steps, on seeds that no test uses.
+"""The search behind the defaults of conf/: one thing at a time, on a seed that no test and no table uses.
 
-    python scripts/tune_defaults.py [objective ...]
+    python scripts/tune_defaults.py [name ...]
 
-Every cell trains seeds 100 and 101 as a stack, on one thread, and appends a line to results/tune_defaults.jsonl; cells that are there
-are skipped. At the end it prints the cells of each objective, best first.
+Each entry of SEARCHES is a line for `ebm train -m`, seed 100, exact KL on moons where it says nothing else. A line that was interrupted
+goes on. What came out of each is kept in results/tune_defaults.json, with the commit and versions that made it, and is printed.
 """
 
+import itertools
 import json
 import sys
-import time
-from pathlib import Path
 
 import torch
+from sweeps import ROOT, made_by, row, sweep
 
-from ebm_cli import config, evaluation
-from ebm_cli.experiment import Experiment
-from ebm_cli.trained import Trained
-
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "tune_defaults.jsonl"
-BUDGETS = ((256, 4000), (256, 6000), (512, 4000))
-RATES = (0.001, 0.002, 0.003, 0.005, 0.008)
-PCD = ("trainer.batch_size=256", "trainer.n_steps=4000", "objective.n_steps=20")
-CELLS = [
-    *(
-        (objective, (f"trainer.batch_size={n}", f"trainer.n_steps={k}", f"optimizer.lr={lr}"))
-        for objective in ("ssm", "nce")
-        for n, k in BUDGETS
-        for lr in RATES
-    ),
-    *(
-        ("ssm", ("trainer.batch_size=512", "trainer.n_steps=4000", "optimizer.lr=0.005", f"objective.directions={law}"))
-        for law in ("gaussian", "sphere")
-    ),
-    *(("pcd", (*PCD, f"optimizer.lr={lr}")) for lr in RATES),
-    *(("pcd", (*PCD, "optimizer.lr=0.003", f"sampler.step_size={eps}")) for eps in (0.005, 0.02)),
-    *(("pcd", (*PCD, "optimizer.lr=0.003", f"regularizer.energy_l2.weight={weight}")) for weight in (0.0003, 0.003)),
-    *(("pcd", (*PCD, "optimizer.lr=0.003", f"objective.restart={share}")) for share in (0.003, 0.03)),
-    ("pcd", ("trainer.batch_size=512", *PCD[1:], "optimizer.lr=0.003")),
-    *(
-        (objective, ("trainer.batch_size=256", "trainer.n_steps=7000", f"optimizer.lr={lr}"))
-        for objective in ("ssm", "nce")
-        for lr in (0.005, 0.006, 0.008)
-    ),
-    *((objective, ("trainer.batch_size=256", "trainer.n_steps=6500", "optimizer.lr=0.006")) for objective in ("ssm", "nce")),
-    ("pcd", ("trainer.batch_size=256", "trainer.n_steps=6500", "optimizer.lr=0.006", "objective.n_steps=15")),
-]
-
-
-def measure(objective, words):
-    """Exact KL of two seeds, and the CPU seconds that a step of one model costs."""
-    composed = config.compose(
-        ["dataset=moons", "energy=mlp", f"objective={objective}", "seed=100", "seeds=2", "metric=quadrature", "device=cpu", *words]
-    )
-    experiment = Experiment.of(composed)
-    trainer = experiment.trainer()
-    start = time.process_time()
-    for _ in trainer.steps():
-        pass
-    seconds = time.process_time() - start
-    rows = evaluation.measure(Trained.of(trainer), experiment.dataset, experiment.metrics(), None, final=True)
-    return {"objective": objective, "words": list(words), "kl": [row["kl"] for row in rows], "cpu_seconds_per_seed": seconds / 2}
+RESULTS = ROOT / "results" / "tune_defaults.json"
+OUTPUTS = ROOT / "outputs" / "tune_defaults"
+KEPT = ("kl", "mode_weight_error", "sliced_wasserstein", "train_seconds")
+COMMON = ("device=cpu", "metric=[quadrature,mode_weights,sliced_wasserstein]", "seed=100")
+CHAINLESS = "exact,ism,ssm,fd_ssm,nce,cnce,energy_discrepancy,dsm,lsd,ksd"
+MANY_MODES = "dataset=twentyfive_gaussians"
+SEARCHES = {
+    "energy": [f"objective={CHAINLESS}", "energy=mlp,residual_mlp,fourier_mlp"],
+    "energy, many modes": [MANY_MODES, "objective=exact,nce,cnce,energy_discrepancy", "energy=mlp,residual_mlp,fourier_mlp"],
+    "energy under chains": ["objective=pcd,cd,short_run,mle", "energy=mlp,residual_mlp,fourier_mlp"],
+    "rate": ["objective=ssm,nce,pcd,lsd,ksd", "optimizer.lr=0.003,0.006,0.01"],
+    "batch": ["objective=ssm,nce", "trainer.batch_size=128,256,512"],
+    "averaging": ["objective=ssm,nce", "trainer.ema_decay=0,0.99,0.999"],
+    "residual": ["objective=ssm,nce,lsd", "energy.width=64,128", "energy.n_blocks=1,2"],
+    "ssm": ["objective=ssm", "objective.directions=rademacher,gaussian,sphere", "objective.n_projections=1,2"],
+    "fd_ssm": ["objective=fd_ssm", "objective.eps=0.03,0.1,0.2"],
+    "dsm": ["objective=dsm", "objective.sigma=0.03,0.05,0.1"],
+    "nce": ["objective=nce", "objective.noise=gaussian,mixture", "objective.n_noise=1,4,8"],
+    "cnce": ["objective=cnce", "objective.eps=0.15,0.3,0.6", "objective.n_noise=1,4"],
+    "energy_discrepancy": ["objective=energy_discrepancy", "objective.t=0.15,0.3,0.6", "objective.w=0,1"],
+    "lsd critic": ["objective=lsd", "objective.n_critic=1,3,5", "objective.critic_lr=0.001,0.003"],
+    "lsd penalty": ["objective=lsd", "objective.penalty=0.1,0.5,2"],
+    "ksd": ["objective=ksd", "objective.bandwidth=0.05,0.1,0.2,0.4"],
+    "pcd": ["objective=pcd", "objective.restart=0.003,0.01,0.03", "sampler.step_size=0.005,0.01,0.02"],
+    "pcd steps": ["objective=pcd", "objective.n_steps=5,15,30"],
+    "cd": ["objective=cd", "objective.kl_weight=0,1", "sampler.step_size=0.001,0.005"],
+    "short_run": ["objective=short_run", "sampler.step_size=0.005,0.01", "sampler.noise_scale=0.05,0.1"],
+    "mle": ["objective=mle", "objective.n_steps=30,60", "sampler.step_size=0.01,0.02"],
+    "recovery": ["objective=recovery", "energy=noise_mlp,noise_residual_mlp,noise_fourier_mlp"],
+    "recovery ladder": ["objective=recovery", "objective.n_levels=4,6,10", "objective.sigma_min=0.05,0.1"],
+    "dsm_multi": [MANY_MODES, "objective=dsm_multi", "energy=noise_mlp,noise_residual_mlp,noise_fourier_mlp"],
+    "dsm_multi ladder": [MANY_MODES, "objective=dsm_multi", "objective.n_levels=8,12,20", "objective.sigma_min=0.03,0.05"],
+}
 
 
-def main():
+def swept(line: list[str]) -> list[tuple[str, ...]]:
+    """The words of every line of a sweep that differ from line to line, in the sweep's order."""
+    keys = [word.split("=") for word in line if "," in word]
+    return list(itertools.product(*([f"{key}={value}" for value in values.split(",")] for key, values in keys)))
+
+
+def search(name: str) -> None:
+    """Run it and keep what it found."""
+    runs = sweep([*SEARCHES[name], *COMMON, f"group={name.replace(', ', '-').replace(' ', '-')}"], OUTPUTS)
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    rows = [{"words": list(words), **row(run, KEPT)} for words, run in zip(swept(SEARCHES[name]), runs, strict=True)]
+    found[name] = {"line": SEARCHES[name], "made_by": made_by(runs[0]), "rows": rows}
+    RESULTS.write_text(json.dumps({key: found[key] for key in SEARCHES if key in found}, indent=1) + "\n")
+
+
+def show(name: str, rows: list[dict]) -> None:
+    print(f"\n{name}: {' '.join(SEARCHES[name])}")
+    for one in rows:
+        numbers = [f"{key} {one[key]:.4g}" for key in KEPT if one.get(key) is not None]
+        print("  ", ", ".join(numbers) or one["state"], " ", *one["words"])
+
+
+def main() -> None:
     torch.set_num_threads(1)
-    wanted = sys.argv[1:] or ["ssm", "nce", "pcd"]
-    RESULTS.parent.mkdir(exist_ok=True)
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    done = {(row["objective"], tuple(row["words"])) for row in rows}
-    for objective, words in CELLS:
-        if objective in wanted and (objective, words) not in done:
-            rows.append(measure(objective, words))
-            with open(RESULTS, "a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-    for objective in wanted:
-        print(f"\n{objective}: exact KL of seeds 100, 101 (nats), CPU seconds per seed")
-        for row in sorted(
-            (row for row in rows if row["objective"] == objective), key=lambda row: sum(row["kl"]) if None not in row["kl"] else 9e9
-        ):
-            print("  ", " ".join(f"{kl:.4f}" for kl in row["kl"]), f"{row['cpu_seconds_per_seed']:6.1f} s ", " ".join(row["words"]))
+    names = sys.argv[1:] or list(SEARCHES)
+    for name in names:
+        search(name)
+    found = json.loads(RESULTS.read_text())
+    for name in names:
+        show(name, found[name]["rows"])
 
 
 if __name__ == "__main__":

@@ -122,14 +122,18 @@ def test_draws_follow_the_model():
     assert ((samples.var((0, 1)) - 0.25).abs() < 5 * 0.25 * (2 / n) ** 0.5).all()
 
 
-def test_a_warm_up_is_as_long_as_the_sampler_needs():
-    class Slow(Clock):
-        def n_warmup(self, model):
+@pytest.mark.parametrize("n_steps", [4, 80])
+def test_a_chain_of_a_length_of_its_own_ends_in_its_one_sample(n_steps):
+    class Walk(Clock):
+        def length(self, model):
             return 25
 
-    args = (model_of(), {"a": torch.ones(())}, torch.zeros(2, 1), Rng(0))
-    assert chain.draw(Slow(), *args, Draws(4, 2, 20))[0][..., 0].tolist() == [[30.0, 35.0]] * 2
-    assert chain.draw(Slow(), *args, Draws(4, 2, 60))[0][..., 0].tolist() == [[45.0, 60.0]] * 2
+    draws = Draws(6, 2, n_steps)
+    assert draws.starts(Walk(), model_of()) == 6
+    assert draws.starts(Clock(), model_of()) == 2
+    assert Draws(6, 9, n_steps).starts(Clock(), model_of()) == 6
+    x, _ = chain.draw(Walk(), model_of(), {"a": torch.ones(())}, torch.zeros(6, 1), Rng(0), draws)
+    assert x[..., 0].tolist() == [[25.0]] * 6
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])

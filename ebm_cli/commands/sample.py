@@ -70,7 +70,7 @@ def of_a_run(words: Sequence[str]) -> int:
         opened.check_data()
         return opened.dataset
 
-    start = starts.points(typed["start"], trained, dataset, min(draws.n_chains, draws.n_samples), seed=typed["seed"])
+    start = starts.points(typed["start"], trained, dataset, draws.starts(sampler, trained.model), seed=typed["seed"])
     samples, info = trained.draw(sampler, draws, seed=typed["seed"], start=start)
     results.save_samples(run.path / "samples.npz", trained, samples, draws.n_samples, [typed["model"]])
     log_z = evaluation.of_model(run.read("summary.json"), "log_z", typed["model"])

@@ -85,22 +85,22 @@ def test_why_the_step_is_to_stay_small(step_size, factor):
 
 
 @pytest.mark.parametrize("n_steps", [10, 1000])
-def test_the_ladder_is_behind_the_chain_when_samples_are_taken(n_steps):
-    """A warm-up shorter than three levels of 50 transitions is made longer, a longer one is left."""
+def test_every_sample_walks_down_the_ladder_by_itself(n_steps):
+    """Three levels of 50 transitions and the sample's own score, whatever is said of chains and steps."""
     model, params = parts()
-    _, _ = chain.draw(AnnealedLangevin(0.1, 50), model, params, torch.zeros(4, 1), Rng(0), Draws(8, 4, n_steps))
+    sampler, draws = AnnealedLangevin(0.1, 50), Draws(8, 4, n_steps)
+    x, _ = chain.draw(sampler, model, params, torch.zeros(draws.starts(sampler, model), 1), Rng(0), draws)
     asked = torch.stack([sigma[0] for sigma in model.base.module.asked]).tolist()
-    n_warmup = max(150, n_steps // 2)
-    assert asked[:150] == [2.0] * 50 + [0.8] * 50 + [0.3] * 50
-    assert asked[150:] == [0.3] * (n_warmup - 150 + n_steps // 2 + 2)  # and once for each sample
+    assert asked == [2.0] * 50 + [0.8] * 50 + [0.3] * 51
+    assert x.shape == (8, 1, 1)
 
 
 def test_each_model_of_a_stack_walks_as_it_does_alone():
     params = {"mean": torch.tensor([0.7, -2.0]), "v": torch.tensor([0.25, 1.0])}
     stacked, sampler = Laddered(Model(NoisedGaussian(), event_ndim=1, stacked=True), LEVELS), AnnealedLangevin(0.1, 3)
     x = Rng((3, 4)).normal("x", 5, 1)
-    together, _ = chain.draw(sampler, stacked, params, x, Rng((3, 4)), Draws(10, 5, 20))
+    together, _ = chain.draw(sampler, stacked, params, x, Rng((3, 4)), Draws(5, 5, 20))
     for m, seed in enumerate((3, 4)):
         single = {name: value[m] for name, value in params.items()}
-        alone, _ = chain.draw(sampler, stacked.alone(), single, x[m], Rng(seed), Draws(10, 5, 20))
+        alone, _ = chain.draw(sampler, stacked.alone(), single, x[m], Rng(seed), Draws(5, 5, 20))
         torch.testing.assert_close(together[m], alone)
