@@ -13,23 +13,25 @@ LOG_2PI = math.log(2 * math.pi)
 
 def mixture(x: Tensor, centre: Tensor, log_weight: Tensor, std: Tensor | float) -> Tensor:
     """log sum_k w_k N(x; c_k, std^2 I): centres (K, d), log weights (K,), std a number or (K,)."""
-    log_std = torch.as_tensor(std, dtype=x.dtype, device=x.device).log()
     squared = sum((x[..., i, None] - centre[:, i]).square() for i in range(centre.shape[-1]))
-    scale = log_weight - centre.shape[-1] * (log_std + 0.5 * LOG_2PI)
-    return torch.logsumexp(scale - 0.5 * squared * (-2 * log_std).exp(), -1)
+    scale = log_weight - centre.shape[-1] * (log(std) + 0.5 * LOG_2PI)
+    return torch.logsumexp(scale - 0.5 * squared / std**2, -1)
 
 
 def funnel(x: Tensor, scale: Tensor | float) -> Tensor:
     """x_0 ~ N(0, scale^2), x_i | x_0 ~ N(0, e^{x_0}) for i = 1 .. d - 1; Neal's has scale = 3 and d = 10. Neal 2003."""
     mouth, rest = x[..., 0], x[..., 1:]
-    log_scale = torch.as_tensor(scale, dtype=x.dtype, device=x.device).log()
-    squared = (mouth * (-log_scale).exp()).square() + (-mouth).exp() * rest.square().sum(-1)
-    return -0.5 * (squared + x.shape[-1] * LOG_2PI + rest.shape[-1] * mouth) - log_scale
+    squared = (mouth / scale).square() + (-mouth).exp() * rest.square().sum(-1)
+    return -0.5 * (squared + x.shape[-1] * LOG_2PI + rest.shape[-1] * mouth) - log(scale)
 
 
 def banana(x: Tensor, scale: Tensor | float, bend: Tensor | float) -> Tensor:
     """x_0 = scale z_0, x_1 = z_1 + bend (x_0^2 - scale^2), x_i = z_i for i >= 2, z ~ N(0, I). Haario et al. 1999."""
-    scale = torch.as_tensor(scale, dtype=x.dtype, device=x.device)
-    straight = x[..., 1] - bend * (x[..., 0].square() - scale.square())
+    straight = x[..., 1] - bend * (x[..., 0].square() - scale**2)
     squared = (x[..., 0] / scale).square() + straight.square() + x[..., 2:].square().sum(-1)
-    return -0.5 * (squared + x.shape[-1] * LOG_2PI) - scale.log()
+    return -0.5 * (squared + x.shape[-1] * LOG_2PI) - log(scale)
+
+
+def log(value: Tensor | float) -> Tensor | float:
+    """Of a number or a tensor: a number need not go to a device."""
+    return value.log() if isinstance(value, Tensor) else math.log(value)

@@ -5,12 +5,12 @@
 Local moves cross between modes of distance r about exp(r^2 / 8 std^2) times more slowly than they move within one.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from ebm_cli import laws
 from ebm_cli.energies.analytic import Analytic
 from ebm_cli.errors import bad
 from ebm_cli.types import Positive
@@ -30,12 +30,7 @@ class GaussianMixture(Analytic):
         mean = weight @ centre
         variance = weight @ ((centre - mean).square() + std.square().unsqueeze(-1))
         super().__init__(mean, variance.sqrt())
-        d = centre.shape[1]
-        for name, value in {
-            "centres": centre,
-            "precisions": std**-2,
-            "log_heights": weight.log() - d * (std.log() + 0.5 * math.log(2 * math.pi)),
-        }.items():
+        for name, value in {"centres": centre, "log_weights": weight.log(), "stds": std}.items():
             self.register_buffer(name, value.to(self.mean))
         reach = 6 * std.unsqueeze(-1)
         self.box = list(zip((centre - reach).amin(0).tolist(), (centre + reach).amax(0).tolist(), strict=True))
@@ -46,5 +41,4 @@ class GaussianMixture(Analytic):
         return 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        squared = (x.unsqueeze(-2) - self.centres).square().sum(-1)  # (B, K)
-        return -torch.logsumexp(self.log_heights - 0.5 * self.precisions * squared, -1)
+        return -laws.mixture(x, self.centres, self.log_weights, self.stds)
