@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults check-defaults methods mutants readme clean
+.PHONY: help train test test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults methods mutants readme clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,15 +53,12 @@ sweep-table: $(READY) ## the sweep that README shows: three objectives, four rat
 	$(BIN)/python scripts/sweep_table.py
 	$(BIN)/python scripts/readme.py
 
-defaults: $(READY) ## the search behind the defaults of conf/ (an hour and a half)
+defaults: $(READY) ## the search behind the defaults of conf/ (an hour on two quiet cores)
 	$(BIN)/python scripts/tune_defaults.py
-
-check-defaults: $(READY) ## exact KL of the defaults on seeds 0, 1, 2, into results/ and README (fifteen minutes)
-	$(BIN)/python scripts/check_defaults.py
-	$(BIN)/python scripts/readme.py
 
 methods: $(READY) ## every objective on two datasets and three seeds, held to bounds (half an hour on two quiet cores)
 	$(BIN)/python scripts/methods.py
+	$(BIN)/python scripts/readme.py
 
 mutants: $(READY) ## mistakes put in one by one: for each a test must fail (half an hour on two quiet cores)
 	$(BIN)/python scripts/mutants.py

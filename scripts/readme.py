@@ -2,11 +2,12 @@
 
     python scripts/readme.py [--check]
 
-`options` comes from the files of conf/, `defaults` from results/defaults.json (made by scripts/check_defaults.py), `sweep` from
+`options` comes from the files of conf/, `methods` from results/methods.json (made by scripts/methods.py), `sweep` from
 results/sweep.json (made by scripts/sweep_table.py).
 """
 
 import json
+import math
 import re
 import statistics
 import sys
@@ -25,27 +26,57 @@ def options():
     return "\n".join(lines)
 
 
-def defaults():
-    """Exact KL of every objective's defaults on moons."""
-    stored = json.loads((ROOT / "results" / "defaults.json").read_text())
+def methods():
+    """Every objective on two datasets: the best on moons first, the exact reference above all."""
+    stored = json.loads((ROOT / "results" / "methods.json").read_text())
     lines = [
-        "| objective | exact KL of seeds 0, 1, 2 (nats) | learned log Z - exact log Z | CPU seconds, all in all |",
-        "|---|---|---|---|",
+        "| objective | moons: exact KL (nats) | above `exact` | seconds | evaluations (millions) "
+        "| 25 Gaussians: exact KL | mode-weight error of the density | of samples |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for objective in dict.fromkeys(row["objective"] for row in stored["rows"]):
-        rows = [row for row in stored["rows"] if row["objective"] == objective]
-        gaps = [row["log_z_gap"] for row in rows if "log_z_gap" in row]
-        gap = f"at most {max(gaps):.3f}" if gaps else "-"
-        seconds = statistics.median(row["cpu_seconds"] for row in rows)
-        kls = ", ".join(format(row["kl"], ".4f") for row in rows)
-        lines.append(f"| `{objective}` | {kls} | {gap} | {seconds:.0f} |")
+    moons, many = (by_objective(stored["rows"][dataset]) for dataset in ("moons", "twentyfive_gaussians"))
+    reference = average(moons["exact"], "kl")
+    for objective in sorted(moons, key=lambda one: (one != "exact", average(moons[one], "kl") or math.inf)):
+        rows, kl = moons[objective], average(moons[objective], "kl")
+        counts = {kind: average(rows, f"n_{kind}_evaluations") or 0 for kind in ("energy", "score", "hvp")}
+        evaluations = ", ".join(f"{count / 1e6:.3g} {kind}" for kind, count in counts.items() if count)
+        cells = [
+            spread(rows, "kl"),
+            number(None if kl is None else kl - reference),
+            number(average(rows, "train_seconds"), ".0f"),
+            evaluations,
+        ]
+        cells += [spread(many[objective], "kl"), *(number(average(many[objective], key), ".3f") for key in MODES)]
+        lines.append(f"| `{objective}` | {' | '.join(cells)} |")
     made_by = stored["made_by"]
-    commit = made_by["git"].get("commit", "?")[:10]
-    lines += [
-        "",
-        f"Made by `make check-defaults` at commit {commit}, torch {made_by['packages']['torch']}, one thread of a shared machine.",
-    ]
+    commit, torch = made_by["git"].get("commit", "?")[:10], made_by["packages"]["torch"]
+    lines += ["", f"Mean of seeds 0, 1, 2, and their range; one thread each. Made by `make methods` at commit {commit}, torch {torch}."]
     return "\n".join(lines)
+
+
+MODES = ("mode_weight_error_density", "mode_weight_error")
+
+
+def by_objective(rows):
+    return {name: [row for row in rows if row["objective"] == name] for name in dict.fromkeys(row["objective"] for row in rows)}
+
+
+def average(rows, key):
+    """None where a run has no such number."""
+    values = [row.get(key) for row in rows]
+    return None if None in values else statistics.mean(values)
+
+
+def number(value, form=".4f"):
+    return "-" if value is None else format(value, form)
+
+
+def spread(rows, key):
+    """Mean, and least to greatest."""
+    if average(rows, key) is None:
+        return "-"
+    values = [row[key] for row in rows]
+    return f"{statistics.mean(values):.4f} ({min(values):.4f} .. {max(values):.4f})"
 
 
 def sweep():
@@ -59,7 +90,7 @@ def sweep():
 
 def written(text):
     """The README with its generated parts as they should be."""
-    for name, make in {"options": options, "defaults": defaults, "sweep": sweep}.items():
+    for name, make in {"options": options, "methods": methods, "sweep": sweep}.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         made = make().replace("\\", r"\\")
         text, n = pattern.subn(rf"\g<1>{made}\n\g<2>", text)
