@@ -13,22 +13,7 @@ from typing import Any, TextIO
 from ebm_cli.run import Run
 
 SECONDS_BETWEEN_LINES = 5.0
-NATS = ("kl", "nll", "entropy", "log_z", "log_z_error", "log_z_learned", "log_z_quadrature", "mean_energy", "mean_energy_quadrature")
-UNITS = dict.fromkeys(NATS, "nats") | {"train_seconds": "s", "seconds": "s"}
-ORDER = (
-    "kl",
-    "nll",
-    "entropy",
-    "log_z",
-    "log_z_error",
-    "log_z_learned",
-    "edge_mass",
-    "sliced_wasserstein",
-    "sliced_wasserstein_floor",
-    "test_loss",
-)
 HIDDEN = ("seed", "seeds", "n_steps")
-COSTS = ("train_seconds", "steps_per_second", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
 
 
 def say(line: str) -> None:
@@ -88,11 +73,11 @@ class Progress:
 
 def results(summary: Mapping[str, Any]) -> None:
     """The table of final metrics, on stdout. Of a stack: mean, 95 % interval and every seed."""
-    per_seed, reasons = summary.get("per_seed"), summary["reasons"]
+    per_seed, reasons, units = summary.get("per_seed"), summary["reasons"], summary.get("units", {})
     numbers = [key for key, value in summary.items() if (value is None or isinstance(value, (int, float))) and key not in HIDDEN]
     rows = []
-    for key in sorted(numbers, key=lambda key: (key in COSTS, ORDER.index(key) if key in ORDER else len(ORDER))):
-        value = [text(summary[key]), UNITS.get(key, "")]
+    for key in sorted(numbers, key=lambda key: list(units).index(key) if key in units else len(units)):
+        value = [text(summary[key]), units.get(key, "")]
         if per_seed:
             low_high = summary["ci95"].get(key)
             value.append(f"[{text(low_high[0])}, {text(low_high[1])}]" if low_high else "")

@@ -27,6 +27,7 @@ from ebm_cli.trained import Trained
 from ebm_cli.trainer import pick_device
 
 TOLERANCE = 0.001  # nats by which doubling may move log Z
+UNITS = dict.fromkeys(("log_z", "log_z_quadrature", "log_z_error", "mean_energy", "mean_energy_quadrature"), "nats") | {"seconds": "s"}
 WIDENED = 3  # boxes that are tried, each twice as wide as the one before
 
 
@@ -78,7 +79,7 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     shown = {key: value for key, value in summary.items() if isinstance(value, float)} | {
         name: value.item() for name, value in info.items()
     }
-    console.table(["", "value", "unit"], [[key, console.text(value), console.UNITS.get(key, "")] for key, value in shown.items()])
+    console.table(["", "value", "unit"], [[key, console.text(value), UNITS.get(key, "")] for key, value in shown.items()])
     for key, reason in summary["reasons"].items():
         print(f"no {key}: {reason}")
     print(f"Samples saved to {path / 'samples.npz'}")
@@ -104,7 +105,7 @@ def numbers(energy: Any, trained: Trained, samples: torch.Tensor) -> dict[str, A
     found, reasons = {"log_z": energy.log_z, "mean_energy": at_samples.mean().item()}, {}
     if energy.log_z is None:
         reasons["log_z"] = "it has no closed form"
-    if len(energy.shape) == 1 and energy.shape[0] <= 2:
+    if len(energy.shape) == 1 and energy.shape[0] <= quadrature.MOST_COORDINATES:
         found |= integrals(energy, trained.model, params, trained.units.log_det, reasons)
     for key, value in found.items():
         if value is not None and not math.isfinite(value):

@@ -6,23 +6,27 @@ from typing import Any
 
 from torch import Tensor
 
+from ebm_cli.case import Case
 from ebm_cli.trained import Trained
 from ebm_cli.types import Dataset, Metric, Objective
 
 N_TEST = 4096  # test points of the loss
+LOSS = {"test_loss": "", "log_z_learned": "nats"}  # what `test_loss` gives, with units
 
 Numbers = dict[str, float | str]  # where a metric does not apply: the sentence that says why
 
 
 def measure(trained: Trained, dataset: Dataset, metrics: Mapping[str, Metric], samples: Tensor | None, *, final: bool) -> list[Numbers]:
-    """One set of numbers per seed. Without samples the metrics that need them are left out."""
+    """One set of numbers per seed; before the end of training those of metrics that do not wait for it."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
         one, row = trained.one(k), {}
         part = samples[k] if samples is not None and trained.rng.model_shape else samples
+        case = Case(one.model, one.params, dataset, one.rng.at("metric"), part, final)
         for metric in metrics.values():
-            if part is not None or not metric.needs_samples:
-                row |= metric(one.model, one.params, part, dataset, one.rng.at("metric"), final=final)
+            if final or not metric.waits:
+                found = metric(case)
+                row |= dict.fromkeys(metric.units, found) if isinstance(found, str) else found
         rows.append(row)
     return rows
 

@@ -11,13 +11,16 @@ from ebm_cli import checkpoint, console, evaluation, pictures, schema
 from ebm_cli.chain import Draws
 from ebm_cli.errors import RunFailed, bad
 from ebm_cli.experiment import Experiment
+from ebm_cli.metrics.quadrature import Quadrature
 from ebm_cli.run import Run
 from ebm_cli.trained import Trained
 from ebm_cli.types import Info, Sampler
 
 DIVERGED = "a smaller optimizer.lr or trainer.max_grad_norm, or optimizer.n_warmup_steps=500, are the usual cures"
-EXACT = ("kl", "nll", "entropy", "log_z", "log_z_error", "edge_mass")  # in every summary, if only with the reason why not
-COSTS = ("n_steps", "train_seconds", "steps_per_second", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
+COSTS = {  # with their units
+    **{"n_steps": "", "train_seconds": "s", "steps_per_second": "1/s"},
+    **{"n_energy_evaluations": "", "n_score_evaluations": "", "n_hvp_evaluations": ""},
+}
 
 
 def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], cost: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,9 +28,10 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     run, config, stacked = experiment.run, experiment.config, bool(trained.rng.model_shape)
     samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
     warn(info)
-    rows = evaluation.measure(trained, experiment.dataset, experiment.metrics(), samples, final=True)
+    metrics = experiment.metrics()
+    rows = evaluation.measure(trained, experiment.dataset, metrics, samples, final=True)
     losses = evaluation.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
-    absent = dict.fromkeys(EXACT, "metric=quadrature was not asked for")
+    absent = dict.fromkeys(Quadrature.units, "metric=quadrature was not asked for")  # in every summary, if only with the reason why not
     rows = [absent | row | loss for row, loss in zip(rows, losses, strict=True)]
     rows = [
         row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
@@ -36,6 +40,8 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     save_samples(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)))
     summary = {"id": run.id, "seed": config["seed"], **({"seeds": config["seeds"]} if stacked else {})}
     summary |= evaluation.summarise(rows, stacked=stacked) | dict(cost) | {"metrics": list(config["metric"])}
+    summary["units"] = {key: unit for metric in metrics.values() for key, unit in metric.units.items()} | evaluation.LOSS | COSTS
+    summary["headline"] = [key for metric in metrics.values() for key in metric.headline]
     summary["sampling"] = {name: value.tolist() for name, value in info.items()}
     log_z = evaluation.of_model(summary, "log_z", 0)
     one = samples[0] if stacked else samples

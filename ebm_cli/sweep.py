@@ -27,7 +27,6 @@ from ebm_cli.trainer import pick_device
 OUTSIDE = re.compile(  # words that change neither a run nor which there are
     r"[+~]*(hydra[./]launcher|hydra\.sweeper\.n_(jobs|trials)=|device=|force=|logger[.=]|metric[.=]|name=|sweep\.|tags=)"
 )
-SHOWN = ("nll", "sliced_wasserstein", "train_seconds")  # beside the metric that is sorted by
 
 
 @dataclass
@@ -172,7 +171,8 @@ class Sweep:
 
     def show(self) -> None:
         """The table, the best line to type again, and where everything is. Raises `RunFailed` where a job did not end well."""
-        lines, others = self.lines(), [key for key in SHOWN if key != self.metric]
+        lines, headlines = self.lines(), dict.fromkeys(key for one in self.job.outcomes for key in one.summary.get("headline", ()))
+        others = [key for key in (*headlines, "train_seconds") if key != self.metric]
         rows = []
         for label, line in zip(labels([line.words for line in lines]), lines, strict=True):
             low_high = line.interval(self.metric)

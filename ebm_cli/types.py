@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Le, Lt
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ebm_cli.case import Case
     from ebm_cli.model import Model
     from ebm_cli.rng import Rng
     from ebm_cli.run import Run
@@ -158,14 +159,14 @@ class Optimizer(Protocol):
 
 
 class Metric(Protocol):
-    """A measure of one trained model. A number that does not apply is given as a sentence that says why."""
+    """A measure of one trained model."""
 
-    needs_samples: ClassVar[bool]  # such a metric is left to the end of training
+    units: ClassVar[Mapping[str, str]]  # of each of its numbers, in the order in which they are shown; "" where it is a pure number
+    headline: ClassVar[Sequence[str]] = ()  # the numbers by which a list of runs shows it
+    waits: ClassVar[bool] = False  # it is left to the end of training: for want of samples before, or since it takes long
 
-    def __call__(
-        self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
-    ) -> dict[str, float | str]:
-        """samples: (n_chains, n_draws, *d). `final`: take the time for error estimates."""
+    def __call__(self, case: Case) -> dict[str, float | str] | str:
+        """Its numbers; in place of one that does not apply, or of all, a sentence that says why."""
         ...
 
 

@@ -44,6 +44,7 @@ def runs(tmp_path):
         folder.mkdir(parents=True)
         (folder / "environment.json").write_text(json.dumps({"created": created}))
         (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+    (folder / "summary.json").write_text(json.dumps({"kl": 0.1, "units": {"kl": "nats", "nll": "nats"}}))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ebm_cli import chain, config, matching, schema
+from ebm_cli.case import Case
 from ebm_cli.errors import InputError
 from ebm_cli.experiment import Experiment
 from ebm_cli.model import Model, tensors
@@ -344,10 +345,12 @@ def test_metric(tmp_path, metric):
     experiment = Experiment.of(config.compose([*SMALL[:-2], "energy=mlp", NARROW["hidden"], f"metric=[{metric}]", "device=cpu"]))
     one, samples = experiment.trainer(), Rng(1).normal("samples", 20, 5, 2)
     (measure,) = experiment.metrics().values()
-    numbers = measure(one.model, one.frozen, samples, one.dataset, one.rng, final=True)
-    assert numbers == measure(one.model, one.frozen, samples, one.dataset, one.rng, final=True)
-    assert numbers
-    assert all(isinstance(value, (float, str)) for value in numbers.values())
+    numbers, again = (measure(Case(one.model, one.frozen, one.dataset, one.rng, samples)) for _ in range(2))
+    assert numbers == again
+    assert set(measure.headline) <= set(measure.units)
+    if not isinstance(numbers, str):
+        assert list(numbers) == [key for key in measure.units if key in numbers]
+        assert all(isinstance(value, (float, str)) for value in numbers.values())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import torch
 from scipy import stats
 
 from ebm_cli import evaluation
+from ebm_cli.case import Case
 from ebm_cli.evaluation import interval, of_model, summarise
+from ebm_cli.rng import Rng
 from ebm_cli.trained import Trained
 from ebm_cli.units import Units
 
@@ -61,11 +63,11 @@ def test_numbers_of_one_model():
 class Recording:
     """A metric that notes with what it is called."""
 
-    def __init__(self, name, *, needs_samples):
-        self.name, self.needs_samples, self.calls = name, needs_samples, []
+    def __init__(self, name, *, waits):
+        self.name, self.waits, self.units, self.calls = name, waits, {name: "", f"{name}_error": "nats"}, []
 
-    def __call__(self, model, params, samples, dataset, rng, *, final):
-        self.calls.append((model, params, samples, rng, final))
+    def __call__(self, case):
+        self.calls.append(case)
         return {self.name: float(len(self.calls))}
 
 
@@ -73,20 +75,43 @@ class Recording:
 def test_every_model_is_measured_with_its_own_parameters_samples_and_numbers(trainer, final):
     built = trainer("seeds=2", "seed=4")
     trained, samples = Trained.of(built), torch.arange(2 * 3 * 5 * 2.0).reshape(2, 3, 5, 2)
-    metric, other = Recording("a", needs_samples=True), Recording("b", needs_samples=False)
+    metric, other = Recording("a", waits=False), Recording("b", waits=False)
     rows = evaluation.measure(trained, built.dataset, {"a": metric, "b": other}, samples, final=final)
     assert rows == [{"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 2.0}]
-    for m, (model, params, own, rng, was_final) in enumerate(metric.calls):
-        assert torch.equal(own, samples[m])
-        assert all(torch.equal(params[name], trained.params[name][m]) for name in params)
-        assert rng.seeds == 4 + m
-        assert not model.stacked
-        assert was_final == final
+    for m, (case, beside) in enumerate(zip(metric.calls, other.calls, strict=True)):
+        assert torch.equal(case.samples, samples[m])
+        assert all(torch.equal(case.params[name], trained.params[name][m]) for name in case.params)
+        assert case.rng.seeds == 4 + m
+        assert not case.model.stacked
+        assert case.final == final
+        assert case is beside
 
 
-def test_without_samples_the_metrics_that_need_them_are_left_out(trainer):
+def test_a_sentence_stands_for_every_number_of_a_metric(trainer):
+    class Refusing(Recording):
+        def __call__(self, case):
+            return "it does not apply"
+
+    built, metric = trainer(), Refusing("a", waits=False)
+    rows = evaluation.measure(Trained.of(built), built.dataset, {"a": metric}, None, final=True)
+    assert rows == [{"a": "it does not apply", "a_error": "it does not apply"}]
+
+
+def test_what_several_metrics_need_is_made_once():
+    case, made = Case(None, {}, None, Rng(0)), []
+    assert [case.once(key, lambda: made.append(0) or len(made)) for key in ("a", "b", "a")] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(("final", "split"), [(True, "test"), (False, "validation")])
+def test_held_out_points_are_of_the_test_split_only_at_the_end(trainer, final, split):
     built = trainer()
-    metric, other = Recording("a", needs_samples=True), Recording("b", needs_samples=False)
+    case = Case(None, {}, built.dataset, Rng(3), final=final)
+    assert torch.equal(case.held_out(50), built.dataset.split(split, 50, Rng(3)))
+
+
+def test_metrics_that_wait_are_left_to_the_end(trainer):
+    built = trainer()
+    metric, other = Recording("a", waits=True), Recording("b", waits=False)
     assert evaluation.measure(Trained.of(built), built.dataset, {"a": metric, "b": other}, None, final=False) == [{"b": 1.0}]
     assert metric.calls == []
 

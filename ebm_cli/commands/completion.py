@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ebm_cli import config, console, overrides, run
+from ebm_cli import config, overrides, run
 from ebm_cli.errors import bad
 from ebm_cli.shells import SHELLS
 
 SHORT = {"--config-dir": "-cd", "--cfg": "-c"}  # which no usage shows
+NEWEST = 20  # runs whose numbers are offered
 
 
 class Leaf(NamedTuple):
@@ -202,7 +203,7 @@ def named(name: str, word: str, dirs: Sequence[Path] = ()) -> Found:
         shown = (path for path in inside if last.startswith(".") or not path.name.startswith("."))
         return {f"{folder}{slash}{path.name}{'/' * path.is_dir()}": "" for path in shown if name == "FILE" or path.is_dir()}
     if name == "METRIC":
-        return dict.fromkeys((*console.ORDER, *console.COSTS), "")
+        return dict.fromkeys((key for one in run.every()[-NEWEST:] for key in one.read("summary.json").get("units", ())), "")
     if name == "NAME":
         return dict.fromkeys((sweep["group"] for sweep in run.sweeps()), "")
     return dict.fromkeys(name.split("|"), "")

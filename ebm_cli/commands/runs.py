@@ -17,8 +17,6 @@ from ebm_cli import console, run
 from ebm_cli.errors import InputError, bad, nearest
 from ebm_cli.flags import split
 
-METRICS = ("kl", "nll", "sliced_wasserstein")
-
 
 def main(words: Sequence[str]) -> int:
     flags, rest = split(words, {"--json": False, "--reverse": False, "--group": True, "--sort": True})
@@ -34,7 +32,7 @@ def main(words: Sequence[str]) -> int:
     if "--json" in flags:
         print(json.dumps(listed, indent=1))
         return 0
-    shown = dict.fromkeys([*flags.get("--sort", []), *METRICS])
+    shown = dict.fromkeys([*flags.get("--sort", []), *(key for row in listed for key in row["headline"])])
     rows = [
         [
             row["id"],
@@ -76,10 +74,12 @@ def describe(one: run.Run) -> dict[str, Any]:
     try:
         facts, summary = one.read("environment.json"), one.read("summary.json")
     except InputError:
-        return {"id": one.id, "state": "damaged", "group": None, "differs": [], "metrics": {}, "age_seconds": 0.0, "path": str(one.path)}
+        nothing = {"group": None, "differs": [], "metrics": {}, "headline": [], "age_seconds": 0.0}
+        return {"id": one.id, "state": "damaged", **nothing, "path": str(one.path)}
     numbers = {key: value for key, value in summary.items() if isinstance(value, (int, float)) and key not in ("id", "seed", "seeds")}
     state = {"id": one.id, "state": one.state(), "group": facts.get("group"), "differs": facts.get("differs", [])}
-    return state | {"metrics": numbers, "age_seconds": round(time.time() - facts.get("created", time.time()), 1), "path": str(one.path)}
+    found = {"metrics": numbers, "headline": summary.get("headline", [])}
+    return state | found | {"age_seconds": round(time.time() - facts.get("created", time.time()), 1), "path": str(one.path)}
 
 
 def age(seconds: float) -> str:

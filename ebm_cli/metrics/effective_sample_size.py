@@ -9,34 +9,32 @@ correlation does.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
-from ebm_cli.types import Dataset, Params
+from ebm_cli.case import Case
+from ebm_cli.types import Metric
 
-KEYS = ("ess", "ess_per_draw")
 FEWEST = 4  # draws of a chain
 
 
 @dataclass(frozen=True)
-class EffectiveSampleSize:
-    needs_samples: ClassVar[bool] = True
+class EffectiveSampleSize(Metric):
+    units: ClassVar[Mapping[str, str]] = {"ess": "", "ess_per_draw": ""}
+    waits: ClassVar[bool] = True
 
-    def __call__(
-        self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
-    ) -> dict[str, float | str]:
-        x = samples.flatten(2).cpu().double()
+    def __call__(self, case: Case) -> dict[str, float | str] | str:
+        x = case.samples.flatten(2).cpu().double()
         if not x.isfinite().all():
-            return dict.fromkeys(KEYS, "the samples are not finite")
+            return "the samples are not finite"
         if x.shape[1] < FEWEST:
-            return dict.fromkeys(KEYS, f"chains of {x.shape[1]} draws are too short: fewer draws.n_chains or more draws.n_samples")
+            return f"chains of {x.shape[1]} draws are too short: fewer draws.n_chains or more draws.n_samples"
         if (x == x[:, :1]).all(0).all(0).any():
-            return dict.fromkeys(KEYS, "the chains do not move")
+            return "the chains do not move"
         ess = effective_sample_size(x).min().item()
         return {"ess": ess, "ess_per_draw": ess / x[..., 0].numel()}
 

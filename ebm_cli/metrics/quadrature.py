@@ -1,4 +1,4 @@
-"""log Z, NLL and KL in nats by the trapezoid rule on a grid, for events of one or two coordinates.
+"""log Z, NLL and KL in nats by the trapezoid rule on a grid, for events of one to three coordinates.
 
     log Z = log sum exp(-E) dA        KL(p || q) = sum p (log p + E + log Z) dA        NLL = KL + entropy
 
@@ -10,7 +10,7 @@ rule is that of midpoints, in cells that end at the jumps.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -18,63 +18,106 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.case import Case
 from ebm_cli.densities import Density
 from ebm_cli.model import Model
 from ebm_cli.rng import Rng
-from ebm_cli.types import Dataset, Params, Positive
+from ebm_cli.types import Dataset, Metric, Params, Positive
 
 Box = tuple[tuple[float, ...], ...]  # per coordinate its ends, and between them where the density jumps
 CHUNK = 16384  # grid points evaluated at once
-FIRST = 2**17  # points of the first grid
+FIRST = 2**17  # points of the first grid, at most
 MOST = 2**21  # of the finest
+MOST_COORDINATES = 3
+N_DATA = 10_000  # held-out points
 MISSED = 1.0  # nats by which the data may lie below all the grid's energies
-KEYS = ("kl", "nll", "entropy", "log_z", "log_z_error", "edge_mass")
 
 
 @dataclass(frozen=True)
-class Quadrature:
+class Grid:
+    """An energy on a grid that resolves it: `points` (N, d), each one's `log_volume`, `energy` and the data's `log_p`, all (N,)."""
+
+    points: Tensor
+    log_volume: Tensor
+    energy: Tensor
+    log_p: Tensor | None  # where the density of the data is known
+    log_z: float
+    log_z_error: float | None  # at the end of training
+    box: Box
+
+    @property
+    def mass(self) -> Tensor:
+        """The model's, of every cell, (N,)."""
+        return (self.log_volume - self.energy - self.log_z).exp()
+
+    def draw(self, n: int, rng: Rng) -> Tensor:
+        """Points of the model's law, (n, d): of cells by their mass, and uniformly within each."""
+        cumulative = self.mass.cumsum(0)
+        cell = torch.searchsorted(cumulative, rng.uniform("cell", n).cpu().double() * cumulative[-1]).clamp(max=len(cumulative) - 1)
+        side = self.log_volume[cell].div(self.points.shape[1]).exp().unsqueeze(-1)
+        within = rng.uniform("within", n, self.points.shape[1]).cpu().double() - 0.5
+        return self.points[cell] + side * within
+
+
+@dataclass(frozen=True)
+class Quadrature(Metric):
     """`tolerance`, in nats, bounds what doubling may change; `margin` widens the data's box for the model's tails."""
 
     tolerance: Positive
     margin: Positive
-    needs_samples: ClassVar[bool] = False
+    units: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("kl", "nll", "entropy", "log_z", "log_z_error"), "nats"),
+        "edge_mass": "",
+    }
+    headline: ClassVar[Sequence[str]] = ("kl", "nll")
 
-    def __call__(
-        self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
-    ) -> dict[str, float | str]:
+    def __call__(self, case: Case) -> dict[str, float | str] | str:
+        found = self.on_grid(case)
+        if isinstance(found, str):
+            return found
+        log_det, log_z = case.dataset.units.log_det, found.log_z
+        numbers = {"log_z": log_z + log_det} | ({"log_z_error": found.log_z_error} if case.final else {})
+        low, high = torch.tensor([(axis[0], axis[-1]) for axis in found.box], dtype=torch.double).T
+        border = ((2 * found.points - low - high) / (high - low)).abs().amax(-1) > 0.95
+        numbers["edge_mass"] = found.mass[border].sum().item()
+        if found.log_p is None:
+            reason = "the true density of this dataset is not known"
+            at_data = energy_of(case.model, case.params, case.held_out(N_DATA)).mean().item()
+            return {"kl": reason, "nll": at_data + log_z + log_det, "entropy": reason} | numbers
+        log_p, p = found.log_p, (found.log_p + found.log_volume).exp()
+        kl = torch.where(p > 0, p * (log_p + found.energy + log_z), 0).sum().item()
+        entropy = -torch.where(p > 0, p * log_p, 0).sum().item() + log_det
+        return {"kl": kl, "nll": kl + entropy, "entropy": entropy} | numbers
+
+    def on_grid(self, case: Case) -> Grid | str:
+        """The energy on its grid; where there is no log Z, the reason why."""
+        return case.once(self, lambda: self._on_grid(case))
+
+    def _on_grid(self, case: Case) -> Grid | str:
+        model, params, dataset = case.model, case.params, case.dataset
         if "energy" not in model.provides:
-            return dict.fromkeys(KEYS, "a score network has no energy")
-        if len(dataset.shape) > 1 or dataset.shape[0] > 2:
-            return dict.fromkeys(KEYS, f"quadrature takes at most 2 coordinates, these events have {'x'.join(map(str, dataset.shape))}")
-        box, spacing = self.first_grid(dataset, rng)
+            return "a score network has no energy"
+        if len(dataset.shape) > 1 or dataset.shape[0] > MOST_COORDINATES:
+            return f"quadrature takes at most {MOST_COORDINATES} coordinates, these events have {'x'.join(map(str, dataset.shape))}"
+        box, spacing = self.first_grid(dataset, case.rng)
         energy = evaluate(model, params, box, spacing)
-        log_z, error = log_integral(energy, box, spacing), {}
-        if final:
+        log_z, error = log_integral(energy, box, spacing), None
+        if case.final:
             energy, spacing, log_z, changes = self._double(model, params, box, spacing, log_z)
-            error = {"log_z_error": sum(changes.values())}
-            if not error["log_z_error"] <= self.tolerance:
+            error = sum(changes.values())
+            if not error <= self.tolerance:
                 worst = max(changes, key=changes.get)
                 reason = f"doubling the {worst} moves log Z by {changes[worst]:.2g} nats"
-                return dict.fromkeys(KEYS, f"{reason}: the energy may not be normalisable, or is not resolved by the grid")
-        at_data = energy_of(model, params, dataset.split("test" if final else "validation", 10_000, rng))
-        if at_data.min() < energy.min() - MISSED:
-            return dict.fromkeys(KEYS, "the data lie in valleys of the energy that are narrower than the finest grid")
+                return f"{reason}: the energy may not be normalisable, or is not resolved by the grid"
+        if energy_of(model, params, case.held_out(N_DATA)).min() < energy.min() - MISSED:
+            return "the data lie in valleys of the energy that are narrower than the finest grid"
         points, log_volume = grid(box, spacing)
-        low, high = torch.tensor([(axis[0], axis[-1]) for axis in box], dtype=torch.double).T
-        border = ((2 * points - low - high) / (high - low)).abs().amax(-1) > 0.95
-        edge_mass = (log_volume - energy - log_z).exp()[border].sum().item()
-        log_det = dataset.units.log_det
-        found = {"log_z": log_z + log_det, "edge_mass": edge_mass} | error
-        if not isinstance(dataset, Density):
-            reason = "the true density of this dataset is not known"
-            return {"kl": reason, "nll": at_data.mean().item() + log_z + log_det, "entropy": reason} | found
-        log_p = true_log_prob(dataset, box, spacing)
-        p = (log_p + log_volume).exp()
-        if not abs(p.sum() - 1) <= self.tolerance:
-            return dict.fromkeys(KEYS, f"the grid gives the data's density a mass of {p.sum():.3g}: it does not resolve it")
-        kl = torch.where(p > 0, p * (log_p + energy + log_z), 0).sum().item()
-        entropy = -torch.where(p > 0, p * log_p, 0).sum().item() + log_det
-        return {"kl": kl, "nll": kl + entropy, "entropy": entropy} | found
+        log_p = true_log_prob(dataset, box, spacing) if isinstance(dataset, Density) else None
+        if log_p is not None:
+            mass = (log_p + log_volume).exp().sum()
+            if not abs(mass - 1) <= self.tolerance:
+                return f"the grid gives the data's density a mass of {mass:.3g}: it does not resolve it"
+        return Grid(points, log_volume, energy, log_p, log_z, error, box)
 
     def first_grid(self, dataset: Dataset, rng: Rng) -> tuple[Box, float]:
         """Where the data lie, widened, and a spacing that resolves them, if that many points will do."""
@@ -95,7 +138,7 @@ class Quadrature:
             spacing, coarse = spacing / 2, log_z
             energy = evaluate(model, params, box, spacing)
             log_z = log_integral(energy, box, spacing)
-            if abs(log_z - coarse) <= 0.5 * self.tolerance or 4 * len(energy) > MOST:
+            if abs(log_z - coarse) <= 0.5 * self.tolerance or 2 ** len(box) * len(energy) > MOST:
                 break
         wide = widen(box, 2.0)
         wider = log_integral(evaluate(model, params, wide, 2 * spacing), wide, 2 * spacing)

@@ -7,32 +7,32 @@ in the model's units (standardised, for tables), with F_w and G_w the laws of w'
 (for tables, whose data are finite, between the test and the validation rows).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
-from ebm_cli.types import Count, Dataset, Params
+from ebm_cli.case import Case
+from ebm_cli.types import Count, Metric
 
 
 @dataclass(frozen=True)
-class SlicedWasserstein:
+class SlicedWasserstein(Metric):
     """`n_points` data points at most, `n_projections` directions."""
 
     n_points: Count
     n_projections: Count
-    needs_samples: ClassVar[bool] = True
+    units: ClassVar[Mapping[str, str]] = {"sliced_wasserstein": "", "sliced_wasserstein_floor": ""}
+    headline: ClassVar[Sequence[str]] = ("sliced_wasserstein",)
+    waits: ClassVar[bool] = True
 
-    def __call__(
-        self, model: Model, params: Params, samples: Tensor | None, dataset: Dataset, rng: Rng, *, final: bool
-    ) -> dict[str, float | str]:
-        data = dataset.split("test", self.n_points, rng).flatten(1)
-        points = samples.flatten(0, 1).flatten(1)
-        other = dataset.split("validation", len(points), rng).flatten(1)
-        directions = rng.at("sliced_wasserstein").normal("directions", self.n_projections, data.shape[-1])
+    def __call__(self, case: Case) -> dict[str, float | str]:
+        data = case.dataset.split("test", self.n_points, case.rng).flatten(1)
+        points = case.samples.flatten(0, 1).flatten(1)
+        other = case.dataset.split("validation", len(points), case.rng).flatten(1)
+        directions = case.rng.at("sliced_wasserstein").normal("directions", self.n_projections, data.shape[-1])
         directions = directions / directions.norm(dim=-1, keepdim=True)
         distances = {
             "sliced_wasserstein": distance(points, data, directions),

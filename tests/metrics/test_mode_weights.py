@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ebm_cli import laws
+from ebm_cli.case import Case
 from ebm_cli.metrics.mode_weights import ModeWeights
 from ebm_cli.model import Model, tensors
 from ebm_cli.rng import Rng
@@ -32,7 +33,9 @@ class Mixture(nn.Module):
 def measure(module, samples, dataset=None):
     model, params = Model(module, event_ndim=2, stacked=False), {name: value.detach() for name, value in tensors(module).items()}
     dataset = dataset or densities.option("gaussian_mixture", **DATASET)
-    found = METRIC(model, params, samples, dataset, Rng(0), final=True)
+    found = METRIC(Case(model, params, dataset, Rng(0), samples))
+    if isinstance(found, str):
+        return found, found
     assert list(found) == ["mode_weight_error", "mode_weight_error_density"]
     return found.values()
 

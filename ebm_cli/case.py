@@ -1,0 +1,36 @@
+"""What a metric is given: one trained model, the data, and samples drawn from it."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from ebm_cli.model import Model
+from ebm_cli.rng import Rng
+from ebm_cli.types import Dataset, Params
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Case:
+    """`samples`: (n_chains, n_draws, *d) in the model's units, at the end of training. `final`: take the time for error estimates."""
+
+    model: Model
+    params: Params
+    dataset: Dataset
+    rng: Rng
+    samples: Tensor | None = None
+    final: bool = True
+    _known: dict[Hashable, Any] = field(default_factory=dict)
+
+    def held_out(self, n: int) -> Tensor:
+        """At most n points that the model has not seen, (n, *d): of the test split at the end, of the validation split before."""
+        return self.dataset.split("test" if self.final else "validation", n, self.rng)
+
+    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What several metrics need is made by the first of them."""
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
