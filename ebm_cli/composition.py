@@ -50,6 +50,8 @@ class Composition(Analytic):
         for folder, one in zip(folders, trained, strict=True):
             if "energy" not in one.model.provides:
                 raise bad(f"energy.runs: {folder.path.name} has no energy: its network outputs the score")
+            if one.units.matrix is not None:
+                raise bad(f"energy.runs: {folder.path.name} models principal components: its energy is no function of the data's columns")
             if one.units.mean.shape != first.units.mean.shape:
                 here, there = (tuple(run.units.mean.shape) for run in (one, first))
                 raise bad(f"energy.runs: events of {folder.path.name} have shape {here}, those of {folders[0].path.name} {there}")

@@ -40,6 +40,8 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     save_samples(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)))
     summary = {"id": run.id, "seed": config["seed"], **({"seeds": config["seeds"]} if stacked else {})}
     summary |= evaluation.summarise(rows, stacked=stacked) | dict(cost) | {"metrics": list(config["metric"])}
+    if trained.model.temperature != 1:
+        summary["temperature"] = trained.model.temperature
     summary["units"] = {key: unit for metric in metrics.values() for key, unit in metric.units.items()} | evaluation.LOSS | COSTS
     summary["headline"] = [key for metric in metrics.values() for key in metric.headline]
     summary["sampling"] = {name: value.tolist() for name, value in info.items()}

@@ -17,6 +17,10 @@ class View(Model):
     def __init__(self, base: Model) -> None:
         self.base = base  # there is no network here: no `super().__init__`
 
+    @property
+    def temperature(self) -> float:
+        return self.base.temperature
+
     def __getattr__(self, name: str) -> object:
         if name == "base":  # while a copy is being made
             raise AttributeError(name)
@@ -45,26 +49,30 @@ class Tempered(View):
 
     def __init__(self, base: Model, temperature: float) -> None:
         super().__init__(base)
-        self.temperature = temperature
+        self._t = temperature
+
+    @property
+    def temperature(self) -> float:
+        return self._t * self.base.temperature
 
     def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
-        return self.base.energy(params, x, *noise_level) / self.temperature
+        return self.base.energy(params, x, *noise_level) / self._t
 
     def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
         energy, score = self.base.energy_and_score(params, x, *noise_level, create_graph=create_graph)
-        return energy / self.temperature, score / self.temperature
+        return energy / self._t, score / self._t
 
     def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
-        return self.base.score(params, x, *noise_level, create_graph=create_graph) / self.temperature
+        return self.base.score(params, x, *noise_level, create_graph=create_graph) / self._t
 
 
 class Laddered(View):
     """A noise-conditional model at the smallest of its levels, unless another one is asked for."""
 
-    def __init__(self, base: Model, levels: tuple[float, ...]) -> None:
-        """`levels`: standard deviations, the greatest first."""
+    def __init__(self, base: Model, levels: tuple[float, ...], *, residual: float | None = None) -> None:
+        """`levels`: standard deviations, the greatest first; `residual`: that of the noise in x at the last, if another."""
         super().__init__(base)
-        self.levels = levels
+        self.levels, self.residual = levels, levels[-1] if residual is None else residual
 
     def _level(self, x: Tensor, noise_level: tuple[Tensor, ...]) -> Tensor:
         return noise_level[0] if noise_level else x.new_full(x.shape[: x.ndim - self.event_ndim], self.levels[-1])

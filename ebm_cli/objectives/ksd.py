@@ -1,4 +1,4 @@
-"""Kernel Stein discrepancy, as a U-statistic. Liu, Lee & Jordan 2016, arXiv:1602.03253; Chwialkowski et al. 2016.
+"""Kernel Stein discrepancy, as a U-statistic. Liu, Lee & Jordan 2016, arXiv:1602.03253; to train with, Barp et al. 2019, arXiv:1906.08283.
 
     mean over j != i of k_ij ( s_i's_j + (s_i - s_j)'(x_i - x_j) / h^2 + d / h^2 - r^2 / h^4 ),    k = exp(-r^2 / 2h^2), r = |x_i - x_j|
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebm_cli.errors import bad
 from ebm_cli.model import Model
 from ebm_cli.types import Info, Objective, Params, Positive
 
@@ -26,7 +27,10 @@ class KernelSteinDiscrepancy(Objective):
         h2 = self.bandwidth**2
         score = model.score(params, x, create_graph=True).flatten(-model.event_ndim)
         flat = x.flatten(-model.event_ndim)
+        flat = flat - flat.mean(-2, keepdim=True)  # only differences count, and far from the origin they would be lost to rounding
         n, d = flat.shape[-2:]
+        if n < 2:
+            raise bad("trainer.batch_size: objective=ksd compares points with each other", "trainer.batch_size=256")
         # sums over pairs as products of matrices: (s_i - s_j)'(x_i - x_j) = s_i'x_i + s_j'x_j - s_i'x_j - s_j'x_i
         cross, own = score @ flat.mT, (score * flat).sum(-1)
         square = flat.square().sum(-1)
