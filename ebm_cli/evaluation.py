@@ -1,7 +1,7 @@
 """Measure a trained model, or every model of a stack, and sum up over the seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -13,16 +13,25 @@ from ebm_cli.types import Dataset, Metric, Objective
 N_TEST = 4096  # test points of the loss
 LOSS = {"test_loss": "", "log_z_learned": "nats"}  # what `test_loss` gives, with units
 
+Warn = Callable[[str], None]
 Numbers = dict[str, float | str]  # where a metric does not apply: the sentence that says why
 
 
-def measure(trained: Trained, dataset: Dataset, metrics: Mapping[str, Metric], samples: Tensor | None, *, final: bool) -> list[Numbers]:
+def measure(
+    trained: Trained,
+    dataset: Dataset,
+    metrics: Mapping[str, Metric],
+    samples: Tensor | None,
+    *,
+    final: bool,
+    warn: Warn = lambda line: None,
+) -> list[Numbers]:
     """One set of numbers per seed; before the end of training those of metrics that do not wait for it."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
         one, row = trained.one(k), {}
         part = samples[k] if samples is not None and trained.rng.model_shape else samples
-        case = Case(one.model, one.params, dataset, one.rng.at("metric"), part, final)
+        case = Case(one.model, one.params, dataset, one.rng.at("metric"), part, final, warn)
         for metric in metrics.values():
             if final or not metric.waits:
                 found = metric(case)

@@ -29,7 +29,10 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
     warn(info)
     metrics = experiment.metrics()
-    rows = evaluation.measure(trained, experiment.dataset, metrics, samples, final=True)
+    warnings = []
+    rows = evaluation.measure(trained, experiment.dataset, metrics, samples, final=True, warn=warnings.append)
+    for line in warnings:
+        console.say(f"warning: {line}")
     losses = evaluation.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
     absent = dict.fromkeys(Quadrature.units, "metric=quadrature was not asked for")  # in every summary, if only with the reason why not
     rows = [absent | row | loss for row, loss in zip(rows, losses, strict=True)]
@@ -42,6 +45,7 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     summary |= evaluation.summarise(rows, stacked=stacked) | dict(cost) | {"metrics": list(config["metric"])}
     if trained.model.temperature != 1:
         summary["temperature"] = trained.model.temperature
+    summary["warnings"] = warnings
     summary["units"] = {key: unit for metric in metrics.values() for key, unit in metric.units.items()} | evaluation.LOSS | COSTS
     summary["headline"] = [key for metric in metrics.values() for key in metric.headline]
     summary["sampling"] = {name: value.tolist() for name, value in info.items()}

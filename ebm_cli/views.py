@@ -1,10 +1,13 @@
-"""Models seen through something: a temperature, a noise level, a Gaussian tilt. A view has a model's face and changes what it answers.
+"""Models seen through something: a temperature, a noise level, a Gaussian tilt, the way from a Gaussian.
+
+A view has a model's face and changes what it answers.
 
 What differs from call to call travels in `params`, under names that begin with `view.`: a compiled transition stays what it is.
 """
 
 from copy import copy
 
+import torch
 from torch import Tensor
 
 from ebm_cli.model import Model, expand
@@ -119,3 +122,31 @@ class Differentiable(View):
 
     def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = True) -> Tensor:
         return self.base.score(params, x, *noise_level, create_graph=True)
+
+
+class Bridge(View):
+    """From N(0, I) to the model as it is in the units of a Gaussian, x = mean + scale u: (1 - beta) |u|^2 / 2 + beta E(x).
+
+    Of `params`: `view.mean` and `view.scale` (*d), `view.beta` (); for one model.
+    """
+
+    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+        energy = self.base.energy(params, self.place(params, x), *noise_level)
+        return torch.lerp(0.5 * self.inner(x, x), energy, params["view.beta"])
+
+    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        energy, score = self.base.energy_and_score(params, self.place(params, x), *noise_level, create_graph=create_graph)
+        beta = params["view.beta"]
+        return torch.lerp(0.5 * self.inner(x, x), energy, beta), torch.lerp(-x, params["view.scale"] * score, beta)
+
+    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+        score = self.base.score(params, self.place(params, x), *noise_level, create_graph=create_graph)
+        return torch.lerp(-x, params["view.scale"] * score, params["view.beta"])
+
+    def gap(self, params: Params, u: Tensor) -> Tensor:
+        """|u|^2 / 2 - E(x), (*m, B): what the energy of the bridge loses per unit of beta."""
+        return 0.5 * self.inner(u, u) - self.base.energy(params, self.place(params, u)).detach()
+
+    def place(self, params: Params, u: Tensor) -> Tensor:
+        """x = mean + scale u."""
+        return params["view.mean"] + params["view.scale"] * u
