@@ -28,6 +28,7 @@ from ebm_cli.trainer import pick_device
 
 TOLERANCE = 0.001  # nats by which doubling may move log Z
 UNITS = dict.fromkeys(("log_z", "log_z_quadrature", "log_z_error", "mean_energy", "mean_energy_quadrature"), "nats") | {"seconds": "s"}
+MAYBE = {"box": ": it may be no density at all, and samples then say nothing"}
 WIDENED = 3  # boxes that are tried, each twice as wide as the one before
 
 
@@ -67,7 +68,10 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
     data = getattr(energy, "dataset", None)
     start = starts.points(typed["start"], trained, data and (lambda: data), draws.starts(sampler, trained.model), seed=0)
-    samples, info = trained.draw(sampler, draws, start=start)
+    with console.waiting("drawing samples"):
+        samples, info = trained.draw(
+            sampler, draws, start=possible(trained, draws.starts(sampler, trained.model)) if start is None else start
+        )
     results.warn(info)
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}
     summary |= numbers(energy, trained, samples) | {"sampling": {name: value.tolist() for name, value in info.items()}}
@@ -86,6 +90,15 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     for name in drawn:
         print(f"Picture saved to {path / name}")
     return 0
+
+
+def possible(trained: Trained, n: int) -> torch.Tensor:
+    """n starts from noise, (n, *d), those where p = 0 put where it is not: there is nothing that would lead them out."""
+    start = trained.start(n, trained.rng.at("draw").at(0))
+    inside = trained.model.energy(trained.params, start).isfinite()
+    if not inside.any():
+        raise bad("start=noise: p is 0 at all of the starts", "start=data, or start=FILE")
+    return start if inside.all() else start[inside][torch.arange(n, device=start.device) % int(inside.sum())]
 
 
 def frame(energy: Any, samples: torch.Tensor) -> list[list[float]]:
@@ -130,7 +143,7 @@ def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dic
     changes = {"resolution": abs(log_z - coarse), "box": abs(wider - coarse)}
     if not sum(changes.values()) <= TOLERANCE:
         worst = max(changes, key=lambda name: changes[name])
-        reasons["log_z_quadrature"] = f"doubling the {worst} of the grid moves log Z by {changes[worst]:.2g} nats"
+        reasons["log_z_quadrature"] = f"doubling the {worst} of the grid moves log Z by {changes[worst]:.2g} nats" + MAYBE.get(worst, "")
         return {"log_z_quadrature": None}
     p = (quadrature.grid(box, spacing / 2)[1] - values - log_z).exp()
     mean = torch.where(p > 0, p * values, 0).sum().item()

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 N_ARROWS = 22  # per axis
+MOST = 25.0  # nats above the lowest that are told apart: what lies higher is never seen in a sample
 
 
 def draw(scene: Any) -> Figure | None:
@@ -18,14 +19,17 @@ def draw(scene: Any) -> Figure | None:
         x, y, points = scene.grid()
         energy = scene.energy(points).reshape(len(y), len(x))
         energy = energy - energy.min()
-        shown = np.minimum(energy, np.quantile(energy, 0.9))
-        image = axis.contourf(x, y, shown, levels=30, cmap="viridis_r")
-        figure.colorbar(image, ax=axis, label="E(x) - min E, nats (cut at the 90 % quantile)")
+        inside = np.isfinite(energy)  # p = 0 elsewhere, which stays white
+        cut = min(np.quantile(energy[inside], 0.9), MOST) or 1.0  # 1 where there is no more than a constant
+        shown = np.ma.masked_where(~inside, np.minimum(energy, cut))
+        image = axis.contourf(x, y, shown, levels=np.linspace(0, cut, 31), cmap="viridis_r")
+        figure.colorbar(image, ax=axis, label=f"E(x) - min E, nats (cut at {cut:.3g})")
     x, y, points = scene.grid(N_ARROWS)
     score = scene.score(points)
     length = np.linalg.norm(score, axis=1, keepdims=True)
-    arrows = score / length * np.log1p(length)
-    axis.quiver(*points.numpy().T, *arrows.T, color="black" if not scene.has_energy else "white", alpha=0.8, width=0.0025)
+    arrows = np.divide(score, length, out=np.zeros_like(score), where=length > 0) * np.log1p(length)
+    if length.any():
+        axis.quiver(*points.numpy().T, *arrows.T, color="black" if not scene.has_energy else "white", alpha=0.8, width=0.0025)
     names = scene.trained.column_names
     what = "energy and score field" if scene.has_energy else "score field"
     axis.set(

@@ -69,5 +69,7 @@ def check_ladder(objective: Any) -> None:
 
 
 def ladder(sigma_max: float, sigma_min: float, n_levels: int) -> tuple[float, ...]:
-    """Geometric, the greatest first."""
-    return tuple(sigma_max * (sigma_min / sigma_max) ** (i / max(n_levels - 1, 1)) for i in range(n_levels))
+    """Geometric, the greatest first; of one level that is the smallest."""
+    if n_levels == 1:
+        return (sigma_min,)
+    return tuple(sigma_max * (sigma_min / sigma_max) ** (i / (n_levels - 1)) for i in range(n_levels))
