@@ -68,10 +68,10 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
     data = getattr(energy, "dataset", None)
     start = starts.points(typed["start"], trained, data and (lambda: data), draws.starts(sampler, trained.model), seed=0)
+    if start is None:
+        start = possible(trained, draws.starts(sampler, trained.model))
     with console.waiting("drawing samples"):
-        samples, info = trained.draw(
-            sampler, draws, start=possible(trained, draws.starts(sampler, trained.model)) if start is None else start
-        )
+        samples, info = trained.draw(sampler, draws, start=start)
     results.warn(info)
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}
     summary |= numbers(energy, trained, samples) | {"sampling": {name: value.tolist() for name, value in info.items()}}
