@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ebm_cli.case import Case
+from ebm_cli.intervals import interval
 from ebm_cli.trained import Trained
 from ebm_cli.types import Dataset, Metric, Objective
 
@@ -68,18 +69,6 @@ def columns(rows: Sequence[Numbers]) -> dict[str, list[float | None]]:
     """Each metric's number for every seed; None where there is none."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: [_number(row.get(key)) for row in rows] for key in keys}
-
-
-def interval(values: Sequence[float]) -> list[float] | None:
-    """The 95 % Student t interval of the mean; of a single value there is none."""
-    n = len(values)
-    if n < 2:
-        return None
-    from scipy.special import stdtrit
-
-    mean = sum(values) / n
-    half = stdtrit(n - 1, 0.975) * math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    return [mean - half, mean + half]
 
 
 def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
