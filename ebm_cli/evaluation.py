@@ -76,6 +76,23 @@ def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
     return summary["per_seed"][key][model] if key in summary.get("per_seed", ()) else summary.get(key)
 
 
+def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float | None, str]:
+    """log Z of one model, its error where there is one, both in nats, and whence they come: quadrature, else AIS, else the objective.
+
+    Of the stochastic bounds of AIS, lower and upper, the middle between two standard errors below and above; half the width is the error.
+    """
+    found = of_model(summary, "log_z", model)
+    if found is not None:
+        return found, of_model(summary, "log_z_error", model), "by quadrature"
+    ends = [of_model(summary, f"ais_log_z_{name}", model) for name in ("lower", "lower_error", "upper", "upper_error")]
+    learned = of_model(summary, "log_z_learned", model), None, "as learned by the objective"
+    if None in ends:
+        return learned
+    lower, lower_error, upper, upper_error = ends
+    low, high = lower - 2 * lower_error, upper + 2 * upper_error
+    return ((low + high) / 2, (high - low) / 2, "between the bounds of annealed importance sampling") if low <= high else learned
+
+
 def _number(value: float | str | None) -> float | None:
     return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 

@@ -10,7 +10,7 @@ import ebm_cli
 ROOT = Path(ebm_cli.__file__).parent
 COMPONENTS = ("datasets", "energies", "objectives", "samplers", "regularizers", "metrics", "optimizers")
 LAYERS = (  # a module imports from its own layer or from those before it
-    {"errors", "shells", "intervals"},
+    {"errors", "shells", "intervals", "conformal"},
     {"types"},
     {"rng", "units", "model", "schedule", "tables", "flags"},
     {"case", "views", "mixture", "chain", "minibatches", "laws", "diffusion"},

@@ -271,7 +271,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(world, monkeypatch, line):
     process.stdout.close()
     err = process.stderr.read()
     assert process.wait() == 0
-    assert "error" not in err
+    assert "error:" not in err
     assert "Exception" not in err
 
 
