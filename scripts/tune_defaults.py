@@ -34,6 +34,7 @@ SEARCHES = {
     "energy_discrepancy": ["objective=energy_discrepancy", "objective.t=0.15,0.3,0.6", "objective.w=0,1"],
     "lsd critic": ["objective=lsd", "objective.n_critic=1,3,5", "objective.critic_lr=0.001,0.003"],
     "lsd penalty": ["objective=lsd", "objective.penalty=0.03,0.1,0.5,2"],
+    "mle hmc": ["objective=mle", "sampler=hmc", "objective.n_steps=5", "sampler.step_size=0.07,0.1"],
     "lsd critic and penalty": ["objective=lsd", "objective.n_critic=3,5", "objective.penalty=0.1,0.2"],
     "ksd": ["objective=ksd", "objective.bandwidth=0.05,0.1,0.2,0.4"],
     "pcd": ["objective=pcd", "sampler.step_size=0.005,0.01,0.02"],
