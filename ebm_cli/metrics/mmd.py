@@ -24,6 +24,7 @@ from ebm_cli.case import Case
 from ebm_cli.types import Metric, Positive
 
 FEWEST = 4  # points, for the null law's variance
+COINCIDE = "more than half of the pairs of held-out points coincide: their median distance is no bandwidth, it needs a number"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class MaximumMeanDiscrepancy(Metric):
             return f"{len(x)} samples and {len(y)} held-out points are too few: {FEWEST} of each are needed"
         h = self.bandwidth or median_distance(y)
         if h == 0:
-            return "more than half of the held-out points coincide: the median distance is no bandwidth, metric.mmd.bandwidth=0.1 would be"
+            return COINCIDE
         among_x, among_y, between = kernel(x, x, h), kernel(y, y, h), kernel(x, y, h)
         mmd2 = off_diagonal_mean(among_x) + off_diagonal_mean(among_y) - 2 * between.mean().item()
         return {"mmd2": mmd2, "mmd2_null_std": null_variance(among_y, len(x)) ** 0.5, "mmd2_bandwidth": h}
