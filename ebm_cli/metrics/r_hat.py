@@ -5,7 +5,8 @@
 of the halves of the chains, N draws each and S in all: W is the mean of their variances and B / N the variance of their means, both of z,
 with the mean rank where draws are equal. Reported is the larger of two: of the draws (chains about different centres) and of their
 distances from the median (chains of different widths). 1 for chains of one law; below 1.01 is good. Cost: a sort, none of the model's.
-Not for chains that all miss the same mode: they agree.
+Not for the law of many short chains together, which may be right where each stays near its start and R-hat is large (1.5 for a thousand
+chains of ten draws on moons). Nor for chains that all miss the same mode: they agree.
 """
 
 from collections.abc import Mapping, Sequence
