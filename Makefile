@@ -40,7 +40,7 @@ format: $(READY) ## ruff: mend what can be mended
 bench-step: $(READY) ## a training step against a hand-written loop, eager and compiled
 	$(BIN)/python scripts/bench_step.py --compiled
 
-bench-startup: $(READY) ## how long --help, --cfg job and runs take
+bench-startup: $(READY) ## how long --help, --cfg job, runs and compare take
 	$(BIN)/python scripts/bench_startup.py
 
 bench-sweep: $(READY) ## 24 tiny jobs through the default launcher and through Hydra's basic one

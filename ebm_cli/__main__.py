@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "measure a trained run again",
     "score": "energy and log-density of the rows of a file",
     "runs": "list runs and their results",
+    "compare": "runs side by side, over their seeds, at their ends or at equal cost",
     "show": "a run's config, environment and results",
     "plot": "draw the pictures of a run again",
     "list": "the options of every config group",

@@ -24,6 +24,7 @@ class Case:
     rng: Rng
     samples: Tensor | None = None
     final: bool = True
+    warn: Callable[[str], None] = lambda line: None  # tell the user what a number does not show
     _known: dict[Hashable, Any] = field(default_factory=dict)
 
     def held_out(self, n: int) -> Tensor:

@@ -32,7 +32,7 @@ class Compiled:
 
     def __init__(self, sampler: Sampler) -> None:
         self.init, self.noise, self.finish, self.temperature = sampler.init, sampler.noise, sampler.finish, sampler.temperature
-        self.target_acceptance = sampler.target_acceptance
+        self.target_acceptance, self.differentiable, self.requires = sampler.target_acceptance, sampler.differentiable, sampler.requires
         self.step = torch.compile(sampler.step, fullgraph=True)
 
 

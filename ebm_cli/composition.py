@@ -5,8 +5,9 @@
     negation    E(y) = w_0 E_0(y) - sum_{k>0} w_k E_k(y)      what is likely in the first and not in the others
     tempering   E(y) = E_0(y)                                 one run
 
-and then E / T, with log Z known where T = 1 alone. Each run lives in standardised units of its own, u_k = (y - mean_k) / scale_k; the
-composition lives in the first run's. As a function of y an energy stays what it is, and Z_k is its integral over y:
+and then E / T, with log Z known where T = 1 alone, and the Z_k are measured rather than learned. Each run lives in standardised units of
+its own, u_k = (y - mean_k) / scale_k; the composition lives in the first run's. As a function of y an energy stays what it is, and Z_k is
+its integral over y:
 
     E_k at u_0:  u_k = (scale_0 u_0 + mean_0 - mean_k) / scale_k,    log int exp(-E_k) dy = log int exp(-E_k) du_k + sum log scale_k
 
@@ -50,12 +51,15 @@ class Composition(Analytic):
         for folder, one in zip(folders, trained, strict=True):
             if "energy" not in one.model.provides:
                 raise bad(f"energy.runs: {folder.path.name} has no energy: its network outputs the score")
+            if one.units.matrix is not None:
+                raise bad(f"energy.runs: {folder.path.name} models principal components: its energy is no function of the data's columns")
             if one.units.mean.shape != first.units.mean.shape:
                 here, there = (tuple(run.units.mean.shape) for run in (one, first))
                 raise bad(f"energy.runs: events of {folder.path.name} have shape {here}, those of {folders[0].path.name} {there}")
         super().__init__(first.fit["mean"], first.fit["scale"])
         self.how, self.temperature, self._units, self._names = how, temperature, first.units, first.column_names
-        log_zs = [log_z_of(one, k) for one, k in zip(folders, models or [0] * len(runs), strict=True)] if how == "mixture" else None
+        found = [log_z_of(one, k) for one, k in zip(folders, models or [0] * len(runs), strict=True)] if how == "mixture" else []
+        log_zs, self.normalised = [log_z for log_z, _ in found], all(measured for _, measured in found)
         self.members = nn.ModuleList([Member(one, first.units) for one in trained])
         weight = torch.tensor(weights or [1.0] * len(runs), dtype=torch.double)
         if how == "mixture":
@@ -82,7 +86,7 @@ class Composition(Analytic):
 
     @property
     def log_z(self) -> float | None:
-        return 0.0 if self.how == "mixture" and self.temperature == 1 else None
+        return 0.0 if self.how == "mixture" and self.temperature == 1 and self.normalised else None
 
     def forward(self, x: Tensor) -> Tensor:
         energies = torch.stack([member(x) for member in self.members], -1)
@@ -125,13 +129,16 @@ def check(runs: Sequence[str], how: str, weights: Sequence[float] | None, models
             raise bad(f"energy.{name}: {len(values)} for {len(runs)} runs", "one for each, in the same order; or null")
 
 
-def log_z_of(one: Run, model: int) -> float:
-    """log Z of a run's energy in data units, as its summary has it."""
+def log_z_of(one: Run, model: int) -> tuple[float, bool]:
+    """log Z of a run's energy in data units, as its summary has it, and whether it was measured, not learned by the objective."""
     summary = one.read("summary.json")
-    found = evaluation.of_model(summary, "log_z", model)
-    found = evaluation.of_model(summary, "log_z_learned", model) if found is None else found
+    measured = evaluation.of_model(summary, "log_z", model)
+    found = evaluation.of_model(summary, "log_z_learned", model) if measured is None else measured
     if found is None or not math.isfinite(found):
         reason = summary.get("reasons", {}).get("log_z") or "it has not been measured"
-        hint = f"ebm evaluate {one.id} metric=[quadrature], or energy.how=product, which needs none"
-        raise bad(f"energy.how=mixture needs log Z of {one.path.name}, which is not known: {reason}", hint)
-    return found
+        measure = "" if "quadrature takes" in reason else f"ebm evaluate {one.id} metric=[quadrature], or "
+        raise bad(
+            f"energy.how=mixture needs log Z of {one.path.name}, which is not known: {reason}",
+            f"{measure}energy.how=product, which needs none",
+        )
+    return found, measured is not None

@@ -3,6 +3,7 @@
 What leaves this module is plain data.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -36,11 +37,12 @@ class Composed:
 
 
 class Option(NamedTuple):
-    """A file of a config group: its first comment line, its second, and where it is."""
+    """A file of a config group: its first comment line, its second, where it is, and its place in a course, `# chapter: 2.1 Title`."""
 
     description: str
     reference: str
     path: Path
+    chapter: str = ""
 
 
 def conf_dir() -> Path:
@@ -54,8 +56,17 @@ def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
     found: dict[str, dict[str, Option]] = {}
     for folder in (conf_dir(), *dirs):
         for path in sorted(folder.glob("*/*.yaml")):
-            found.setdefault(path.parent.name, {}).setdefault(path.stem, Option(*comments(path), path))
-    return found
+            found.setdefault(path.parent.name, {}).setdefault(path.stem, Option(*comments(path), path, chapter(path)))
+    return {
+        group: dict(sorted(options.items(), key=lambda one: (not one[1].chapter, one[1].chapter, one[0])))
+        for group, options in found.items()
+    }
+
+
+def chapter(path: Path) -> str:
+    """Of an option's file, `2.1 Title`; empty where it has none."""
+    found = re.search(r"^# chapter: (.+)$", path.read_text(), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def comments(path: Path) -> tuple[str, str]:

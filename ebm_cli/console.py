@@ -6,8 +6,9 @@ Progress goes to stderr, results to stdout.
 import contextlib
 import os
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from ebm_cli.run import Run
@@ -69,6 +70,30 @@ class Progress:
     def _stop(self) -> None:
         if self._live:
             self._live.stop()
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say what takes long, while it does: a moving line on a terminal, else a line now and then."""
+    if is_live():
+        from rich.console import Console
+
+        with Console(stderr=True).status(what):
+            yield
+        return
+    done, started = threading.Event(), time.perf_counter()
+
+    def tell() -> None:
+        while not done.wait(SECONDS_BETWEEN_LINES):
+            say(f"{what}: {time.perf_counter() - started:.0f} s")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 def results(summary: Mapping[str, Any]) -> None:

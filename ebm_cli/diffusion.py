@@ -1,5 +1,6 @@
-"""What gradient-driven transitions share: a truncated score, and what is watched of a move."""
+"""What transitions share: a truncated score, the decision on a proposal, and what is watched of a move."""
 
+import torch
 from torch import Tensor
 
 from ebm_cli.model import Model, expand
@@ -25,3 +26,11 @@ def gradient_noise_ratio(model: Model, score: Tensor, step: Tensor, noise: Tenso
 def diverged(model: Model, x: Tensor) -> Tensor:
     """Whether a chain is no longer finite, (*m, B)."""
     return ~x.isfinite().all(model.event_axes)
+
+
+def accepted(log_uniform: Tensor, log_alpha: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """log u < log alpha, (*m, B), with the energies of a chain and of its proposal; never where the latter is not a number.
+
+    From where p = 0 any proposal is taken: log alpha would be inf - inf, and a chain that starts there would stay for ever.
+    """
+    return (log_uniform < log_alpha) | ((before == torch.inf) & ~after.isnan())

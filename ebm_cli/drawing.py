@@ -25,9 +25,12 @@ from ebm_cli.metrics import quadrature
 from ebm_cli.run import find, outputs
 from ebm_cli.trained import Trained
 from ebm_cli.trainer import pick_device
+from ebm_cli.types import Dataset
 
 TOLERANCE = 0.001  # nats by which doubling may move log Z
-UNITS = dict.fromkeys(("log_z", "log_z_quadrature", "log_z_error", "mean_energy", "mean_energy_quadrature"), "nats") | {"seconds": "s"}
+NATS = ("log_z", "log_z_quadrature", "log_z_error", "mean_energy", "mean_energy_quadrature", "mean_energy_data", "mean_energy_data_error")
+UNITS = dict.fromkeys(NATS, "nats") | {"seconds": "s"}
+MAYBE = {"box": ": it may be no density at all, and samples then say nothing"}
 WIDENED = 3  # boxes that are tried, each twice as wide as the one before
 
 
@@ -67,10 +70,13 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
     data = getattr(energy, "dataset", None)
     start = starts.points(typed["start"], trained, data and (lambda: data), draws.starts(sampler, trained.model), seed=0)
-    samples, info = trained.draw(sampler, draws, start=start)
+    if start is None:
+        start = possible(trained, draws.starts(sampler, trained.model))
+    with console.waiting("drawing samples"):
+        samples, info = trained.draw(sampler, draws, start=start)
     results.warn(info)
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}
-    summary |= numbers(energy, trained, samples) | {"sampling": {name: value.tolist() for name, value in info.items()}}
+    summary |= numbers(energy, trained, samples, data) | {"sampling": {name: value.tolist() for name, value in info.items()}}
     summary["seconds"], summary["line"] = time.perf_counter() - started, shlex.join(["ebm", "sample", *words])
     log_z = summary["log_z"] if summary["log_z"] is not None else summary.get("log_z_quadrature")
     path = place(typed, chosen)
@@ -88,6 +94,15 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     return 0
 
 
+def possible(trained: Trained, n: int) -> torch.Tensor:
+    """n starts from noise, (n, *d), those where p = 0 put where it is not: there is nothing that would lead them out."""
+    start = trained.start(n, trained.rng.at("draw").at(0))
+    inside = trained.model.energy(trained.params, start).isfinite()
+    if not inside.any():
+        raise bad("start=noise: p is 0 at all of the starts", "start=data, or start=FILE")
+    return start if inside.all() else start[inside][torch.arange(n, device=start.device) % int(inside.sum())]
+
+
 def frame(energy: Any, samples: torch.Tensor) -> list[list[float]]:
     """What a picture shows, in data units; of a composition, whose mass may be elsewhere than its runs', the samples too."""
     inside = torch.tensor(energy.frame, dtype=torch.double).T
@@ -98,13 +113,16 @@ def frame(energy: Any, samples: torch.Tensor) -> list[list[float]]:
     return energy.units.to_data(inside.reshape(2, *energy.shape)).reshape(2, -1).T.tolist()
 
 
-def numbers(energy: Any, trained: Trained, samples: torch.Tensor) -> dict[str, Any]:
-    """log Z in closed form and by quadrature, the samples' mean energy and the exact one; null with its reason where there is none."""
+def numbers(energy: Any, trained: Trained, samples: torch.Tensor, data: Dataset | None) -> dict[str, Any]:
+    """log Z in closed form and by quadrature, mean energies of samples, grid and data; null with its reason where there is none."""
     params = {name: value.double() for name, value in trained.params.items()}
     at_samples = quadrature.energy_of(trained.model, params, samples.flatten(0, 1).cpu())
     found, reasons = {"log_z": energy.log_z, "mean_energy": at_samples.mean().item()}, {}
     if energy.log_z is None:
         reasons["log_z"] = "it has no closed form"
+    if data is not None:  # the energy is the data's own: draws say what its mean is in any dimension
+        at_data = quadrature.energy_of(trained.model, params, data.split("test", quadrature.N_DATA, trained.rng))
+        found |= {"mean_energy_data": at_data.mean().item(), "mean_energy_data_error": at_data.std().item() / len(at_data) ** 0.5}
     if len(energy.shape) == 1 and energy.shape[0] <= quadrature.MOST_COORDINATES:
         found |= integrals(energy, trained.model, params, trained.units.log_det, reasons)
     for key, value in found.items():
@@ -130,7 +148,7 @@ def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dic
     changes = {"resolution": abs(log_z - coarse), "box": abs(wider - coarse)}
     if not sum(changes.values()) <= TOLERANCE:
         worst = max(changes, key=lambda name: changes[name])
-        reasons["log_z_quadrature"] = f"doubling the {worst} of the grid moves log Z by {changes[worst]:.2g} nats"
+        reasons["log_z_quadrature"] = f"doubling the {worst} of the grid moves log Z by {changes[worst]:.2g} nats" + MAYBE.get(worst, "")
         return {"log_z_quadrature": None}
     p = (quadrature.grid(box, spacing / 2)[1] - values - log_z).exp()
     mean = torch.where(p > 0, p * values, 0).sum().item()

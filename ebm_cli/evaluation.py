@@ -1,28 +1,38 @@
 """Measure a trained model, or every model of a stack, and sum up over the seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from ebm_cli.case import Case
+from ebm_cli.intervals import interval
 from ebm_cli.trained import Trained
 from ebm_cli.types import Dataset, Metric, Objective
 
 N_TEST = 4096  # test points of the loss
 LOSS = {"test_loss": "", "log_z_learned": "nats"}  # what `test_loss` gives, with units
 
+Warn = Callable[[str], None]
 Numbers = dict[str, float | str]  # where a metric does not apply: the sentence that says why
 
 
-def measure(trained: Trained, dataset: Dataset, metrics: Mapping[str, Metric], samples: Tensor | None, *, final: bool) -> list[Numbers]:
+def measure(
+    trained: Trained,
+    dataset: Dataset,
+    metrics: Mapping[str, Metric],
+    samples: Tensor | None,
+    *,
+    final: bool,
+    warn: Warn = lambda line: None,
+) -> list[Numbers]:
     """One set of numbers per seed; before the end of training those of metrics that do not wait for it."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
         one, row = trained.one(k), {}
         part = samples[k] if samples is not None and trained.rng.model_shape else samples
-        case = Case(one.model, one.params, dataset, one.rng.at("metric"), part, final)
+        case = Case(one.model, one.params, dataset, one.rng.at("metric"), part, final, warn)
         for metric in metrics.values():
             if final or not metric.waits:
                 found = metric(case)
@@ -70,21 +80,26 @@ def columns(rows: Sequence[Numbers]) -> dict[str, list[float | None]]:
     return {key: [_number(row.get(key)) for row in rows] for key in keys}
 
 
-def interval(values: Sequence[float]) -> list[float] | None:
-    """The 95 % Student t interval of the mean; of a single value there is none."""
-    n = len(values)
-    if n < 2:
-        return None
-    from scipy.special import stdtrit
-
-    mean = sum(values) / n
-    half = stdtrit(n - 1, 0.975) * math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    return [mean - half, mean + half]
-
-
 def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
     """A number of one model of a stack, or of the only one."""
     return summary["per_seed"][key][model] if key in summary.get("per_seed", ()) else summary.get(key)
+
+
+def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float | None, str]:
+    """log Z of one model, its error where there is one, both in nats, and whence they come: quadrature, else AIS, else the objective.
+
+    Of the stochastic bounds of AIS, lower and upper, the middle between two standard errors below and above; half the width is the error.
+    """
+    found = of_model(summary, "log_z", model)
+    if found is not None:
+        return found, of_model(summary, "log_z_error", model), "by quadrature"
+    ends = [of_model(summary, f"ais_log_z_{name}", model) for name in ("lower", "lower_error", "upper", "upper_error")]
+    learned = of_model(summary, "log_z_learned", model), None, "as learned by the objective"
+    if None in ends:
+        return learned
+    lower, lower_error, upper, upper_error = ends
+    low, high = lower - 2 * lower_error, upper + 2 * upper_error
+    return ((low + high) / 2, (high - low) / 2, "between the bounds of annealed importance sampling") if low <= high else learned
 
 
 def _number(value: float | str | None) -> float | None:

@@ -6,7 +6,9 @@ vmapped; since the gradient of a sum over models separates, everything built on 
 
 from collections import Counter
 from copy import copy, deepcopy
+from functools import lru_cache
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,8 @@ class Model:
     Per call the tensors are put into the network's slots and taken out again: `torch.func.functional_call` at a tenth of its cost, and
     alike in eager mode, under vmap and in a compiled graph.
     """
+
+    temperature = 1.0  # T where the energy is that of a network that was trained to follow exp(-E / T)
 
     def __init__(self, module: nn.Module, *, event_ndim: int, stacked: bool) -> None:
         device = next((tensor.device for tensor in tensors(module).values()), None)  # an analytic energy may have none
@@ -139,6 +143,20 @@ def provides(network: nn.Module | type[nn.Module]) -> frozenset[str]:
 def tensors(module: nn.Module) -> Params:
     """Parameters and buffers by name: what is fitted to a seed's own data (mean, scale) differs from model to model too."""
     return dict(module.named_parameters()) | dict(module.named_buffers())
+
+
+def constant(values: Any, like: Tensor) -> Tensor:
+    """A number or nested sequence of a config as a tensor beside another one. It goes to the device once: a copy there would wait."""
+    return _constant(_frozen(values), like.dtype, like.device)
+
+
+@lru_cache(maxsize=256)
+def _constant(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def _frozen(values: Any) -> Any:
+    return tuple(_frozen(one) for one in values) if isinstance(values, (list, tuple)) else values
 
 
 def expand(value: Tensor, x: Tensor) -> Tensor:

@@ -90,6 +90,8 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
         return Problem(
             f"{word}: the group {key} takes one option", "separate options by a comma, without brackets, and add -m, for a sweep"
         )
+    if key in LISTS and str(value).lower() in ("none", "null"):
+        return Problem(f"{word}: the group {key} takes a list of options", f"{key}=[] for none of them")
     wrong = [str(one) for one in (value if isinstance(value, list) else [value]) if str(one) not in known[key]]
     if not wrong:
         return None
@@ -131,6 +133,9 @@ def _unknown(key: str, config: Any) -> Problem | None:
         if part not in config:
             target = str(config.get("_target_", "")).rpartition(".")[2]
             what = f"{target} has no parameter {part!r}" if target else f"there is no key {part!r}"
+            inside = [f"{name}.{part}" for name, node in config.items() if not place and isinstance(node, Mapping) and part in node]
+            if inside:
+                return Problem(f"{key}: {what}", f"did you mean {' or '.join(inside)}?")
             return Problem(f"{key}: {what}", nearest(part, (str(name) for name in config if name not in ("_target_", "hydra")), place))
         config, place = config[part], f"{place}{part}."
     return None

@@ -107,6 +107,6 @@ def save(folder: Path, scene: Scene, only: str | None = None) -> list[Path]:
         if only in (None, module.name):
             figure = import_module(f"ebm_cli.figures.{module.name}").draw(scene)
             if figure is not None:
-                figure.savefig(folder / f"{module.name}.png", dpi=130)
+                figure.savefig(folder / f"{module.name}.png", dpi=130, bbox_inches="tight")
                 saved.append(folder / f"{module.name}.png")
     return saved

@@ -18,7 +18,7 @@ if sys.platform == "linux":  # the server ends with the sweep, also while it is 
         os._exit(1)
 
 ROOMS = ("datasets", "energies", "figures", "metrics", "objectives", "optimizers", "regularizers", "samplers")
-MODULES = ("ebm_cli.jobs", "contourpy", "filelock", "matplotlib.backends.backend_agg", "scipy.special")
+MODULES = ("ebm_cli.jobs", "contourpy", "filelock", "matplotlib.backends.backend_agg")
 for name in MODULES:
     import_module(name)
 for room in ROOMS:

@@ -14,7 +14,7 @@ from ebm_cli.experiment import Experiment
 from ebm_cli.metrics.quadrature import Quadrature
 from ebm_cli.run import Run
 from ebm_cli.trained import Trained
-from ebm_cli.types import Info, Sampler
+from ebm_cli.types import Info, Metric, Sampler
 
 DIVERGED = "a smaller optimizer.lr or trainer.max_grad_norm, or optimizer.n_warmup_steps=500, are the usual cures"
 COSTS = {  # with their units
@@ -26,12 +26,17 @@ COSTS = {  # with their units
 def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], cost: Mapping[str, Any]) -> dict[str, Any]:
     """Draws, final numbers and pictures of a trained run; samples.npz and figures/ are written."""
     run, config, stacked = experiment.run, experiment.config, bool(trained.rng.model_shape)
-    samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
+    with console.waiting("drawing samples"):
+        samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
     warn(info)
     metrics = experiment.metrics()
-    rows = evaluation.measure(trained, experiment.dataset, metrics, samples, final=True)
+    warnings = []
+    with console.waiting("measuring"):
+        rows = evaluation.measure(trained, experiment.dataset, metrics, samples, final=True, warn=warnings.append)
+    for line in warnings:
+        console.say(f"warning: {line}")
     losses = evaluation.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
-    absent = dict.fromkeys(Quadrature.units, "metric=quadrature was not asked for")  # in every summary, if only with the reason why not
+    absent = dict.fromkeys(Quadrature.units, "metric=quadrature was not asked for")  # these are in every summary
     rows = [absent | row | loss for row, loss in zip(rows, losses, strict=True)]
     rows = [
         row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
@@ -40,12 +45,18 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     save_samples(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)))
     summary = {"id": run.id, "seed": config["seed"], **({"seeds": config["seeds"]} if stacked else {})}
     summary |= evaluation.summarise(rows, stacked=stacked) | dict(cost) | {"metrics": list(config["metric"])}
-    summary["units"] = {key: unit for metric in metrics.values() for key, unit in metric.units.items()} | evaluation.LOSS | COSTS
+    if trained.model.temperature != 1:
+        summary["temperature"] = trained.model.temperature
+    summary["warnings"] = warnings
+    summary["measured_with"] = {key: config[key] for key in ("draws", "sampler")}
+    summary["units"] = numbers(metrics)
     summary["headline"] = [key for metric in metrics.values() for key in metric.headline]
     summary["sampling"] = {name: value.tolist() for name, value in info.items()}
     log_z = evaluation.of_model(summary, "log_z", 0)
     one = samples[0] if stacked else samples
-    pictures.save(run.figures, pictures.Scene(trained.one(0), experiment.dataset, one, log_z, run.rows(), _title(experiment, stacked)))
+    scene = pictures.Scene(trained.one(0), experiment.dataset, one, log_z, run.rows(), _title(experiment, stacked))
+    with console.waiting("drawing pictures"):
+        pictures.save(run.figures, scene)
     return summary
 
 
@@ -59,6 +70,12 @@ def measure_again(experiment: Experiment) -> dict[str, Any]:
     summary = measure(experiment, trained, dead, {key: old[key] for key in COSTS if key in old})
     run.write("summary.json", summary)
     return summary
+
+
+def numbers(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """What a run's summary holds with these metrics, each with its unit, in the order shown."""
+    own = {key: unit for metric in metrics.values() for key, unit in metric.units.items()}
+    return own | Quadrature.units | evaluation.LOSS | COSTS
 
 
 def warn(info: Info) -> None:
@@ -92,8 +109,14 @@ def load_samples(path: Path, trained: Trained, model: int) -> torch.Tensor:
 def check_sampler(sampler: Sampler, trained: Trained) -> None:
     """Refuse a sampler that needs an energy, or a ladder of noise levels, where there is none."""
     for lacking in sampler.requires - trained.model.provides:
-        cause = {"energy": "an energy, but the run's network outputs the score", "noise_level": "a ladder of noise levels"}
-        raise bad(f"{type(sampler).__name__} needs {cause[lacking]}", "sampler=langevin")
+        cause, hint = {
+            "energy": ("an energy, but the run's network outputs the score", "sampler=langevin"),
+            "noise_level": (
+                "a ladder of noise levels, which this energy was not trained on",
+                "sampler=mala; runs of objective=dsm_multi and objective=recovery have such a ladder",
+            ),
+        }[lacking]
+        raise bad(f"sampler: {type(sampler).__name__} needs {cause}", hint)
 
 
 def show(run: Run, summary: Mapping[str, Any]) -> None:

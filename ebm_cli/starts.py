@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ebm_cli import tables
+from ebm_cli import chain, tables
 from ebm_cli.errors import bad, nearest
 from ebm_cli.trained import Trained
 from ebm_cli.types import Dataset
@@ -34,7 +34,7 @@ def points(start: str, trained: Trained, dataset: Callable[[], Dataset] | None, 
         found = trained.carry["buffer"]
     else:
         found = _of_file(start, trained)
-    return found.to(trained.fit["mean"])[rng.integers("rows", len(found), n)]
+    return chain.starts(n, rng, **{name: trained.fit[name] for name in ("mean", "scale")}, points=found.to(trained.fit["mean"]))
 
 
 def _of_file(path: str, trained: Trained) -> Tensor:

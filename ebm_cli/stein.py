@@ -19,6 +19,7 @@ Kernel = Callable[[Tensor, float], tuple[Tensor, Tensor | float, Tensor | float]
 
 def operator(x: Tensor, score: Tensor, kernel: Kernel, h: float) -> Tensor:
     """u of every pair of points, (..., n, d) twice -> (..., n, n); on the diagonal that of each with itself."""
+    x = x - x.mean(-2, keepdim=True)  # only differences count, and far from the origin they would be lost to rounding
     # sums over pairs as products of matrices: (s_i - s_j)'(x_i - x_j) = s_i'x_i + s_j'x_j - s_i'x_j - s_j'x_i
     cross, own, square = score @ x.mT, (score * x).sum(-1), x.square().sum(-1)
     drift = own.unsqueeze(-1) + own.unsqueeze(-2) - cross - cross.mT

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ebm_cli import config, console, evaluation, experiment, run, schema
+from ebm_cli import config, console, experiment, intervals, results, run, schema
 from ebm_cli.board import labels
 from ebm_cli.errors import InputError, Problem, RunFailed, nearest
 from ebm_cli.jobs import Job, Outcome
@@ -52,6 +52,9 @@ class Lines:
                 self._data.add(data)
         except InputError as error:
             return list(error.problems)
+        known, metric = results.numbers({name: schema.build(node) for name, node in typed["metric"].items()}), typed["sweep"]["metric"]
+        if metric not in known:
+            return [Problem(f"sweep.metric={metric}: no run will have it", nearest(metric, known))]
         self.first = self.first or composed.config
         other = self._runs.setdefault(run.identity(typed), line)
         if other is not line:
@@ -98,7 +101,7 @@ class Line:
 
     def interval(self, key: str) -> list[float] | None:
         """The 95 % Student t interval of the mean."""
-        return None if self.mean(key) is None else evaluation.interval(self.values(key))
+        return None if self.mean(key) is None else intervals.interval(self.values(key))
 
     @property
     def command(self) -> str:

@@ -50,7 +50,7 @@ def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: s
         cells = f"{len(text[ragged[0]])} cells where {width} are expected ({len(ragged)} such rows)"
         raise bad(f"{key}: {path.name}, line {lines[ragged[0]]}: {cells}")
     chosen = list(range(width)) if columns is None else [_position(column, names, width, columns_key or key) for column in columns]
-    values = _numbers(text, chosen, names, lines, path, key)
+    values = _numbers(text, chosen, names, lines, path, key, columns_key)
     return Table([names[i] for i in chosen] if names else None, values, chosen, names, text)
 
 
@@ -128,7 +128,9 @@ def _rows(array: Any, path: Path, key: str) -> tuple[list[int], list[list[str]]]
     return list(range(len(array))), [[repr(cell) for cell in row] for row in array.tolist()]
 
 
-def _numbers(text: list[list[str]], chosen: list[int], names: list[str] | None, lines: list[int], path: Path, key: str) -> np.ndarray:
+def _numbers(
+    text: list[list[str]], chosen: list[int], names: list[str] | None, lines: list[int], path: Path, key: str, columns_key: str
+) -> np.ndarray:
     try:
         values = np.array([[row[i] for i in chosen] for row in text]).astype(np.float64)
         if np.isfinite(values).all():
@@ -142,7 +144,8 @@ def _numbers(text: list[list[str]], chosen: list[int], names: list[str] | None, 
         for line, i, cell in cells[:SHOWN]
     ]
     more = f" ({len(cells)} such cells)" if len(cells) > SHOWN else ""
-    raise InputError(*shown[:-1], Problem(shown[-1].message + more, "mend or drop these rows, or choose columns: dataset.columns=[a,b]"))
+    hint = "mend or drop these rows" + (f", or choose columns: {columns_key}=[a,b]" if columns_key else "")
+    raise InputError(*shown[:-1], Problem(shown[-1].message + more, hint))
 
 
 def _is_number(cell: str, *, finite: bool = False) -> bool:

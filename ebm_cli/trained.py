@@ -15,6 +15,7 @@ from ebm_cli.run import Run
 from ebm_cli.trainer import Trainer
 from ebm_cli.types import Info, Params, Sampler
 from ebm_cli.units import Units
+from ebm_cli.views import Tempered
 
 
 @dataclass(frozen=True)
@@ -81,4 +82,6 @@ class Trained:
         """Samples in the model's units, (*m, n_chains, n_draws, *d); chains start at `start`, else at N(mean, scale^2) of the data."""
         rng = self.rng.at("draw").at(seed)
         start = self.start(draws.starts(sampler, self.model), rng) if start is None else start
-        return chain.draw(sampler, self.model, self.params, start, rng, draws)
+        # chains at a temperature of their own are given what follows exp(-E) at it
+        model = self.model if sampler.temperature == 1 else Tempered(self.model, 1 / sampler.temperature)
+        return chain.draw(sampler, model, self.params, start, rng, draws)

@@ -98,7 +98,7 @@ class Trainer:
         n_good, loss_sum = torch.zeros_like(alive, dtype=torch.int64), torch.zeros_like(alive, dtype=theta.dtype)
         self.state = TrainState(theta, theta.clone(), optimizer.init(theta), carry, alive, n_good, loss_sum)
         self.first_step = 0  # where the schedule begins: later for a run that goes on from another one
-        self.value_and_gradient = self._value_and_gradient
+        self.compiled, self.value_and_gradient = objective, self._value_and_gradient
         if settings.compile:
             self._compile()
 
@@ -113,7 +113,7 @@ class Trainer:
         torch._dynamo.config.trace_autograd_ops = True
         self.value_and_gradient = torch.compile(self._value_and_gradient, fullgraph=True)
         if hasattr(self.objective, "sampler"):
-            self.objective = replace(self.objective, sampler=Compiled(self.objective.sampler))
+            self.compiled = replace(self.objective, sampler=Compiled(self.objective.sampler))
 
     def named(self, theta: Tensor) -> Params:
         """The parameters by name, as views of `state.theta` or `state.ema`, and the buffers."""
@@ -132,7 +132,7 @@ class Trainer:
         """One step in place; all of it stays on the device."""
         state, rng = self.state, self.rng.at("step").at(self.state.step)
         x = self.dataset.batch(state.step, self.settings.batch_size, self.rng)
-        aux, state.carry, info = self.objective.prepare(self.model, self.frozen, state.carry, x, rng)
+        aux, state.carry, info = self.compiled.prepare(self.model, self.frozen, state.carry, x, rng)
         loss, gradient, more = self.value_and_gradient(self.params, x, aux)
         norm = torch.linalg.vector_norm(gradient, dim=-1)
         self._update(loss, gradient, norm)
@@ -142,7 +142,7 @@ class Trainer:
 
     def _value_and_gradient(self, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Tensor, Info]:
         """Mean loss (*m,), its gradient (*m, P): the models do not mix, so the sum's gradient is each one's."""
-        loss, info = self.objective.loss(self.model, params, x, aux)
+        loss, info = self.compiled.loss(self.model, params, x, aux)
         for regularizer in self.regularizers:
             loss = loss + regularizer.penalty(self.model, params, x, aux | info)
         loss = loss.mean(-1)

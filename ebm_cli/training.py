@@ -80,7 +80,8 @@ def stored(experiment: Experiment, composed: Composed) -> None:
     console.say(f"{status['state']} before; force=true trains it anew")
     before, now = run.config(), experiment.config
     now["metric"] = before["metric"] | now["metric"]
-    if any(before[key] != now[key] for key in ("metric", "draws", "sampler")):
+    asked = {key: now[key] for key in ("draws", "sampler")}
+    if before["metric"] != now["metric"] or summary.get("measured_with") != asked:
         console.say("metrics or draws differ from the stored ones: measuring again")
         summary = results.measure_again(experiment)
         write(run.path / "config.yaml", yaml.safe_dump(before | {key: now[key] for key in ("metric", "draws", "sampler")}, sort_keys=False))

@@ -84,6 +84,7 @@ class Sampler(Protocol):
 
     requires: ClassVar[frozenset[str]] = frozenset()  # of the model: {"energy"}, {"noise_level"}
     target_acceptance: ClassVar[float | None] = None  # what step-size adaptation aims at; None: nothing to adapt
+    differentiable: ClassVar[bool] = True  # whether a gradient passes through its proposals
 
     @property
     def temperature(self) -> float:

@@ -1,10 +1,13 @@
-"""Models seen through something: a temperature, a noise level, a Gaussian tilt. A view has a model's face and changes what it answers.
+"""Models seen through something: a temperature, a noise level, a Gaussian tilt, the way from a Gaussian.
+
+A view has a model's face and changes what it answers.
 
 What differs from call to call travels in `params`, under names that begin with `view.`: a compiled transition stays what it is.
 """
 
 from copy import copy
 
+import torch
 from torch import Tensor
 
 from ebm_cli.model import Model, expand
@@ -16,6 +19,10 @@ class View(Model):
 
     def __init__(self, base: Model) -> None:
         self.base = base  # there is no network here: no `super().__init__`
+
+    @property
+    def temperature(self) -> float:
+        return self.base.temperature
 
     def __getattr__(self, name: str) -> object:
         if name == "base":  # while a copy is being made
@@ -45,26 +52,30 @@ class Tempered(View):
 
     def __init__(self, base: Model, temperature: float) -> None:
         super().__init__(base)
-        self.temperature = temperature
+        self._t = temperature
+
+    @property
+    def temperature(self) -> float:
+        return self._t * self.base.temperature
 
     def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
-        return self.base.energy(params, x, *noise_level) / self.temperature
+        return self.base.energy(params, x, *noise_level) / self._t
 
     def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
         energy, score = self.base.energy_and_score(params, x, *noise_level, create_graph=create_graph)
-        return energy / self.temperature, score / self.temperature
+        return energy / self._t, score / self._t
 
     def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
-        return self.base.score(params, x, *noise_level, create_graph=create_graph) / self.temperature
+        return self.base.score(params, x, *noise_level, create_graph=create_graph) / self._t
 
 
 class Laddered(View):
     """A noise-conditional model at the smallest of its levels, unless another one is asked for."""
 
-    def __init__(self, base: Model, levels: tuple[float, ...]) -> None:
-        """`levels`: standard deviations, the greatest first."""
+    def __init__(self, base: Model, levels: tuple[float, ...], *, residual: float | None = None) -> None:
+        """`levels`: standard deviations, the greatest first; `residual`: that of the noise in x at the last, if another."""
         super().__init__(base)
-        self.levels = levels
+        self.levels, self.residual = levels, levels[-1] if residual is None else residual
 
     def _level(self, x: Tensor, noise_level: tuple[Tensor, ...]) -> Tensor:
         return noise_level[0] if noise_level else x.new_full(x.shape[: x.ndim - self.event_ndim], self.levels[-1])
@@ -111,3 +122,31 @@ class Differentiable(View):
 
     def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = True) -> Tensor:
         return self.base.score(params, x, *noise_level, create_graph=True)
+
+
+class Bridge(View):
+    """From N(0, I) to the model as it is in the units of a Gaussian, x = mean + scale u: (1 - beta) |u|^2 / 2 + beta E(x).
+
+    Of `params`: `view.mean` and `view.scale` (*d), `view.beta` (); for one model.
+    """
+
+    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+        energy = self.base.energy(params, self.place(params, x), *noise_level)
+        return torch.lerp(0.5 * self.inner(x, x), energy, params["view.beta"])
+
+    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        energy, score = self.base.energy_and_score(params, self.place(params, x), *noise_level, create_graph=create_graph)
+        beta = params["view.beta"]
+        return torch.lerp(0.5 * self.inner(x, x), energy, beta), torch.lerp(-x, params["view.scale"] * score, beta)
+
+    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+        score = self.base.score(params, self.place(params, x), *noise_level, create_graph=create_graph)
+        return torch.lerp(-x, params["view.scale"] * score, params["view.beta"])
+
+    def gap(self, params: Params, u: Tensor) -> Tensor:
+        """|u|^2 / 2 - E(x), (*m, B): what the energy of the bridge loses per unit of beta."""
+        return 0.5 * self.inner(u, u) - self.base.energy(params, self.place(params, u)).detach()
+
+    def place(self, params: Params, u: Tensor) -> Tensor:
+        """x = mean + scale u."""
+        return params["view.mean"] + params["view.scale"] * u

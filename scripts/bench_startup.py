@@ -12,38 +12,60 @@ import tempfile
 import time
 from pathlib import Path
 
-BOUNDS = {"ebm --help": 0.1, "ebm train --cfg job": 0.5, "ebm runs (50 runs)": 0.3}
-LINES = {"ebm --help": ["--help"], "ebm train --cfg job": ["train", "--cfg", "job"], "ebm runs (50 runs)": ["runs"]}
+from ebm_cli import config, run
+
+BOUNDS = {
+    "ebm --help": 0.1,
+    "ebm train --cfg job": 0.5,
+    "ebm runs (50 runs)": 0.3,
+    "ebm compare (200 runs)": 1.0,
+    "ebm compare --budget (200 runs)": 1.0,
+}
+LINES = {  # what is typed, and the runs that are there
+    "ebm --help": (["--help"], 0),
+    "ebm train --cfg job": (["train", "--cfg", "job"], 0),
+    "ebm runs (50 runs)": (["runs"], 50),
+    "ebm compare (200 runs)": (["compare", "bench"], 200),
+    "ebm compare --budget (200 runs)": (["compare", "bench", "--budget", "seconds=30"], 200),
+}
+N_SEEDS, N_ROWS = 5, 65  # of a config, and of metrics.jsonl
 
 
-def fifty_runs(outputs):
-    """Run folders as `ebm runs` reads them."""
-    for i in range(50):
-        folder = outputs / "runs" / f"moons-ssm-s{i}-{i:010x}"
-        folder.mkdir(parents=True)
-        (folder / "environment.json").write_text(json.dumps({"id": f"{i:010x}", "created": time.time() - i, "differs": [f"seed={i}"]}))
-        (folder / "status.json").write_text(json.dumps({"state": "finished"}))
-        (folder / "summary.json").write_text(
-            json.dumps({"id": f"{i:010x}", "kl": 0.01, "nll": 1.02, "sliced_wasserstein": 0.02, "reasons": {}})
-        )
+def make_runs(outputs, n):
+    """Run folders as `ebm runs` and `ebm compare` read them: learning rates, and of each a few seeds."""
+    text = config.to_yaml([]) if n else ""
+    units = {"kl": "nats", "nll": "nats", "sliced_wasserstein": ""}
+    numbers = {"kl": 0.01, "nll": 1.02, "sliced_wasserstein": 0.02, "n_steps": 100 * N_ROWS, "train_seconds": 60.0}
+    for i in range(n):
+        one = run.Run(outputs / "runs" / f"moons-ssm-s{i % N_SEEDS}-{i:010x}")
+        one.path.mkdir(parents=True)
+        own = text.replace("seed: 0\n", f"seed: {i % N_SEEDS}\n").replace("  lr: 0.006\n", f"  lr: {1 + i // N_SEEDS}\n")
+        (one.path / "config.yaml").write_text(own)
+        rows = [{"step": 100 * k, "kl": 1 / k, "nll": 1 / k + 1, "seconds": float(k)} for k in range(1, N_ROWS + 1)]
+        (one.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        facts = {"id": one.id, "created": time.time() - i, "differs": [f"seed={i}"], "group": "bench"}
+        files = {"environment": facts | {"choices": {"objective": "ssm", "optimizer": "adam"}}, "status": {"state": "finished"}}
+        files["summary"] = {"id": one.id, "headline": list(units), "units": units, "reasons": {}, **numbers}
+        for name, data in files.items():
+            (one.path / f"{name}.json").write_text(json.dumps(data))
 
 
 def measure(rounds=9):
     """Seconds by line."""
-    with tempfile.TemporaryDirectory() as folder:
-        fifty_runs(Path(folder))
-        environment = os.environ | {"EBM_OUTPUTS": folder}
-        found = {}
-        for name, words in LINES.items():
+    found = {}
+    for name, (words, n) in LINES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            make_runs(Path(folder), n)
             times = []
             for _ in range(rounds + 1):
                 start = time.perf_counter()
-                subprocess.run([Path(sys.executable).with_name("ebm"), *words], env=environment, check=True, capture_output=True)
+                command = [Path(sys.executable).with_name("ebm"), *words]
+                subprocess.run(command, env=os.environ | {"EBM_OUTPUTS": folder}, check=True, capture_output=True)
                 times.append(time.perf_counter() - start)
             found[name] = statistics.median(times[1:])
-        return found
+    return found
 
 
 if __name__ == "__main__":
     for line, seconds in measure().items():
-        print(f"{line:22} {seconds:6.3f} s   (bound {BOUNDS[line]} s)")
+        print(f"{line:32} {seconds:6.3f} s   (bound {BOUNDS[line]} s)")

@@ -42,7 +42,7 @@ def runs(tmp_path):
     for name, created in (("moons-nce-s0-aa00000000", 1.0), ("moons-pcd-s0-ab00000000", 3.0), ("moons-ssm-s0-b000000000", 2.0)):
         folder = tmp_path / "outputs" / "runs" / name
         folder.mkdir(parents=True)
-        (folder / "environment.json").write_text(json.dumps({"created": created}))
+        (folder / "environment.json").write_text(json.dumps({"created": created, "group": "mine" if "nce" in name else None}))
         (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     (folder / "summary.json").write_text(json.dumps({"kl": 0.1, "units": {"kl": "nats", "nll": "nats"}}))
 
@@ -77,7 +77,7 @@ EXACTLY = [
     ("ebm runs -", "--json --reverse --sort --group --help"),
     ("ebm runs ", ""),
     ("ebm runs --sort k", "kl"),
-    ("ebm runs --group ", ""),
+    ("ebm runs --group ", "mine"),
     ("ebm list objectiv", "objective"),
     ("ebm list --config-", "--config-dir"),
     ("ebm list --config-dir . objectiv", "objective"),
@@ -113,6 +113,11 @@ EXACTLY = [
     ("ebm sample energy=four_wells sampler=langevin sampler.", "sampler.step_size= sampler.max_score_norm="),
     ("ebm sample last energ", ""),
     ("ebm rm a", "ab00000000 aa00000000"),
+    ("ebm compare ", "last ab00000000 b000000000 aa00000000 mine"),
+    ("ebm compare last mi", "mine"),
+    ("ebm compare last --b", "--budget"),
+    ("ebm compare last --budget n_s", "n_steps= n_score_evaluations="),
+    ("ebm compare last mine --metric k", "kl"),
     ("ebm rm aa00000000 b000000000 l", "last"),
     ("ebm show moons-s", "moons-ssm-s0-b000000000"),
     ("ebm show last ", ""),
@@ -128,7 +133,7 @@ EXACTLY = [
     ("ebm evaluate last n_", "n_samples= n_chains= n_steps="),
     ("ebm plot last figure=", "figure=density figure=energy figure=marginals figure=samples figure=training"),
     ("ebm plot last dataset.", "dataset.path="),
-    ("ebm score last ", "data= out= model= device="),
+    ("ebm score last ", "data= out= reference= quantile= model= device= dataset."),
     ("ebm score last data=", "data=points.csv|data=two words/"),
     ("ebm score last out='two words/", "out=two words/it's.csv"),
     ("ebm train dataset.path=p", "dataset.path=points.csv"),

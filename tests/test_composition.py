@@ -150,3 +150,11 @@ def test_shapes_and_energies_must_agree(runs, ebm, tmp_path):
 def test_the_option_is_this_class():
     node = yaml.safe_load(config.groups()["energy"]["compose"].path.read_text())
     assert node["_target_"] == f"{Composition.__module__}.{Composition.__name__}"
+
+
+def test_principal_components_are_no_function_of_the_columns(ebm, tmp_path):
+    np.savetxt(tmp_path / "pca.csv", Rng(0).normal("x", 200, 3).numpy(), delimiter=",")
+    code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path}/pca.csv", "dataset.n_components=2", "metric=[]")
+    assert code == 0, err
+    with pytest.raises(InputError, match="principal components"):
+        composed(["last"], "tempering")

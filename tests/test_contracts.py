@@ -135,12 +135,12 @@ def test_loss_is_one_graph(tmp_path, objective, energy, tracing):
 
 
 class NoReadBack(TorchDispatchMode):
-    """Raises where a value leaves the device: on a GPU the host would wait for it."""
+    """Raises where a value leaves the device, or comes to it from a list: on a GPU the host would wait."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), (
-            f"a step reads a value back: {func}"
-        )
+        aten = torch.ops.aten
+        assert func not in (aten._local_scalar_dense.default, aten.nonzero.default), f"a step reads a value back: {func}"
+        assert func is not aten.lift_fresh.default, "a step brings a list of the host to the device"
         return func(*args, **(kwargs or {}))
 
 
@@ -155,6 +155,8 @@ def test_a_step_reads_nothing_back(tmp_path, objective, energy, seeds, monkeypat
         one.step()
     with pytest.raises(AssertionError, match="reads a value back"), NoReadBack():
         bool(one.state.alive.all())
+    with pytest.raises(AssertionError, match="a list of the host"), NoReadBack():
+        torch.tensor([1.0, 2.0])
 
 
 @pytest.mark.parametrize(

@@ -5,28 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scipy import stats
 
 from ebm_cli import evaluation
 from ebm_cli.case import Case
-from ebm_cli.evaluation import interval, of_model, summarise
+from ebm_cli.evaluation import of_model, summarise
+from ebm_cli.intervals import interval
 from ebm_cli.rng import Rng
 from ebm_cli.trained import Trained
 from ebm_cli.units import Units
-
-
-def test_interval_by_hand():
-    """Of 1, 2, 6: mean 3, standard deviation sqrt 7, and t = 4.30265 at 2 degrees of freedom."""
-    half = 4.302652729911275 * math.sqrt(7 / 3)
-    assert interval([1.0, 2.0, 6.0]) == pytest.approx([3 - half, 3 + half])
-    assert interval([5.0]) is None
-    assert interval([2.0, 2.0]) == [2.0, 2.0]
-
-
-@pytest.mark.parametrize("values", [[0.1, 0.7], [3.0, -1.0, 2.5, 2.25, 10.0]])
-def test_interval_is_that_of_scipy(values):
-    expected = stats.t.interval(0.95, len(values) - 1, loc=sum(values) / len(values), scale=stats.sem(values))
-    assert interval(values) == pytest.approx(list(expected))
 
 
 def test_summary_of_a_single_model():

@@ -10,7 +10,7 @@ import ebm_cli
 ROOT = Path(ebm_cli.__file__).parent
 COMPONENTS = ("datasets", "energies", "objectives", "samplers", "regularizers", "metrics", "optimizers")
 LAYERS = (  # a module imports from its own layer or from those before it
-    {"errors", "shells"},
+    {"errors", "shells", "intervals", "conformal"},
     {"types"},
     {"rng", "units", "model", "schedule", "tables", "flags"},
     {"case", "views", "mixture", "chain", "minibatches", "laws", "diffusion", "stein"},
@@ -18,7 +18,9 @@ LAYERS = (  # a module imports from its own layer or from those before it
     set(COMPONENTS),
     {"overrides"},
     {"trainer", "run", "config", "signals"},
-    {"hydra_nodes"},
+    {"hydra_nodes", "entries"},
+    {"budget"},
+    {"comparison"},
     {"checkpoint", "schema", "environment", "slots"},
     {"matching", "trained", "parent", "console"},
     {"evaluation", "figures", "mirror", "composition", "starts"},

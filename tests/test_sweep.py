@@ -219,13 +219,13 @@ def test_what_is_sorted_by_can_be_turned_round(seeded):
     assert {path.name for path in (outputs / "sweeps").iterdir()} == sweeps  # it is no other sweep
 
 
-def test_a_metric_that_is_unknown_is_answered_with_those_that_are_there(seeded):
+def test_a_metric_that_no_run_will_have_is_refused_before_any_is_trained(seeded):
     outputs, *_ = seeded
-    unknown = train(outputs, *TINY, "seeds=2", "objective.how=well", "device=cpu", "sweep.metric=nonsense")
-    assert unknown.code == 1
-    error = "error: sweep.metric=nonsense: no run has it\nhint: there is steps_per_second, test_loss, train_seconds\n"
-    assert unknown.err.endswith(error)
-    assert "best:" not in unknown.out
+    before = times(outputs)
+    unknown = train(outputs, *TINY, "seeds=2", "objective.how=well", "device=cpu", "sweep.metric=test_los")
+    assert unknown.code == 2
+    assert "error: sweep.metric=test_los: no run will have it\nhint: did you mean test_loss?\n" in unknown.err
+    assert times(outputs) == before
 
 
 def test_the_group_of_a_sweep_is_in_its_runs(seeded):

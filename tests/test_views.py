@@ -7,7 +7,7 @@ from torch import nn
 
 from ebm_cli.model import CountingModel, Model
 from ebm_cli.rng import Rng
-from ebm_cli.views import Differentiable, Laddered, Tempered, Tilted
+from ebm_cli.views import Bridge, Differentiable, Laddered, Tempered, Tilted
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -124,3 +124,18 @@ def test_a_view_is_not_trained_through_and_its_points_are_counted():
     assert dict(counting.counts) == {"energy": 5, "score": 5, "hvp": 0}
     with pytest.raises(NotImplementedError, match="Tempered is not for training"):
         view.score_and_vjp({"a": torch.tensor(0.7)}, x)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_bridge(shape, beta):
+    """(1 - beta) |u|^2 / 2 + beta E(mean + scale u) and minus its gradient in u; its gap is its loss per unit of beta."""
+    model, rng = Model(Coupled(), event_ndim=len(shape), stacked=False), Rng(3)
+    u, mean, scale = rng.normal("u", 5, *shape), rng.normal("mean", *shape), 0.5 + rng.uniform("scale", *shape)
+    params = {"a": torch.tensor(0.7), "view.mean": mean, "view.scale": scale, "view.beta": torch.tensor(beta)}
+    energy, score = all_answers(Bridge(model), params, u)
+    gauss, own = 0.5 * u.flatten(1).square().sum(-1), model.energy(params, mean + scale * u)
+    torch.testing.assert_close(energy, (1 - beta) * gauss + beta * own)
+    torch.testing.assert_close(Bridge(model).gap(params, u), gauss - own)
+    leaf = u.clone().requires_grad_()
+    torch.testing.assert_close(score, -torch.autograd.grad(Bridge(model).energy(params, leaf).sum(), leaf)[0])

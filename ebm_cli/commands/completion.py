@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ebm_cli import config, overrides, run
+from ebm_cli.budget import KEYS as BUDGETS
 from ebm_cli.errors import bad
 from ebm_cli.shells import SHELLS
 
@@ -205,8 +206,12 @@ def named(name: str, word: str, dirs: Sequence[Path] = ()) -> Found:
     if name == "METRIC":
         return dict.fromkeys((key for one in run.every()[-NEWEST:] for key in one.read("summary.json").get("units", ())), "")
     if name == "NAME":
-        return dict.fromkeys((sweep["group"] for sweep in run.sweeps()), "")
-    return dict.fromkeys(name.split("|"), "")
+        return dict.fromkeys(run.groups(), "")
+    if name == "BUDGET":
+        return {f"{key}=": "" for key in BUDGETS}
+    if "|" in name:
+        return {candidate: what for one in name.split("|") for candidate, what in named(one, word, dirs).items()}
+    return {name: ""}
 
 
 def matching(word: str, found: Mapping[str, str]) -> Found:

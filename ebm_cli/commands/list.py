@@ -16,11 +16,11 @@ def main(words: Sequence[str]) -> int:
     for group in wanted:
         if group not in groups:
             raise bad(f"there is no group {group!r}", nearest(group, groups))
-    rows = [
-        [group, name, option.description, option.reference]
-        for group, options in groups.items()
-        if not wanted or group in wanted
-        for name, option in options.items()
-    ]
-    console.table(["group", "option", "what it is", "reference"], rows)
+    rows = []
+    for group, options in groups.items():
+        if not wanted or group in wanted:
+            chapters = [option.chapter.partition(" ")[2] for option in options.values()]
+            heads = [title if title != before else "" for title, before in zip(chapters, ["", *chapters], strict=False)]
+            rows += [[group, head, name, one.description, one.reference] for head, (name, one) in zip(heads, options.items(), strict=True)]
+    console.table(["group", "", "option", "what it is", "reference"], rows)
     return 0

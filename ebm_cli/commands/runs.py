@@ -10,7 +10,6 @@ The runs under outputs/ (or EBM_OUTPUTS), the oldest first: id, state, what diff
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ebm_cli import console, run
@@ -22,9 +21,7 @@ def main(words: Sequence[str]) -> int:
     flags, rest = split(words, {"--json": False, "--reverse": False, "--group": True, "--sort": True})
     if rest:
         raise bad(f"ebm runs takes no {rest[0]!r}", __doc__.splitlines()[0])
-    listed = [describe(one) for one in run.every()]
-    if "--group" in flags:
-        listed = of_group(listed, flags["--group"][-1])
+    listed = [describe(one) for one in (of_group(flags["--group"][-1]) if "--group" in flags else run.every())]
     if "--sort" in flags:
         listed = by_metric(listed, flags["--sort"][-1], reverse="--reverse" in flags)
     elif "--reverse" in flags:
@@ -48,16 +45,12 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def of_group(listed: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
+def of_group(group: str) -> list[run.Run]:
     """Those that were made for a group, and those that a sweep of that group or id reused."""
-    sweeps = [sweep for sweep in run.sweeps() if {"group", "id", "runs"} <= sweep.keys()]
-    named = [sweep for sweep in sweeps if group in (sweep["group"], sweep["id"])]
-    reused = {Path(one["path"]).name for sweep in named for one in sweep["runs"] if one["path"]}
-    found = [row for row in listed if row["group"] == group or Path(row["path"]).name in reused]
-    if not found:
-        known = {row["group"] for row in listed if row["group"]} | {sweep["group"] for sweep in sweeps}
-        raise bad(f"there is no group {group!r} under {run.outputs()}", nearest(group, known))
-    return found
+    groups = run.groups()
+    if group not in groups:
+        raise bad(f"there is no group {group!r} under {run.outputs()}", nearest(group, groups))
+    return groups[group]
 
 
 def by_metric(listed: list[dict[str, Any]], metric: str, *, reverse: bool) -> list[dict[str, Any]]:

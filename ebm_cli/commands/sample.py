@@ -71,7 +71,8 @@ def of_a_run(words: Sequence[str]) -> int:
         return opened.dataset
 
     start = starts.points(typed["start"], trained, dataset, draws.starts(sampler, trained.model), seed=typed["seed"])
-    samples, info = trained.draw(sampler, draws, seed=typed["seed"], start=start)
+    with console.waiting("drawing samples"):
+        samples, info = trained.draw(sampler, draws, seed=typed["seed"], start=start)
     results.save_samples(run.path / "samples.npz", trained, samples, draws.n_samples, [typed["model"]])
     log_z = evaluation.of_model(run.read("summary.json"), "log_z", typed["model"])
     scene = pictures.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)

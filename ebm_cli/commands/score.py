@@ -1,83 +1,141 @@
-"""usage: ebm score RUN data=FILE [out=FILE] [model=K] [device=cpu]
+"""usage: ebm score RUN data=FILE [out=FILE] [reference=ROW] [quantile=Q] [model=K] [device=cpu] [dataset.path=FILE]
 
 The energy of every row of a file, low for likely rows, and its log-density where log Z is known, as CSV. Of a run that models principal
 components of its columns (dataset.n_components) both are of the components of each row.
 
-  RUN     an id, a unique prefix, a path, or `last`
-  data    a CSV, TSV, NPY, NPZ or Parquet file; columns by name where the run has names, else by position
-  out     the CSV to write; standard output where none is named
-  model   which model of a stack (0)
-  device  cpu, or cuda for large files (energies are in double precision)"""
+  RUN           an id, a unique prefix, a path, or `last`
+  data          a CSV, TSV, NPY, NPZ or Parquet file; columns by name where the run has names, else by position
+  out           the CSV to write; standard output where none is named
+  reference     a row of the file, the first is 1: log_ratio is log p(x) / p(reference), which needs no log Z
+  quantile      accepted is 1 where the energy is within that of the run's held-out data, 0 where not: so it is for at most this fraction
+                of rows that are drawn as the data were
+  model         which model of a stack (0)
+  device        cpu, or cuda for large files (energies are in double precision)
+  dataset.path  where a table is now, if it has moved; quantile reads it
+
+log_prob_error is how far log_prob may be off, by the error of log Z: the same for all rows, and none where the objective learned log Z."""
 
 import csv
+import itertools
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ebm_cli import config
+from ebm_cli import config, conformal, console
 from ebm_cli.commands import run_and_words
 from ebm_cli.errors import bad
 
 CHUNK = 8192  # rows scored at once
+HELD_OUT = 10_000  # points of the data, where there are as many; more where the quantile needs more and they can be drawn
+LEAST = 1e-6  # quantile
 
 
 def main(words: Sequence[str]) -> int:
     run, overrides, _ = run_and_words(words, __doc__)
-    given = config.amend({"data": None, "out": None, "model": 0, "device": "cpu"}, overrides)
+    stored = run.config()
+    path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
+    base = {"data": None, "out": None, "reference": None, "quantile": None, "model": 0, "device": "cpu"}
+    given = config.amend(base | path, overrides)
     if given["data"] is None:
         raise bad("data: a file is needed", "data=points.csv")
-    if not isinstance(given["model"], int):
-        raise bad(f"model: must be a number, not {given['model']!r}")
+    for key in ("model", "reference"):
+        if type(given[key]) is not int and (key, given[key]) != ("reference", None):
+            raise bad(f"{key}: must be a whole number, not {given[key]!r}")
+    q = given["quantile"]
+    if q is not None and not (type(q) is float and LEAST <= q < 1):
+        raise bad(f"quantile: must be a fraction of at least {LEAST:g} and below 1, not {q!r}", "quantile=0.01")
 
-    from ebm_cli import console, evaluation, schema, tables
+    from ebm_cli import evaluation, experiment, tables
     from ebm_cli.trained import Trained
     from ebm_cli.trainer import pick_device
 
-    schema.check(run.config())
-    trained = Trained.load(run, pick_device(given["device"])).one(given["model"])
+    opened = experiment.Experiment.load(run, pick_device(given["device"]), {"dataset": stored["dataset"] | given.get("dataset", {})})
+    trained = Trained.load(run, opened.device).one(given["model"])
     if "energy" not in trained.model.provides:
         raise bad(f"{run.path.name} has no energy: its network outputs the score", "train with energy=mlp to score rows")
     names, data = trained.column_names, str(given["data"])
     table = tables.read(data, names if run.read("dataset.json")["named"] and tables.names(data, key="data") else None, key="data")
     if table.values.shape[1] != len(names):
         raise bad(f"data: {data} has {table.values.shape[1]} columns, the run has {len(names)}: {', '.join(names)}")
-    summary = run.read("summary.json")
-    log_z, source = evaluation.of_model(summary, "log_z", given["model"]), "by quadrature"
-    if log_z is None:
-        log_z, source = evaluation.of_model(summary, "log_z_learned", given["model"]), "as learned by the objective"
-    console.say(
-        f"log Z = {log_z:.6g} nats, {source}"
-        if log_z is not None
-        else "log Z is not known: energies only (their differences are log-ratios)"
-    )
-    header = [*(table.header or names), "energy", *(["log_prob"] if log_z is not None else [])]
-    rows = scored(trained, table, log_z)
+    if given["reference"] is not None and not 1 <= given["reference"] <= len(table.values):
+        raise bad(f"reference: {data} has no row {given['reference']}", f"its {len(table.values)} rows are counted from 1")
+    columns: dict[str, Callable[[float], float]] = {"energy": lambda energy: energy}
+    columns |= log_prob(*evaluation.log_z(run.read("summary.json"), given["model"]))
+    if given["reference"] is not None:
+        before = (given["reference"] - 1) // CHUNK * CHUNK  # with its chunk, so that its own ratio is 0 to the last bit
+        reference = energies(trained, in_units(trained, table, before))[given["reference"] - 1 - before]
+        columns["log_ratio"] = lambda energy: reference - energy
+    if q is not None:
+        bound = threshold(opened, trained, Fraction(str(q)))
+        columns["accepted"] = lambda energy: int(energy <= bound)
+    lines = itertools.chain([[*(table.header or names), *columns]], scored(trained, table, columns.values()))
     if given["out"] is None:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
-        return 0
-    out = Path(str(given["out"])).expanduser()
+        csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
+    else:
+        write(Path(str(given["out"])).expanduser(), lines)
+    return 0
+
+
+def log_prob(log_z: float | None, error: float | None, source: str) -> dict[str, Callable[[float], float]]:
+    """The columns of the log-density, as far as log Z is known."""
+    if log_z is None:
+        console.say("log Z is not known: energies only (their differences are log-ratios)")
+        return {}
+    known = f"to {error:.2g}" if error is not None else "with no error known: there is no log_prob_error"
+    console.say(f"log Z = {log_z:.6g} nats, {source}, {known}")
+    column = {"log_prob": lambda energy: -energy - log_z}
+    return column if error is None else column | {"log_prob_error": lambda energy: error}
+
+
+def threshold(opened: Any, trained: Any, q: Fraction) -> float:
+    """The energy that a fraction q of the data's law exceeds at most, by the run's test split; fresh draws where the law is known."""
+    opened.check_data()
+    needed = conformal.fewest(q)
+    x = opened.dataset.split("test", max(HELD_OUT, needed), trained.rng)
+    if len(x) < needed:
+        least = math.ceil(1 / LEAST / (len(x) + 1)) * LEAST
+        raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, there are {len(x)}", f"quantile={least:g} or greater")
+    bound = conformal.threshold(energies(trained, x.double()), q)
+    console.say(f"accepted: energy <= {bound:.6g} nats, which at most {float(q):g} of the data exceed, by {len(x)} held-out rows")
+    return bound
+
+
+def scored(trained: Any, table: Any, columns: Iterable[Callable[[float], float]]) -> Iterator[list[str]]:
+    """Each row's text with what is computed from its energy."""
+    for first in range(0, len(table.values), CHUNK):
+        found = energies(trained, in_units(trained, table, first))
+        for text, energy in zip(table.text[first : first + CHUNK], found, strict=True):
+            yield [*text, *(repr(column(energy)) for column in columns)]
+
+
+def in_units(trained: Any, table: Any, first: int) -> Any:
+    """A chunk of rows in the model's units, in double precision."""
+    import torch
+
+    return trained.units.from_data(torch.from_numpy(table.values[first : first + CHUNK]))
+
+
+def energies(trained: Any, u: Any) -> list[float]:
+    """Of points (N, d) in the model's units: in nats, in double precision."""
+    import torch
+
+    params, device = {name: value.double() for name, value in trained.params.items()}, trained.fit["mean"].device
+    with torch.no_grad():
+        return [energy for part in u.split(CHUNK) for energy in trained.model.energy(params, part.to(device)).tolist()]
+
+
+def write(out: Path, lines: Iterable[list[str]]) -> None:
+    """A CSV, whole or not at all."""
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with open(partial, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+            csv.writer(file, lineterminator="\n").writerows(lines)
         partial.replace(out)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise bad(f"out: {out} cannot be written: {error.strerror}") from None
     print(f"Scores saved to {out}")
-    return 0
-
-
-def scored(trained: Any, table: Any, log_z: float | None) -> Iterator[list[str]]:
-    """Each row's text with its energy, in nats and double precision, and log p in data units (or that of its components)."""
-    import torch
-
-    params = {name: value.double() for name, value in trained.params.items()}
-    for first in range(0, len(table.values), CHUNK):
-        u = trained.units.from_data(torch.from_numpy(table.values[first : first + CHUNK]))
-        with torch.no_grad():
-            energy = trained.model.energy(params, u.to(trained.fit["mean"].device)).tolist()
-        for text, value in zip(table.text[first : first + CHUNK], energy, strict=True):
-            yield [*text, repr(value), *([repr(-value - log_z)] if log_z is not None else [])]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.densities import Density, nearest
+from ebm_cli.model import constant
 from ebm_cli.rng import Rng
 from ebm_cli.types import Positive
 
@@ -43,11 +44,11 @@ class Checkerboard(Density):
         return torch.full((len(SQUARES),), 1 / len(SQUARES), dtype=torch.double)
 
     def mode(self, x: Tensor) -> Tensor:
-        return nearest(x, self.side * (torch.tensor(SQUARES, dtype=torch.double, device=x.device) + 0.5))
+        return nearest(x, self.side * (constant(SQUARES, x.double()) + 0.5))
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         within = rng.uniform("within", n, 2)
-        return (torch.tensor(SQUARES, device=within.device)[rng.integers("square", len(SQUARES), n)] + within).mul_(self.side)
+        return (constant(SQUARES, within)[rng.integers("square", len(SQUARES), n)] + within).mul_(self.side)
 
     def log_prob(self, x: Tensor) -> Tensor:
         square = (x.double() / self.side).floor()

@@ -1,7 +1,7 @@
 """A mixture of isotropic Gaussians: p(x) = sum_k w_k N(x; scale c_k, (scale std)^2 I), in any dimension.
 
 The modes are the components, where any two centres are at least six standard deviations apart: then no more than one point in 700
-lies nearer to another centre than to its own. Otherwise there are none.
+lies nearer to one of its neighbours' centres than to its own. Otherwise there are none.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ebm_cli.densities import Density, log_mixture, nearest
 from ebm_cli.errors import bad
+from ebm_cli.model import constant
 from ebm_cli.rng import Rng
 from ebm_cli.types import Positive
 
@@ -58,8 +59,8 @@ class GaussianMixture(Density):
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         u = rng.uniform("component", n)
-        component = torch.searchsorted(self._weight.cumsum(0)[:-1].to(u), u, right=True)
-        return self._centre.to(u)[component].add_(rng.normal("noise", n, *self.shape), alpha=self.std * self.scale)
+        component = torch.searchsorted(constant(self._weight.cumsum(0)[:-1].tolist(), u), u, right=True)
+        return constant(self._centre.tolist(), u)[component].add_(rng.normal("noise", n, *self.shape), alpha=self.std * self.scale)
 
     def log_prob(self, x: Tensor) -> Tensor:
         return log_mixture(x, self._centre, self._weight.log(), self.std * self.scale)

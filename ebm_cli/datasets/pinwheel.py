@@ -79,7 +79,8 @@ class Pinwheel(Density):
         for _ in range(2):
             f = RATE * a.exp() - turn
             b = u * f.sin() + v * f.cos()
-            a = a - (a - u * f.cos() + v * f.sin()) / _away_from_0(1 + RATE * a.exp() * b)
+            step = (a - u * f.cos() + v * f.sin()) / _away_from_0(1 + RATE * a.exp() * b)
+            a = a - torch.where(there, step, 0)  # what is no root would be thrown out to where exp overflows, and its gradient is no 0
         f = RATE * a.exp() - turn
         b = u * f.sin() + v * f.cos()
         exponent = ((a - 1) / self.radial_std).square() + (b / self.tangential_std).square()

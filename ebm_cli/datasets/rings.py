@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.densities import Density, nearest
+from ebm_cli.model import constant
 from ebm_cli.rng import Rng
 from ebm_cli.types import Positive
 
@@ -40,18 +41,16 @@ class Rings(Density):
         return torch.full((len(self.radii),), 1 / len(self.radii), dtype=torch.double)
 
     def mode(self, x: Tensor) -> Tensor:
-        return nearest(x.double().norm(dim=-1).unsqueeze(-1), self._radii(x, torch.double).unsqueeze(-1))
+        return nearest(x.double().norm(dim=-1).unsqueeze(-1), constant(self.radii, x.double()).unsqueeze(-1))
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         angle = rng.uniform("angle", n).mul_(2 * math.pi)
-        radius = self._radii(angle, angle.dtype)[rng.integers("ring", len(self.radii), n)]
+        radius = constant(self.radii, angle)[rng.integers("ring", len(self.radii), n)]
         return torch.stack([radius * angle.cos(), radius * angle.sin()], -1).add_(rng.normal("noise", n, 2), alpha=self.noise)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        rho, radius = x.double().norm(dim=-1).unsqueeze(-1), self._radii(x, torch.double)
+        rho = x.double().norm(dim=-1).unsqueeze(-1)
+        radius = constant(self.radii, rho)
         log_bessel = torch.special.i0e(rho * radius / self.noise**2).log()
         log_rings = log_bessel - (rho - radius).square() / (2 * self.noise**2)
         return torch.logsumexp(log_rings, -1) - math.log(2 * math.pi * self.noise**2 * len(self.radii))
-
-    def _radii(self, like: Tensor, dtype: torch.dtype) -> Tensor:
-        return torch.tensor(self.radii, dtype=dtype, device=like.device)

@@ -20,7 +20,7 @@ def draw(scene: Any) -> Figure | None:
     densities = _densities(scene)
     (a, b), (c, d) = scene.box
     height = 4.2 * min(max((d - c) / (b - a), 0.5), 1.5) if _comparable(scene) else 3.5
-    figure = Figure(figsize=(9.6, 1 + (height + 0.5) * (1 + bool(densities))), layout="constrained")
+    figure = Figure(figsize=(9.6, 1 + (height + 0.5) * (1 + bool(densities))), layout="compressed")
     figure.suptitle(scene.title)
     axes = figure.subplots(1 + bool(densities), 2, squeeze=False, sharex=True, sharey=True)
     for axis, points, title in zip(axes[0], (scene.data, scene.samples), ("data", "samples of the model"), strict=True):
@@ -45,7 +45,7 @@ def _known(scene: Any) -> Figure:
     (a, b), (c, d) = scene.box
     comparable = 0.5 < (b - a) / (d - c) < 2
     height = 4.2 * (d - c) / (b - a) if comparable else 4.2
-    figure = Figure(figsize=(10.4, 1 + height), layout="constrained")
+    figure = Figure(figsize=(10.4, 1 + height), layout="compressed")
     figure.suptitle(scene.title)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     left.scatter(*scene.samples.T, s=np.clip(8000 / len(scene.samples), 2, 16), alpha=0.5, linewidths=0, color="#1f4e79")

@@ -40,7 +40,7 @@ def unfit(x: Tensor) -> str | None:
     if not x.isfinite().all():
         return "the samples are not finite"
     if x.shape[1] < FEWEST:
-        return f"chains of {x.shape[1]} draws are too short: fewer draws.n_chains or more draws.n_samples"
+        return f"chains of {x.shape[1]} draws are too short: fewer chains (n_chains) or more samples (n_samples)"
     if (x == x[:, :1]).all(0).all(0).any():
         return "the chains do not move"
     return None

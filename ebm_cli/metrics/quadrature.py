@@ -44,6 +44,7 @@ class Grid:
     log_z: float
     log_z_error: float | None  # at the end of training
     box: Box
+    spacing: float
 
     @property
     def mass(self) -> Tensor:
@@ -54,9 +55,10 @@ class Grid:
         """Points of the model's law, (n, d): of cells by their mass, and uniformly within each."""
         cumulative = self.mass.cumsum(0)
         cell = torch.searchsorted(cumulative, rng.uniform("cell", n).cpu().double() * cumulative[-1]).clamp(max=len(cumulative) - 1)
-        side = self.log_volume[cell].div(self.points.shape[1]).exp().unsqueeze(-1)
-        within = rng.uniform("within", n, self.points.shape[1]).cpu().double() - 0.5
-        return self.points[cell] + side * within
+        cells = [axis_of(axis, self.spacing)[1:] for axis in self.box]
+        places = torch.unravel_index(cell, [len(low) for low, _ in cells])
+        low, high = (torch.stack([ends[side][place] for ends, place in zip(cells, places, strict=True)], -1) for side in (0, 1))
+        return low + (high - low) * rng.uniform("within", n, len(cells)).cpu().double()
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Quadrature(Metric):
             mass = (log_p + log_volume).exp().sum()
             if not abs(mass - 1) <= self.tolerance:
                 return f"the grid gives the data's density a mass of {mass:.3g}: it does not resolve it"
-        return Grid(points, log_volume, energy, log_p, log_z, error, box)
+        return Grid(points, log_volume, energy, log_p, log_z, error, box, spacing)
 
     def first_grid(self, dataset: Dataset, rng: Rng) -> tuple[Box, float]:
         """Where the data lie, widened, and a spacing that resolves them, if that many points will do."""
@@ -152,27 +154,25 @@ def widen(box: Box, factor: float) -> Box:
 
 def grid(box: Box, spacing: float) -> tuple[Tensor, Tensor]:
     """Points (N, d) at most `spacing` apart, in double precision, and the log of each one's volume (N,)."""
-    axes, volumes = zip(*(_midpoints(axis, spacing) if len(axis) > 2 else _trapezoid(*axis, spacing) for axis in box), strict=True)
-    volumes = [volume.log() for volume in volumes]
-    return torch.cartesian_prod(*axes).reshape(-1, len(box)), torch.cartesian_prod(*volumes).reshape(-1, len(box)).sum(-1)
+    axes = [axis_of(axis, spacing) for axis in box]
+    points = torch.cartesian_prod(*(axis for axis, _, _ in axes)).reshape(-1, len(box))
+    return points, torch.cartesian_prod(*((high - low).log() for _, low, high in axes)).reshape(-1, len(box)).sum(-1)
 
 
-def _trapezoid(low: float, high: float, spacing: float) -> tuple[Tensor, Tensor]:
-    """From end to end; at the ends half a cell."""
-    axis = torch.linspace(low, high, max(math.ceil((high - low) / spacing - 1e-6) + 1, 3), dtype=torch.double)
-    volume = torch.full_like(axis, (axis[1] - axis[0]).item())
-    volume[[0, -1]] /= 2
-    return axis, volume
+def axis_of(ends: Sequence[float], spacing: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Points of one coordinate, and the two ends of the cell of each, (n,)."""
+    low, *jumps, high = ends
+    if jumps:  # the middles of equal cells between each two
+        borders = [torch.linspace(a, b, _cells(b - a, spacing) + 1, dtype=torch.double) for a, b in itertools.pairwise(ends)]
+        lows, highs = torch.cat([one[:-1] for one in borders]), torch.cat([one[1:] for one in borders])
+        return (lows + highs) / 2, lows, highs
+    points = torch.linspace(low, high, max(_cells(high - low, spacing), 2) + 1, dtype=torch.double)
+    middles = (points[1:] + points[:-1]) / 2  # from end to end, where the cells are half as wide
+    return points, torch.cat([points[:1], middles]), torch.cat([middles, points[-1:]])
 
 
-def _midpoints(ends: Sequence[float], spacing: float) -> tuple[Tensor, Tensor]:
-    """Of equal cells between each two jumps."""
-    axes, volumes = [], []
-    for low, high in itertools.pairwise(ends):
-        n = max(math.ceil((high - low) / spacing - 1e-6), 1)
-        axes.append(low + (high - low) / n * (torch.arange(n, dtype=torch.double) + 0.5))
-        volumes.append(torch.full((n,), (high - low) / n, dtype=torch.double))
-    return torch.cat(axes), torch.cat(volumes)
+def _cells(width: float, spacing: float) -> int:
+    return max(math.ceil(width / spacing - 1e-6), 1)
 
 
 def evaluate(model: Model, params: Params, box: Box, spacing: float) -> Tensor:

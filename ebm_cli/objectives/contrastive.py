@@ -4,11 +4,12 @@ y: the ends of `n_steps` transitions of `sampler`. What the methods differ in is
 
     mle, short_run   at noise, N(mean, scale^2) of the training data, each time
     cd               at the data batch: fast, and blind to modes of the model that lie far from the data
-    pcd              where they ended before: a replay buffer
+    pcd              where they ended before: a replay buffer (Du & Mordatch 2019, arXiv:1903.08689)
 
 Where the chains follow the model the gradient is that of the likelihood; the value of the loss says nothing about the fit. Where the
 sampler's noise is not that of its step (sgld) the chains follow exp(-E / T): the model is measured and drawn from at that temperature.
-Cost per sample and step: two energies and `n_steps` (with MALA + 1) scores. Not for those in a hurry: score matching and NCE need no
+Cost per sample and step: two energies, and the scores of `n_steps` transitions (one each; MALA and underdamped one more at the start,
+HMC `n_leapfrog` each, tempering one for each rung). Not for those in a hurry: score matching and NCE need no
 chains.
 """
 
@@ -35,6 +36,12 @@ class Contrastive(Objective):
     adapt: NonNegative
     requires: ClassVar[frozenset[str]] = frozenset({"energy"})
     loss_is_comparable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if "noise_level" in self.sampler.requires:
+            raise bad(
+                "objective.sampler: negatives need a transition kernel, not a walk down a ladder of noise", "sampler=langevin or mala"
+            )
 
     def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
         batch = -1 - model.event_ndim
@@ -83,21 +90,29 @@ class ContrastiveDivergence(Contrastive):
 
     CD neglects that the chains' law depends on the parameters. `kl_weight` times
 
-        E_sg(y) - d log |y - y'|,    y' the nearest other negative,    the gradient through the last transition,
+        E_sg(y) - T d log |y - y'|,    y' the nearest other negative,    the gradient through the last transition,
 
-    puts back an estimate of the KL divergence from that law to the model. Du et al. 2021, arXiv:2012.01316.
+    puts back an estimate of T times the KL divergence from that law to the model. Du et al. 2021, arXiv:2012.01316. The gradient goes
+    through the proposal, not through the probability of its acceptance. The last transition is taken anew (twice: once for the
+    negatives, once with its graph), which costs a sampler that keeps its score two scores more than it would.
     """
 
     kl_weight: NonNegative
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kl_weight and not self.sampler.differentiable:
+            raise bad("objective.kl_weight: no gradient passes through the proposals of this sampler", "sampler=langevin or sampler=mala")
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         if not self.kl_weight:
             return self._negatives(model, params, carry, x, rng)
         aux = {"step_size": carry["step_size"]} if "step_size" in carry else {}
         before, info = chain.run(self.sampler, model, params, x, rng.at("chain"), n_steps=self.n_steps - 1, step_size=aux.get("step_size"))
-        aux["before"], state = before, self._state(model, params, before, aux)
-        aux |= {f"noise.{i}": part.squeeze(state.step_size.ndim) for i, part in enumerate(self.sampler.noise(rng.at("last"), state, 1))}
-        after, last = self._last(model, params, aux)
+        state = self._state(model, params, before, aux)
+        noise = tuple(part.squeeze(state.step_size.ndim) for part in self.sampler.noise(rng.at("last"), state, 1))
+        after, last = self.sampler.step(model, params, state, noise)
+        aux |= {"before": before} | {f"noise.{i}": part for i, part in enumerate(noise)}
         info = {name: ((self.n_steps - 1) * info.get(name, 0) + value) / self.n_steps for name, value in last.items()}
         return aux | {"negatives": after.x}, *self._adapted(carry, info)
 
@@ -105,21 +120,19 @@ class ContrastiveDivergence(Contrastive):
         loss, info = super().loss(model, params, x, aux)
         if not self.kl_weight:
             return loss, info
-        y = self._last(Differentiable(model), params, aux)[0].x
+        state = self._state(Differentiable(model), params, aux["before"], aux)
+        noise = tuple(aux[name] for name in aux if name.startswith("noise."))
+        y = self.sampler.step(Differentiable(model), params, state, noise)[0].x
         flat = y.flatten(-model.event_ndim)
         alone = torch.eye(flat.shape[-2], dtype=torch.bool, device=x.device)
         apart = (flat.unsqueeze(-2) - flat.unsqueeze(-3)).square().sum(-1).masked_fill(alone, torch.inf).amin(-1)
         entropy = 0.5 * flat.shape[-1] * apart.clamp(min=1e-12).log()  # of Kozachenko and Leonenko, less a constant
-        return loss + self.kl_weight * (model.energy({name: value.detach() for name, value in params.items()}, y) - entropy), info
+        energy = model.energy({name: value.detach() for name, value in params.items()}, y)
+        return loss + self.kl_weight * (energy - self.sampler.temperature * entropy), info
 
     def _state(self, model: Model, params: Params, x: Tensor, steps: Params) -> Any:
         state = self.sampler.init(model, params, x)
         return state._replace(step_size=steps["step_size"]) if "step_size" in steps else state
-
-    def _last(self, model: Model, params: Params, aux: Params) -> tuple[Any, Info]:
-        """The last transition; through a differentiable model, with its graph."""
-        noise = tuple(aux[name] for name in aux if name.startswith("noise."))
-        return self.sampler.step(model, params, self._state(model, params, aux["before"], aux), noise)
 
 
 @dataclass(frozen=True)

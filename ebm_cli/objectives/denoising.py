@@ -10,12 +10,12 @@ the model's density is that of the smallest level, which sees no more of the wei
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ebm_cli.errors import bad
-from ebm_cli.model import Model, expand
+from ebm_cli.model import Model, constant, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, Objective, Params, Positive
 from ebm_cli.views import Laddered
@@ -45,23 +45,31 @@ class MultilevelDenoising(Objective):
     requires: ClassVar[frozenset[str]] = frozenset({"noise_level"})
 
     def __post_init__(self) -> None:
-        if self.n_levels > 1 and self.sigma_min >= self.sigma_max:
-            raise bad(f"objective.sigma_min: {self.sigma_min} is not below sigma_max, {self.sigma_max}", "objective.sigma_min=0.05")
+        check_ladder(self)
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
-        levels = x.new_tensor(ladder(self.sigma_max, self.sigma_min, self.n_levels))
+        levels = constant(ladder(self.sigma_max, self.sigma_min, self.n_levels), x)
         sigma = levels[rng.integers("level", self.n_levels, x.shape[x.ndim - 1 - model.event_ndim])]
-        return {"noise": rng.normal_like("noise", x), "noise_level": sigma}, carry, {}
+        noise = rng.normal_like("noise", x)
+        return {"noised": x + expand(sigma, x) * noise, "noise": noise, "noise_level": sigma}, carry, {}
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
-        sigma = expand(aux["noise_level"], x)
-        error = sigma * model.score(params, x + sigma * aux["noise"], aux["noise_level"], create_graph=True) + aux["noise"]
+        score = model.score(params, aux["noised"], aux["noise_level"], create_graph=True)
+        error = expand(aux["noise_level"], x) * score + aux["noise"]
         return 0.5 * model.inner(error, error), {}
 
     def trained(self, model: Model) -> Model:
         return Laddered(model, ladder(self.sigma_max, self.sigma_min, self.n_levels))
 
 
+def check_ladder(objective: Any) -> None:
+    """Refuse a ladder that does not descend."""
+    if objective.n_levels > 1 and objective.sigma_min >= objective.sigma_max:
+        raise bad(f"objective.sigma_min: {objective.sigma_min} is not below sigma_max, {objective.sigma_max}", "objective.sigma_min=0.05")
+
+
 def ladder(sigma_max: float, sigma_min: float, n_levels: int) -> tuple[float, ...]:
-    """Geometric, the greatest first."""
-    return tuple(sigma_max * (sigma_min / sigma_max) ** (i / max(n_levels - 1, 1)) for i in range(n_levels))
+    """Geometric, the greatest first; of one level that is the smallest."""
+    if n_levels == 1:
+        return (sigma_min,)
+    return tuple(sigma_max * (sigma_min / sigma_max) ** (i / (n_levels - 1)) for i in range(n_levels))

@@ -1,4 +1,4 @@
-"""Kernel Stein discrepancy, as a U-statistic. Liu, Lee & Jordan 2016, arXiv:1602.03253; Chwialkowski et al. 2016.
+"""Kernel Stein discrepancy, as a U-statistic. Liu, Lee & Jordan 2016, arXiv:1602.03253; to train with, Barp et al. 2019, arXiv:1906.08283.
 
     mean over j != i of k_ij ( s_i's_j + (s_i - s_j)'(x_i - x_j) / h^2 + d / h^2 - r^2 / h^4 ),    k = exp(-r^2 / 2h^2), r = |x_i - x_j|
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli import stein
+from ebm_cli.errors import bad
 from ebm_cli.model import Model
 from ebm_cli.types import Info, Objective, Params, Positive
 
@@ -24,6 +25,8 @@ class KernelSteinDiscrepancy(Objective):
     bandwidth: Positive
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
+        if x.shape[-1 - model.event_ndim] < 2:
+            raise bad("trainer.batch_size: objective=ksd compares points with each other", "trainer.batch_size=256")
         score = model.score(params, x, create_graph=True).flatten(-model.event_ndim)
         u = stein.operator(x.flatten(-model.event_ndim), score, stein.gaussian, self.bandwidth)
         n = u.shape[-1]

@@ -73,7 +73,7 @@ class LearnedSteinDiscrepancy(Objective):
         """f(x), (*m, B, d), and the exact trace of its Jacobian, (*m, B), by forward differentiation: one tangent for each coordinate."""
         d = flat.shape[-1]
         u = (flat - carry["mean"]) / carry["scale"]
-        tangents = [torch.zeros_like(u).index_fill(-1, torch.tensor([i], device=u.device), 1.0) / carry["scale"] for i in range(d)]
+        tangents = [unit / carry["scale"] for unit in torch.eye(d, dtype=u.dtype, device=u.device)]
         n_layers = len(self.hidden) + 1
         for i in range(n_layers):
             weight = leaves[f"weight.{i}"]

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from ebm_cli.errors import bad
-from ebm_cli.model import Model, expand
+from ebm_cli.model import Model, constant, expand
 from ebm_cli.objectives.contrastive import Contrastive
+from ebm_cli.objectives.denoising import check_ladder, ladder
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, Params, Positive
 from ebm_cli.views import Laddered, Tilted
@@ -31,7 +32,7 @@ from ebm_cli.views import Laddered, Tilted
 class RecoveryLikelihood(Contrastive):
     """`n_levels` steps of noise, the standard deviation of all up to one growing geometrically from `sigma_min` to `sigma_max`.
 
-    `step_size` is the chains', in units of the level's sigma_t squared, in place of the sampler's own.
+    `step_size` is the chains', which move in units of the level's sigma_t, in place of the sampler's own.
     """
 
     step_size: Positive
@@ -41,14 +42,19 @@ class RecoveryLikelihood(Contrastive):
     requires: ClassVar[frozenset[str]] = frozenset({"energy", "noise_level"})
 
     def __post_init__(self) -> None:
-        if self.n_levels > 1 and self.sigma_min >= self.sigma_max:
-            raise bad(f"objective.sigma_min: {self.sigma_min} is not below sigma_max, {self.sigma_max}", "objective.sigma_min=0.2")
+        super().__post_init__()
+        check_ladder(self)
+        if self.sampler.temperature != 1:
+            raise bad(
+                f"objective=recovery: chains of temperature {self.sampler.temperature:.3g} would temper the noise's law too",
+                "sampler=langevin or sampler=mala",
+            )
 
     def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
         return {}, {"step_size": x_train.new_full(rng.model_shape, self.step_size)}
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
-        told, steps = map(x.new_tensor, self._ladder())
+        told, steps = (constant(values, x) for values in self._ladder())
         below = torch.cat([told.new_zeros(1), told[1:]])  # of the noise in x_t
         level = rng.integers("level", self.n_levels, x.shape[x.ndim - 1 - model.event_ndim])
         here = x + expand(below[level], x) * rng.normal_like("noise", x)
@@ -56,20 +62,19 @@ class RecoveryLikelihood(Contrastive):
         params = params | {"view.centre": above, "view.sigma": steps[level], "view.noise_level": told[level]}
         aux, carry, info = self._negatives(tilted, params, carry, torch.zeros_like(x), rng)
         negatives = tilted.place(params, aux["negatives"])
-        return {"points": here, "negatives": negatives, "noise_level": told[level]}, carry, info
+        return {"noised": here, "negatives": negatives, "noise_level": told[level]}, carry, info
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
-        points = torch.cat([aux["points"], aux["negatives"]], -1 - model.event_ndim)
+        points = torch.cat([aux["noised"], aux["negatives"]], -1 - model.event_ndim)
         energy = model.energy(params, points, torch.cat([aux["noise_level"]] * 2, -1))
         positive, negative = energy.chunk(2, -1)
         return positive - negative, {"energy": positive, "energy_negatives": negative}
 
     def trained(self, model: Model) -> Model:
-        return Laddered(super().trained(model), tuple(reversed(self._ladder()[0])))
+        return Laddered(super().trained(model), tuple(reversed(self._ladder()[0])), residual=0.0)
 
     def _ladder(self) -> tuple[list[float], list[float]]:
         """What the network is told at each level, and the standard deviation of the noise that leads to the next."""
-        ratio = (self.sigma_max / self.sigma_min) ** (1 / max(self.n_levels - 1, 1))
-        above = [self.sigma_min * ratio**t for t in range(self.n_levels)]  # of the noise in x_1, x_2, ...
+        above = ladder(self.sigma_max, self.sigma_min, self.n_levels)[::-1]  # of the noise in x_1, x_2, ...
         steps = [above[0], *(sqrt(high**2 - low**2) for low, high in pairwise(above))]
         return [above[0] / 2, *above[:-1]], steps

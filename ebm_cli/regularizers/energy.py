@@ -4,7 +4,8 @@
     energy_l2       weight (E(x)^2 + E(y)^2)
     bounded_energy  weight (max(|E(x)| - bound, 0)^2 + the same of y)
 
-Energies that the objective evaluated are not evaluated again. Not with an objective that learns log Z (nce): it fixes the energies' level.
+Energies that the objective evaluated are not evaluated again. With an objective of a ladder of noise both are taken at the noised
+points. Not for scores: it says nothing of gradients (gradient_penalty).
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class EnergyPenalty(Regularizer):
 
     def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
         level = [aux["noise_level"]] if "noise_level" in aux else []
-        penalty = self.of(aux["energy"] if "energy" in aux else model.energy(params, x, *level))
+        penalty = self.of(aux["energy"] if "energy" in aux else model.energy(params, aux.get("noised", x), *level))
         if "negatives" in aux:
             negative = aux["energy_negatives"] if "energy_negatives" in aux else model.energy(params, aux["negatives"], *level)
             penalty = penalty + self.of(negative)

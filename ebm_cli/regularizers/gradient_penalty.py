@@ -19,6 +19,6 @@ class GradientPenalty(Regularizer):
     weight: Positive
 
     def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
-        points, level = (aux.get("points", x), [aux["noise_level"]]) if "noise_level" in aux else (x, [])
+        points, level = (aux["noised"], [aux["noise_level"]]) if "noise_level" in aux else (x, [])
         score = model.score(params, points, *level, create_graph=True)
         return 0.5 * self.weight * model.inner(score, score)

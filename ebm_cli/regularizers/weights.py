@@ -31,7 +31,7 @@ class WeightPenalty(Regularizer):
         raise NotImplementedError
 
     def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
-        total = sum(self.of(matrix) for matrix in matrices(model, params))
+        total = sum((self.of(matrix) for matrix in matrices(model, params)), start=x.new_zeros(model.model_shape(params)))
         return (0.5 * self.weight * total).unsqueeze(-1).expand(x.shape[: x.ndim - model.event_ndim])
 
 

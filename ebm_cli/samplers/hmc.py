@@ -15,8 +15,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ebm_cli.diffusion import accepted
 from ebm_cli.errors import bad
-from ebm_cli.model import Model, expand
+from ebm_cli.model import Model, constant, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Decay, Info, Params, Positive, Sampler
 
@@ -44,7 +45,7 @@ class HMC(Sampler):
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         m, shape = model.model_shape(params), x.shape[x.ndim - model.event_ndim :]
-        mass = x.new_tensor(self.mass)
+        mass = constant(self.mass, x)
         if mass.ndim and len(mass) != shape.numel():
             raise bad(f"sampler.mass: {len(mass)} masses for {shape.numel()} coordinates", "sampler.mass=1.0, the same for all")
         mass = mass.reshape(shape) if mass.ndim else mass
@@ -62,7 +63,7 @@ class HMC(Sampler):
         start = mass.sqrt() * z
         x, p, energy, score = self.leapfrog(model, params, state.x, start, state.score, expand(eps, z), mass)
         gain = energy - state.energy + 0.5 * (model.inner(p, p / mass) - model.inner(start, start / mass))  # H' - H
-        accept = log_uniform < -gain  # false where H' is not a number
+        accept = accepted(log_uniform, -gain, state.energy, energy)
         move = expand(accept, x)
         x, energy, score = torch.where(move, x, state.x), torch.where(accept, energy, state.energy), torch.where(move, score, state.score)
         return State(x, state.step_size, energy, score, state.mass), {"acceptance_rate": accept, "divergence": ~(gain.abs() <= DIVERGENCE)}

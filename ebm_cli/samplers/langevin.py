@@ -34,8 +34,12 @@ class Langevin(Sampler):
     def noise(self, rng: Rng, state: State, n_steps: int) -> tuple[Tensor]:
         return (rng.normal("normal", n_steps, *state.x.shape[state.step_size.ndim :]),)
 
+    def sigma(self, state: State) -> Tensor:
+        """The standard deviation of the noise, (*m,)."""
+        return (2 * state.step_size).sqrt()
+
     def step(self, model: Model, params: Params, state: State, noise: tuple[Tensor]) -> tuple[State, Info]:
-        sigma = (2 * state.step_size).sqrt()
+        sigma = self.sigma(state)
         drift = truncated(model, model.score(params, state.x), self.max_score_norm)
         x = state.x.addcmul(expand(state.step_size, state.x), drift).addcmul(expand(sigma, state.x), noise[0])
         ratio = gradient_noise_ratio(model, drift, state.step_size, sigma)

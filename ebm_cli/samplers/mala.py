@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_cli.diffusion import gradient_noise_ratio, truncated
+from ebm_cli.diffusion import accepted, gradient_noise_ratio, truncated
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Info, Params, Positive, Sampler
@@ -51,7 +51,7 @@ class MALA(Sampler):
         energy, score = self._energy_and_drift(model, params, x)
         w = 0.5 * sigma * (state.score + score)
         log_alpha = state.energy - energy - model.inner(w, z + 0.5 * w)
-        accept = log_uniform < log_alpha  # false where the proposal's energy is not a number
+        accept = accepted(log_uniform, log_alpha, state.energy, energy)
         info = {
             "acceptance_rate": accept,
             "gradient_noise_ratio": gradient_noise_ratio(model, state.score, state.step_size, (2 * state.step_size).sqrt()),

@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ebm_cli.diffusion import accepted
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Info, Params, Positive, Sampler
@@ -29,6 +30,7 @@ class MetropolisHastings(Sampler):
     step_size: Positive
     requires: ClassVar[frozenset[str]] = frozenset({"energy"})
     target_acceptance: ClassVar[float] = 0.234
+    differentiable: ClassVar[bool] = False
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         return State(x, x.new_full(model.model_shape(params), self.step_size), model.energy(params, x))
@@ -42,6 +44,6 @@ class MetropolisHastings(Sampler):
         x = state.x.addcmul(expand(state.step_size, state.x), z)
         energy = model.energy(params, x)
         log_alpha = state.energy - energy
-        accept = log_uniform < log_alpha  # false where the proposal's energy is not a number
+        accept = accepted(log_uniform, log_alpha, state.energy, energy)
         x, energy = torch.where(expand(accept, x), x, state.x), torch.where(accept, energy, state.energy)
         return State(x, state.step_size, energy), {"acceptance_rate": accept, "divergence": ~log_alpha.isfinite()}

@@ -7,41 +7,23 @@ The gradients may be of minibatches in Welling & Teh 2011, who named the method;
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from ebm_cli.diffusion import diverged, gradient_noise_ratio, truncated
-from ebm_cli.model import Model, expand
-from ebm_cli.rng import Rng
-from ebm_cli.types import Info, Params, Positive, Sampler
-
-
-class State(NamedTuple):
-    x: Tensor  # (*m, B, *d)
-    step_size: Tensor  # (*m,)
+from ebm_cli.samplers.langevin import Langevin, State
+from ebm_cli.types import Positive
 
 
 @dataclass(frozen=True)
-class SGLD(Sampler):
+class SGLD(Langevin):
     """`step_size` is eps, in the model's units squared; `noise_scale` is sigma, in the model's units."""
 
-    step_size: Positive
     noise_scale: Positive
-    max_score_norm: Positive | None
 
     @property
     def temperature(self) -> float:
         return self.noise_scale**2 / (2 * self.step_size)
 
-    def init(self, model: Model, params: Params, x: Tensor) -> State:
-        return State(x, x.new_full(model.model_shape(params), self.step_size))
-
-    def noise(self, rng: Rng, state: State, n_steps: int) -> tuple[Tensor]:
-        return (rng.normal("normal", n_steps, *state.x.shape[state.step_size.ndim :]),)
-
-    def step(self, model: Model, params: Params, state: State, noise: tuple[Tensor]) -> tuple[State, Info]:
-        drift = truncated(model, model.score(params, state.x), self.max_score_norm)
-        x = state.x.addcmul(expand(state.step_size, state.x), drift).add(noise[0], alpha=self.noise_scale)
-        ratio = gradient_noise_ratio(model, drift, state.step_size, self.noise_scale)
-        return state._replace(x=x), {"gradient_noise_ratio": ratio, "divergence": diverged(model, x)}
+    def sigma(self, state: State) -> Tensor:
+        return torch.full_like(state.step_size, self.noise_scale)

@@ -17,6 +17,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from ebm_cli.diffusion import accepted
 from ebm_cli.model import Model, expand
 from ebm_cli.rng import Rng
 from ebm_cli.types import Info, Params, Positive, Sampler
@@ -63,7 +64,7 @@ class Tempering(Sampler):
         z, log_uniform, log_swap = noise
         rung = state.step_size.ndim
         x, energy, score, log_alpha = self._propose(model, params, state, z)
-        accept = log_uniform < log_alpha  # false where the proposal's energy is not a number
+        accept = accepted(log_uniform, log_alpha, state.energy, energy)
         move = expand(accept, x)
         x, score = torch.where(move, x, state.replicas), torch.where(move, score, state.score)
         energy = torch.where(accept, energy, state.energy)

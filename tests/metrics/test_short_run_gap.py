@@ -72,7 +72,7 @@ def test_all_chains_and_draws_of_the_long_run_count(model):
 @pytest.mark.parametrize("temperature", [0.25, 3.0])
 def test_a_sampler_with_a_temperature_of_its_own_follows_the_model(model, temperature):
     """sgld on T E is Langevin dynamics on E with eps T, to rounding."""
-    sgld = SGLD(EPS / temperature, (2 * EPS) ** 0.5, None)
+    sgld = SGLD(step_size=EPS / temperature, noise_scale=(2 * EPS) ** 0.5, max_score_norm=None)
     assert sgld.temperature == pytest.approx(temperature)
     assert measure(model, long_run(), sgld, n_chains=100) == pytest.approx(measure(model, long_run(), n_chains=100), rel=1e-9)
 

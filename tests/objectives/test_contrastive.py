@@ -12,8 +12,10 @@ from ebm_cli.errors import InputError
 from ebm_cli.model import Model, expand
 from ebm_cli.objectives.contrastive import ContrastiveDivergence, FromNoise, PersistentContrastiveDivergence
 from ebm_cli.rng import Rng
+from ebm_cli.samplers.annealed import AnnealedLangevin
 from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
+from ebm_cli.samplers.mh import MetropolisHastings
 from ebm_cli.samplers.sgld import SGLD
 from ebm_cli.types import Sampler
 
@@ -251,6 +253,31 @@ def test_kl_term_of_cd_goes_through_the_last_transition_only(shape):
     torch.testing.assert_close(gradients[1], (x.square().sum() - aux["negatives"].square().sum()) / 12)  # at weight 0: that of plain CD
 
 
+def test_kl_term_at_a_temperature():
+    """The loss is T times the likelihood's, and so is the KL divergence: T times the entropy counts."""
+    model, x, eps, sigma, t = model_of((2,)), Rng(1).normal("x", 6, 2), 0.2, 1.1, 1.1**2 / 0.4
+    cd, plain = (ContrastiveDivergence(SGLD(eps, None, sigma), 2, 0.0, weight) for weight in (0.7, 0.0))
+    params = {"a": torch.tensor(0.8)}
+    aux, _, _ = cd.prepare(model, params, cd.init(model, x, Rng(0))[1], x, Rng(2))
+    y = aux["before"] * (1 - 0.8 * eps) + sigma * aux["noise.0"]
+    nearest = (torch.cdist(y, y) + torch.eye(6) * 1e9).amin(-1)
+    found = cd.loss(model, params, x, aux)[0] - plain.loss(model, params, x, aux)[0]
+    torch.testing.assert_close(found, 0.7 * (0.4 * y.square().sum(-1) - t * 2 * nearest.log()))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: ContrastiveDivergence(MetropolisHastings(0.3), 2, 0.0, 0.5), "no gradient passes"),
+        (lambda: FromNoise(AnnealedLangevin(0.1, 5), 2, 0.0), "a walk down a ladder"),
+    ],
+)
+def test_samplers_that_cannot_serve_are_refused(build, words):
+    with pytest.raises(InputError, match=words):
+        build()
+    ContrastiveDivergence(MetropolisHastings(0.3), 2, 0.0, 0.0)
+
+
 def test_kl_term_of_each_model_of_a_stack():
     stack, a, rng = model_of((2,), stacked=True), torch.tensor([0.5, 2.0]), Rng((3, 4))
     cd, x = ContrastiveDivergence(MALA(0.3, None), 2, 0.1, 0.7), rng.normal("x", 6, 2)
@@ -316,7 +343,7 @@ def test_likelihood_is_that_of_the_model_at_its_temperature(t):
 def test_short_runs_of_sgld_train_to_their_temperature():
     """From N(0, 1) starts the chains' variance is exactly r^{2n} + sigma^2 (1 - r^{2n}) / (1 - r^2), r = 1 - eps a: dL/da by it. Seeded."""
     n, steps, eps, sigma = 20_000, 12, 0.1, 0.8  # T = 3.2
-    model, objective = model_of((1,)), FromNoise(SGLD(eps, sigma, None), steps, 0.0)
+    model, objective = model_of((1,)), FromNoise(SGLD(eps, None, sigma), steps, 0.0)
     x = Rng(1).normal("x", n, 1)
     x = (x - x.mean()) / x.std()
     for a in (1.0, 3.2, 6.0):

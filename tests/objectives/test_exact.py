@@ -79,7 +79,7 @@ def test_z_is_unbiased_over_the_shifts_of_a_grid_that_is_too_coarse(n_points, d)
             carry["grid"][:, :1]
             + carry["spacing"].unsqueeze(1) * torch.cartesian_prod(torch.arange(20), torch.arange(20)).unsqueeze(1) / 20
         )
-        aux["points"] = carry["grid"] - carry["grid"][:, :1] + start
+        aux["grid"] = carry["grid"] - carry["grid"][:, :1] + start
     z = exact.loss(model, {"a": torch.full((m,), 2.0)}, x, aux)[1]["log_z"].exp()
     torch.testing.assert_close(z.mean(), torch.tensor(math.pi ** (d / 2)))
     assert z.std() > 0.5
@@ -93,7 +93,7 @@ def test_error_is_that_of_the_trapezoid_rule_and_vanishes_exponentially():
         _, carry = exact.init(model, wide((1,), 8.0), Rng(0))
         aux, _, _ = exact.prepare(model, {}, carry, torch.zeros(1, 1), Rng(n))
         log_z = exact.loss(model, {"a": torch.tensor(a)}, torch.zeros(1, 1), aux)[1]["log_z"]
-        h, c, k = 24 / n, aux["points"][0, 0], torch.arange(1, 4)
+        h, c, k = 24 / n, aux["grid"][0, 0], torch.arange(1, 4)
         error = 2 * ((-2 * (math.pi * k / h) ** 2 / a).exp() * torch.cos(2 * math.pi * k * c / h)).sum()
         torch.testing.assert_close(log_z.exp() / math.sqrt(2 * math.pi / a) - 1, error, atol=1e-10, rtol=1e-6)
 
@@ -107,7 +107,7 @@ def test_grid_covers_the_datas_box_and_its_margin_and_moves_by_less_than_a_spaci
     torch.testing.assert_close(carry["grid"].amin(1), low)
     torch.testing.assert_close(carry["grid"].amax(1), low + 0.9 * width)
     assert len(carry["grid"][0].unique(dim=0)) == 100
-    shifts = [exact.prepare(model, {}, carry, x, Rng((0, 1)).at(step))[0]["points"] - carry["grid"] for step in range(2)]
+    shifts = [exact.prepare(model, {}, carry, x, Rng((0, 1)).at(step))[0]["grid"] - carry["grid"] for step in range(2)]
     for shift in shifts:
         torch.testing.assert_close(shift, shift[:, :1].expand_as(shift))
         assert ((shift[:, 0] > 0) & (shift[:, 0] < width / 10)).all()

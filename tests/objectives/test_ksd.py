@@ -3,8 +3,10 @@
 import pytest
 import torch
 from targets import Coupled, CoupledScore, LogGamma, Quadratic, assert_mean
+from torch import nn
 from torch.distributions import Gamma
 
+from ebm_cli.errors import InputError
 from ebm_cli.model import Model
 from ebm_cli.objectives.ksd import KernelSteinDiscrepancy
 from ebm_cli.rng import Rng
@@ -68,3 +70,30 @@ def test_a_stack_gives_every_model_its_own_loss():
     together, _ = ksd.loss(stacked, {"a": a}, x, {})
     for m in range(2):
         torch.testing.assert_close(together[m], ksd.loss(stacked.alone(), {"a": a[m]}, x[m], {})[0])
+
+
+def test_far_from_the_origin_single_precision_keeps_its_digits():
+    """Only differences of points count: on N(c, I) the loss does not know c."""
+    x = Rng(1).normal("x", 64, 2)
+    loss, _ = KernelSteinDiscrepancy(0.3).loss(Model(Moved(), event_ndim=1, stacked=False), {"c": torch.tensor(0.0)}, x, {})
+    for c in (100.0, 4096.0):
+        far, _ = KernelSteinDiscrepancy(0.3).loss(
+            Model(Moved(), event_ndim=1, stacked=False), {"c": torch.tensor(c).float()}, (x + c).float(), {}
+        )
+        assert (far.double() - loss).abs().max() < 0.03 * loss.abs().max()
+
+
+class Moved(nn.Module):
+    """E(x) = |x - c|^2 / 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.c = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return 0.5 * (x - self.c).square().sum(-1)
+
+
+def test_one_point_has_nothing_to_be_compared_with():
+    with pytest.raises(InputError, match="batch_size"):
+        KernelSteinDiscrepancy(0.3).loss(Model(Moved(), event_ndim=1, stacked=False), {"c": torch.tensor(0.0)}, torch.zeros(1, 2), {})

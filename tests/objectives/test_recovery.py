@@ -12,8 +12,10 @@ from ebm_cli.errors import InputError
 from ebm_cli.model import Model, expand
 from ebm_cli.objectives.recovery import RecoveryLikelihood
 from ebm_cli.rng import Rng
+from ebm_cli.samplers.annealed import AnnealedLangevin
 from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
+from ebm_cli.samplers.sgld import SGLD
 from ebm_cli.types import Sampler
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -82,7 +84,7 @@ def test_points_of_each_level(shape):
     aux, carry, _ = drl.prepare(model, {"a": torch.tensor(1.0)}, {}, x, Rng(1))
     assert carry == {}
     assert (drl.init(model, x, Rng(0))[1]["step_size"] == EPS).all()
-    here, above = (aux[name].flatten(1) - x.flatten(1) for name in ("points", "negatives"))
+    here, above = (aux[name].flatten(1) - x.flatten(1) for name in ("noised", "negatives"))
     counts = []
     for told, low, high in zip(TOLD, BELOW, ABOVE, strict=True):
         mine = torch.isclose(aux["noise_level"], torch.tensor(told))
@@ -133,7 +135,7 @@ def test_no_gradient_through_negatives(sampler):
     assert not any(value.requires_grad for value in aux.values())
     loss, info = drl.loss(model, params, x, aux)
     each = precision(aux["noise_level"]) / 2
-    positive, negative = (each * aux[name].square().sum(-1) for name in ("points", "negatives"))
+    positive, negative = (each * aux[name].square().sum(-1) for name in ("noised", "negatives"))
     torch.testing.assert_close(info["energy"].detach(), 0.8 * positive)
     torch.testing.assert_close(info["energy_negatives"].detach(), 0.8 * negative)
     torch.testing.assert_close(loss.detach(), 0.8 * (positive - negative))
@@ -166,3 +168,16 @@ def test_each_model_of_a_stack_has_its_own_levels_and_chains():
 def test_a_ladder_that_does_not_ascend_is_refused():
     with pytest.raises(InputError, match=r"objective\.sigma_min: 0\.5 is not below sigma_max, 0\.5"):
         RecoveryLikelihood(Exact(), 1, 0.0, 1.0, 0.5, 0.5, 3)
+
+
+def test_chains_of_a_temperature_of_their_own_are_refused():
+    with pytest.raises(InputError, match="temperature"):
+        RecoveryLikelihood(SGLD(0.1, None, 0.2), 5, 0.0, EPS, **DRL)
+
+
+def test_at_the_lowest_level_there_is_no_noise_to_take_away():
+    """E(., 0) is of the data themselves: a sample of annealed dynamics is x as it stands."""
+    model, params = model_of((1,)), {name: torch.tensor(1.0) for name in model_of((1,)).names}
+    trained = RecoveryLikelihood(Langevin(0.1, None), 5, 0.0, EPS, **DRL).trained(model)
+    x, annealed = torch.tensor([[1.0], [-2.0]]), AnnealedLangevin(0.1, 5)
+    assert torch.equal(annealed.finish(trained, params, annealed.init(trained, params, x)), x)

@@ -78,5 +78,5 @@ class AtLevel(nn.Module):
 
 def test_where_the_objective_has_noise_levels_energies_are_taken_at_them():
     model, level = Model(AtLevel(), event_ndim=1, stacked=False), torch.tensor([1.0, 3.0])
-    penalty = EnergyL1(0.5).penalty(model, {}, X, {"negatives": Y, "noise_level": level})
+    penalty = EnergyL1(0.5).penalty(model, {}, 7 * X, {"noised": X, "negatives": Y, "noise_level": level})
     torch.testing.assert_close(penalty, 0.5 * level * (X.square().sum(-1) + Y.square().sum(-1)))

@@ -39,3 +39,18 @@ class Swirl(nn.Module):
 def test_of_a_network_that_outputs_the_score():
     penalty = GradientPenalty(2.0).penalty(Model(Swirl(), event_ndim=1, stacked=False), {}, X, {})
     torch.testing.assert_close(penalty, torch.tensor([8.0, 36.0, 0.0]))
+
+
+class AtLevel(nn.Module):
+    """E(x, sigma) = sigma |x|^2 / 2."""
+
+    takes_noise_level = True
+
+    def forward(self, x, noise_level):
+        return 0.5 * noise_level * x.square().sum(-1)
+
+
+def test_where_the_objective_has_noise_levels_it_is_taken_at_the_noised_points():
+    model, level = Model(AtLevel(), event_ndim=1, stacked=False), torch.tensor([1.0, 3.0, 2.0])
+    penalty = GradientPenalty(2.0).penalty(model, {}, 7 * X, {"noised": X, "noise_level": level})
+    torch.testing.assert_close(penalty, level.square() * X.square().sum(-1))

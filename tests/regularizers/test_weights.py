@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from targets import Quadratic
 
 from ebm_cli.energies.mlp import MLP
 from ebm_cli.model import Model, tensors
@@ -67,3 +68,9 @@ def test_a_matrix_of_zeros_has_a_gradient():
     matrix = torch.zeros(3, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(SpectralNorm(1.0).of(matrix), matrix)
     assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("kind", [WeightDecay, SpectralNorm])
+def test_a_network_without_matrices_pays_nothing(kind):
+    model = Model(Quadratic(), event_ndim=1, stacked=True)
+    assert kind(0.3).penalty(model, {"a": torch.ones(2)}, torch.zeros(2, 5, 3), {}).tolist() == [[0.0] * 5] * 2

@@ -1,0 +1,144 @@
+"""usage: ebm compare RUN|NAME ... [--metric METRIC] [--max] [--budget BUDGET] [--json] [--csv] [--markdown]
+
+Runs side by side, the best first: those that differ by their seed alone are one row, with what tells it from the other rows, the mean
+over its seeds, and its difference from the best row, paired by seed. Each with its 95 % Student t interval.
+
+  RUN              an id, a unique prefix, a path, or `last`
+  NAME             of a group, or the id of a sweep: all its runs
+  --metric METRIC  a number of their summaries, more than one where it is said again; the first orders the rows
+  --max            the greatest is best, not the least (of costs the least is)
+  --budget BUDGET  seconds=45, or n_score_evaluations=1e6: not at their ends but at the last evaluation which that pays for; n_steps,
+                   n_energy_evaluations and n_hvp_evaluations too
+  --json           as JSON, with the numbers of every seed
+  --csv            as CSV, with all digits
+  --markdown       as a Markdown table"""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Sequence
+
+from ebm_cli import comparison, console, run
+from ebm_cli.budget import Budget
+from ebm_cli.comparison import Comparison
+from ebm_cli.errors import bad
+from ebm_cli.flags import split
+from ebm_cli.intervals import interval
+
+FLAGS = {"--metric": True, "--budget": True, "--max": False, "--json": False, "--csv": False, "--markdown": False}
+
+
+def main(words: Sequence[str]) -> int:
+    flags, names = split(words, FLAGS)
+    if not names:
+        raise bad("runs are needed: ids, unique prefixes, paths, `last`, or the name of a group", __doc__.splitlines()[0])
+    forms = {"--json": as_json, "--csv": as_csv, "--markdown": as_markdown}
+    chosen = [flag for flag in forms if flag in flags]
+    if len(chosen) > 1:
+        raise bad(f"{' and '.join(chosen)} are two forms of one table", f"{chosen[0]} alone")
+    budget = Budget.of(flags["--budget"][-1]) if "--budget" in flags else None
+    made = comparison.compare(runs_of(names), flags.get("--metric", []), budget, greatest="--max" in flags)
+    (forms[chosen[0]] if chosen else as_text)(made)
+    return 0
+
+
+def runs_of(names: Sequence[str]) -> list[run.Run]:
+    """The runs that are named, and those of the groups that are: each once."""
+    groups, found = run.groups(), []
+    for name in names:
+        if name in groups:
+            found += groups[name]
+            continue
+        one = run.find(name, groups)
+        if not one.read("summary.json") and (state := one.state()) != "diverged":
+            raise bad(f"{one.path.name} has no results: it is {state}", f"leave it out; `ebm show {one.id}` has the line that trains it")
+        found.append(one)
+    return list({one.path.resolve(): one for one in found}.values())
+
+
+def as_text(made: Comparison) -> None:
+    heads, rows = cells(made, best="{} *", other="{}  ")
+    console.table(heads, rows, right=heads[1:])
+    print(legend(made, "*"), *made.notes, sep="\n")
+
+
+def as_markdown(made: Comparison) -> None:
+    heads, rows = cells(made, best="**{}**", other="{}")
+    for row in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows):
+        print(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |")
+    for line in (legend(made, "bold"), *made.notes):
+        print(f"\n{line}")
+
+
+def as_csv(made: Comparison) -> None:
+    """Every digit, an interval as its two ends; what is said of the rows goes to stderr."""
+    keys = list(dict.fromkeys(key for row in made.rows for key in row.differs))
+    heads = [*keys, "n"]
+    for key in made.metrics:
+        heads += [key, f"{key}_low", f"{key}_high"]
+        heads += [f"{key}_difference", f"{key}_difference_low", f"{key}_difference_high"] if key == made.rank else []
+    rows = []
+    for row in made.rows:
+        cells = [*(row.differs.get(key, "") for key in keys), len(row.seeds)]
+        for key in made.metrics:
+            cells += [row.mean(key), *(row.interval(key) or (None, None))]
+            cells += [mean(pairs := of_seeds(made.differences(row))), *(interval(pairs) or (None, None))] if key == made.rank else []
+        rows.append(cells)
+    csv.writer(sys.stdout, lineterminator="\n").writerows([heads, *rows])
+    for line in made.notes:
+        console.say(line)
+
+
+def as_json(made: Comparison) -> None:
+    rows = []
+    for row in made.rows:
+        numbers = {
+            key: {"mean": row.mean(key), "ci95": row.interval(key), "best": made.is_best(row, key), "per_seed": row.found[key]}
+            | ({"reasons": row.reasons[key]} if row.reasons[key] else {})
+            for key in made.metrics
+        }
+        pairs = of_seeds(differences := made.differences(row))
+        difference = None if differences is None else {"mean": mean(pairs), "ci95": interval(pairs), "per_seed": differences}
+        runs = [{"id": entry.run.id, "path": str(entry.run.path), "seeds": [*entry.seeds]} for entry in row.entries]
+        rows.append({"differs": row.differs, "n": len(row.seeds), "numbers": numbers, "difference": difference, "runs": runs})
+    print(json.dumps({"metrics": made.metrics, "ordered_by": made.rank, "rows": rows, "notes": made.notes}, indent=1))
+
+
+def cells(made: Comparison, *, best: str, other: str) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows for people; `best` and `other` are how a number is written."""
+    heads, rows = ["", "n"], []
+    for key in made.metrics:
+        heads += [key, f"{key} - best"] if key == made.rank else [key]
+    for row in made.rows:
+        texts = [row.label, str(len(row.seeds))]
+        for key in made.metrics:
+            texts.append((best if made.is_best(row, key) else other).format(plus_minus(row.mean(key), row.interval(key))))
+            if key == made.rank:
+                pairs = of_seeds(made.differences(row))
+                texts.append("" if row is made.rows[0] else plus_minus(mean(pairs), interval(pairs)))
+        rows.append(texts)
+    return heads, rows
+
+
+def legend(made: Comparison, mark: str) -> str:
+    return f"± is half the 95 % t interval of the mean over n seeds, {mark} the best; {made.rank} - best is paired by seed"
+
+
+def plus_minus(mean: float | None, low_high: Sequence[float] | None) -> str:
+    """The mean to the digits that its interval leaves it: two of the half width."""
+    half = (low_high[1] - low_high[0]) / 2 if low_high else 0.0
+    if mean is None or half == 0:
+        return console.text(mean)
+    digits = 1 - math.floor(math.log10(half))
+    if 0 <= digits <= 8 and abs(mean) < 1e6:
+        return f"{mean:.{digits}f} ± {half:.{digits}f}"
+    return f"{mean:.6g} ± {half:.2g}"
+
+
+def of_seeds(numbers: dict[int, float] | None) -> list[float]:
+    return [] if numbers is None else [*numbers.values()]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,167 @@
+"""Runs side by side. Those that differ by their seed alone are one row: the mean over its seeds, with its 95 % Student t interval.
+
+    difference of row A from row B = mean over the seeds s that both have of (a_s - b_s), with the interval of that mean
+
+Paired by seed, since what a seed does to both (the data it draws, say) cancels. One seed without a number leaves a row's mean without
+one: a mean over those that did well would flatter. Cost: three small files of each run are read; nothing is computed with torch.
+Not for what belongs to a single run, as an interval over its samples would.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ebm_cli import intervals
+from ebm_cli.budget import KEYS, Budget
+from ebm_cli.entries import Entry, Numbers
+from ebm_cli.errors import bad, nearest
+from ebm_cli.run import Run
+
+COSTS = (*KEYS, "train_seconds")  # the less the better, whatever is said of the metrics
+
+
+@dataclass
+class Row:
+    """Runs that differ by their seed alone."""
+
+    entries: list[Entry]
+    differs: dict[str, str] = field(default_factory=dict)  # the settings that tell it from the other rows
+    found: dict[str, Numbers] = field(default_factory=dict)
+    reasons: dict[str, dict[int, str]] = field(default_factory=dict)  # of what is lacking, by seed
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return self.entries[0].settings
+
+    @property
+    def label(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.differs.items()) or self.entries[0].run.path.name
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(seed for entry in self.entries for seed in entry.seeds)
+
+    def look_up(self, keys: Sequence[str], budget: Budget | None) -> None:
+        """Fill `found` and `reasons`."""
+        for key in keys:
+            self.found[key], self.reasons[key] = {}, {}
+            for entry in self.entries:
+                numbers, reason = budget.at(entry, key) if budget else entry.at_end(key)
+                self.found[key] |= numbers
+                self.reasons[key] |= {seed: reason for seed, number in numbers.items() if number is None}
+            self.found[key] = dict(sorted(self.found[key].items()))
+
+    def mean(self, key: str) -> float | None:
+        """Over the seeds; None where one has no number."""
+        values = self.found[key].values()
+        return None if None in values else sum(values) / len(values)
+
+    def interval(self, key: str) -> list[float] | None:
+        return None if self.mean(key) is None else intervals.interval([*self.found[key].values()])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows, the best first, with their numbers of `metrics`; `rank` is the one that orders them."""
+
+    rows: list[Row]
+    metrics: list[str]
+    rank: str
+    best: dict[str, float]  # of each column
+    notes: list[str] = field(default_factory=list)
+
+    def is_best(self, row: Row, key: str) -> bool:
+        return row.mean(key) is not None and row.mean(key) == self.best[key]
+
+    def differences(self, row: Row) -> dict[int, float] | None:
+        """From the first row, for every seed that both have; None for that row itself, and where there is no mean."""
+        first, key = self.rows[0], self.rank
+        if row is first or row.mean(key) is None:
+            return None
+        return {seed: number - first.found[key][seed] for seed, number in row.found[key].items() if seed in first.found[key]}
+
+
+def compare(runs: Sequence[Run], wanted: Sequence[str], budget: Budget | None = None, *, greatest: bool = False) -> Comparison:
+    """By the metrics that are wanted, else by those that head a list of the runs. Raises `InputError` where there is nothing to compare."""
+    entries = [Entry.of(one) for one in runs]
+    rows, metrics = in_rows(entries), columns(entries, wanted, budget)
+    for row in rows:
+        row.look_up(metrics, budget)
+    means = {key: [mean for row in rows if (mean := row.mean(key)) is not None] for key in metrics}
+    largest = {key: greatest and key not in COSTS for key in metrics}
+    best = {key: max(means[key]) if largest[key] else min(means[key]) for key in metrics if means[key]}
+    rank = next(iter(best), metrics[0])
+    rows.sort(key=lambda row: (row.mean(rank) is None, (row.mean(rank) or 0.0) * (-1 if largest[rank] else 1)))
+    made = Comparison(rows, metrics, rank, best)
+    made.notes.extend([*unpaired(made), *lacking(made), *(budget.notes({row.label: row.entries for row in rows}) if budget else ())])
+    if metrics[-1] in ("train_seconds", "seconds") and any(len(entry.seeds) > 1 for entry in entries):
+        made.notes.append(f"{metrics[-1]} of a stack of seeds are of all of them together")
+    return made
+
+
+def columns(entries: Sequence[Entry], wanted: Sequence[str], budget: Budget | None) -> list[str]:
+    """The metrics, and last what it cost."""
+    if not any(entry.summary for entry in entries):
+        raise bad(f"none of these runs has results; {entries[0].run.path.name}: {entries[0].why_not}", "`ebm runs` shows their states")
+    known = dict.fromkeys(key for entry in entries for key in (budget.known(entry) if budget else entry.known))
+    if not known:
+        raise bad("--budget: no run was measured while it trained", "metric=quadrature is, every trainer.evaluate_every steps")
+    for key in wanted:
+        if key not in known:
+            when = " of the time when it trained" if budget else ""
+            raise bad(f"--metric: no run has a {key!r}{when}", nearest(key, known))
+    headline = [key for entry in entries for key in entry.summary.get("headline", ()) if key in known]
+    return [*dict.fromkeys([*(wanted or headline), budget.cost if budget else "train_seconds"])]
+
+
+def in_rows(entries: Sequence[Entry]) -> list[Row]:
+    """The runs that differ by their seed alone together, and with each row the settings that tell it from the others."""
+    rows: dict[frozenset[tuple[str, str]], Row] = {}
+    for entry in entries:
+        row = rows.setdefault(frozenset(entry.settings.items()), Row([]))
+        for other in row.entries:
+            if double := {*entry.seeds} & {*other.seeds}:
+                both = f"{other.run.path} and {entry.run.path} differ by their seeds at most"
+                raise bad(f"{both}: seed {min(double)} would count twice", "name one of the two")
+        row.entries.append(entry)
+    if len(rows) < 2:
+        what = f"{len(entries)} runs that differ by their seed alone" if len(entries) > 1 else "one run"
+        raise bad(
+            f"a comparison needs two rows, and this is one: {what}", f"name others beside it; `ebm show {entries[0].run.id}` shows a run"
+        )
+    for key in dict.fromkeys(key for row in rows.values() for key in row.settings):
+        values: dict[str | None, set[str | None]] = {}
+        for row in rows.values():
+            values.setdefault(_option(row, key), set()).add(row.settings.get(key))
+        for row in rows.values():
+            if key in row.settings and len(values[_option(row, key)]) > 1:
+                row.differs[key] = row.settings[key]
+    return list(rows.values())
+
+
+def lacking(made: Comparison) -> list[str]:
+    """Why numbers are lacking; those of one row that are lacking for one reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in made.rows:
+        for key in made.metrics:
+            for reason in dict.fromkeys(row.reasons[key].values()):
+                seeds = ", ".join(str(seed) for seed, other in sorted(row.reasons[key].items()) if other == reason)
+                whose = f"{row.label} at seed {seeds}" if len(row.seeds) > 1 else row.label
+                found.setdefault((whose, reason), []).append(key)
+    return [f"no {', '.join(keys)} of {whose}: {reason}" for (whose, reason), keys in found.items()]
+
+
+def unpaired(made: Comparison) -> list[str]:
+    """Which differences are of fewer seeds than their row has."""
+    found = []
+    for row in made.rows:
+        pairs = made.differences(row)
+        if pairs is not None and len(pairs) < len(row.found[made.rank]):
+            common = f"over seed {', '.join(map(str, pairs))} alone, which both have" if pairs else "no seed is in both"
+            found.append(f"{made.rank} - best of {row.label}: {common}")
+    return found
+
+
+def _option(row: Row, key: str) -> str | None:
+    """What rows must share for a key to tell them apart: a group's option, since the keys of two options are not the same keys."""
+    group, dot, _ = key.partition(".")
+    return row.settings.get(group) if dot else None

@@ -1,0 +1,86 @@
+"""A run as comparisons see it: its seeds, its settings and its numbers, from config.yaml, environment.json and summary.json alone."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ebm_cli import run
+from ebm_cli.overrides import LISTS
+from ebm_cli.run import Run
+
+Numbers = dict[int, float | None]  # by seed; one number of a whole stack stands under its first seed
+
+OUTSIDE = {"seed", "seeds", *run.OUTSIDE} - {"draws", "sampler"}  # what tells no runs apart; draws do, since metrics are measured on them
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run and what it found; the summary is empty where it has not ended well."""
+
+    run: Run
+    config: dict[str, Any]
+    summary: dict[str, Any]
+
+    @classmethod
+    def of(cls, one: Run) -> "Entry":
+        return cls(one, one.config(), one.read("summary.json"))
+
+    @cached_property
+    def seeds(self) -> range:
+        return range(self.config["seed"], self.config["seed"] + (self.config["seeds"] or 1))
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """The option of every group, and every value that training or drawing reads, by its dotted key; but for the seed."""
+        config, choices = dict(self.config), self.run.read("environment.json").get("choices", {})
+        if config["objective"].get("sampler") == config["sampler"]:  # the group's, which stands for itself
+            config["objective"] = {key: value for key, value in config["objective"].items() if key != "sampler"}
+        if "path" in config["dataset"]:  # a file counts by its content
+            config["dataset"] = config["dataset"] | {"path": f"sha256:{self.run.read('dataset.json').get('sha256', '')[:10]}"}
+        config["trainer"] = {key: value for key, value in config["trainer"].items() if key not in run.INTERVALS}
+        found = {}
+        for key, node in config.items():
+            if key not in OUTSIDE:
+                found |= {key: text_of(sorted(node))} if key in LISTS else {key: text_of(choices[key])} if key in choices else {}
+                found |= flat(node, key)
+        return found
+
+    @property
+    def known(self) -> list[str]:
+        """What the summary has a number of, or says why it has none."""
+        return [key for key, value in self.summary.items() if key not in ("id", "seed", "seeds") and isinstance(value, int | float | None)]
+
+    def at_end(self, key: str) -> tuple[Numbers, str]:
+        """A number of every seed, and the reason where one is lacking."""
+        if not self.summary:
+            return dict.fromkeys(self.seeds), self.why_not
+        reason = self.summary.get("reasons", {}).get(key, "it was not measured")
+        if key in self.summary.get("per_seed", ()):
+            return dict(zip(self.seeds, self.summary["per_seed"][key], strict=True)), reason
+        return ({self.seeds[0]: self.summary[key]} if key in self.summary else dict.fromkeys(self.seeds)), reason
+
+    @cached_property
+    def evaluated(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl at which it was measured while it trained."""
+        every, n_steps, units = self.config["trainer"]["evaluate_every"], self.config["trainer"]["n_steps"], self.summary.get("units", {})
+        return [row for row in self.run.rows() if row["step"] % every == 0 or row["step"] == n_steps or units.keys() & row.keys()]
+
+    @property
+    def why_not(self) -> str:
+        """The state of a run without results, and the reason."""
+        state, reason = self.run.state(), self.run.read("status.json").get("reason", "").partition("\n")[0]
+        return reason if reason.startswith(state) else f"{state} {reason}".rstrip()
+
+
+def flat(node: Any, place: str) -> dict[str, str]:
+    """The values below a node, by their dotted keys."""
+    if not isinstance(node, Mapping):
+        return {place: text_of(node)}
+    return {key: value for name, one in node.items() for key, value in flat(one, f"{place}.{name}").items()}
+
+
+def text_of(value: Any) -> str:
+    """A value as a command line has it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":")).replace('"', "")

@@ -1,0 +1,155 @@
+"""log Z in any dimension between two bounds, by annealed importance sampling. Neal 2001; Grosse, Ghahramani & Adams 2015, arXiv:1511.02543.
+
+    p_k(u) ~ exp(-(1 - b_k) |u|^2 / 2 - b_k E(mean + scale u)),    0 = b_0 < ... < b_K = 1,    b_k a sigmoid of k
+
+from the Gaussian of the training data's moments to the model, one exact transition at each. With w the sum over k of
+(b_{k+1} - b_k) (E_0(u) - E(u)), E_0 = |u|^2 / 2, taken before the move at b_{k+1}, the means over chains
+
+    log Z >= log mean exp(w),  u_0 from the Gaussian, upwards          log Z <= -log mean exp(-w),  u_K from the model, downwards
+
+bound log Z in expectation (up to the Gaussian's own constant). Each is repeated; `_error` is the standard error over repeats. The upper
+bound needs draws from the model: with one or two coordinates they come from the quadrature's grid, else they are the run's samples, and
+it is as good as these. Step sizes are found by a pilot run and then fixed: chains that adapt would not be exact. `ais_ess` is the share of
+upward weights that count, (sum w)^2 / (n sum w^2). The NLL's bounds are two standard errors wide, those of the mean energy included.
+Cost: 2 `n_repeats` `n_chains` `n_temperatures` transitions, and half as many for the pilot. Not for networks that output the score.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ebm_cli.case import Case
+from ebm_cli.metrics.quadrature import Quadrature, energy_of
+from ebm_cli.rng import Rng
+from ebm_cli.types import Count, Metric, Params, Sampler
+from ebm_cli.views import Bridge
+
+SPREAD = 4.0  # of the sigmoid
+PACE = 1.0  # of the pilot's step sizes: log eps += PACE (a - a*)
+N_DATA = 10_000  # points that moments and mean energies are taken over
+FEW = 0.02  # a share of weights below which they have degenerated
+GRIDDED = 2  # coordinates up to which draws of the model come from a grid
+
+
+@dataclass(frozen=True)
+class AnnealedImportanceSampling(Metric):
+    """`n_repeats` estimates of `n_chains` chains each, over `n_temperatures` steps, with the transitions of an exact `sampler`."""
+
+    sampler: Sampler
+    n_chains: Count
+    n_temperatures: Count
+    n_repeats: Count
+    units: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("ais_log_z_lower", "ais_log_z_lower_error", "ais_log_z_upper", "ais_log_z_upper_error"), "nats"),
+        **dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), "nats"),
+        "ais_ess": "",
+    }
+    headline: ClassVar[Sequence[str]] = ("ais_nll_lower", "ais_nll_upper")
+    waits: ClassVar[bool] = True
+
+    def __call__(self, case: Case) -> dict[str, float | str] | str:
+        if "energy" not in case.model.provides:
+            return "a score network has no energy"
+        if self.sampler.target_acceptance is None:
+            return "annealed importance sampling needs transitions that leave each law as it is: metric.ais.sampler of mala or hmc"
+        found = self.estimates(case)
+        if isinstance(found, str):
+            return found
+        (lower, lower_error), (upper, upper_error) = map(mean_and_error, found[:2])
+        ess = found[2].mean().item()
+        if not lower - 3 * lower_error <= upper + 3 * upper_error:
+            what = f"the bounds of log Z cross, {lower:.4g} +- {lower_error:.2g} and {upper:.4g} +- {upper_error:.2g}"
+            case.warn(f"ais: {what}: the samples are not yet of the model, or metric.ais.n_temperatures is too small")
+        if ess < FEW:
+            case.warn(f"ais: only {ess:.2%} of the weights count, the lower bound may be far off: more metric.ais.n_temperatures")
+        energy, energy_error = mean_and_error(energy_of(case.model, case.params, case.held_out(N_DATA)))
+        return {
+            **{"ais_log_z_lower": lower, "ais_log_z_lower_error": lower_error},
+            **{"ais_log_z_upper": upper, "ais_log_z_upper_error": upper_error},
+            "ais_nll_lower": energy + lower - 2 * math.hypot(energy_error, lower_error),
+            "ais_nll_upper": energy + upper + 2 * math.hypot(energy_error, upper_error),
+            "ais_ess": ess,
+        }
+
+    def estimates(self, case: Case) -> tuple[Tensor, Tensor, Tensor] | str:
+        """From below and from above, in nats and data units, and the share of weights that count, each (n_repeats,)."""
+        bridge, params = Bridge(case.model), case.params | self._ends(case)
+        starts, rng = self._of_model(case, params), case.rng.at("ais")
+        if not starts.isfinite().all():
+            return "the samples are not finite"
+        betas = schedule(self.n_temperatures).to(starts)
+        steps = self._pilot(bridge, params, betas, rng.at("pilot"))
+        noise = rng.normal("start", *starts.shape)
+        up = self._weights(bridge, params, noise, betas, steps, rng.at("up"), upwards=True).view(self.n_repeats, -1)
+        down = self._weights(bridge, params, starts, betas, steps, rng.at("down"), upwards=False).view(self.n_repeats, -1)
+        constant = 0.5 * starts[0].numel() * math.log(2 * math.pi) + params["view.scale"].double().log().sum().item()
+        constant += case.dataset.units.log_det
+        ess = (2 * up.logsumexp(-1) - (2 * up).logsumexp(-1)).exp() / up.shape[-1]
+        return log_mean_exp(up) + constant, constant - log_mean_exp(-down), ess
+
+    def _ends(self, case: Case) -> Params:
+        """Where the bridge begins: the moments of the training data."""
+        x = case.dataset.split("train", N_DATA, case.rng).to(case.params[case.model.names[0]])
+        return {"view.mean": x.mean(0), "view.scale": x.std(0)}
+
+    def _of_model(self, case: Case, params: Params) -> Tensor:
+        """Draws from the model for the ways down, (n_repeats * n_chains, *d) in the bridge's units."""
+        n, rng = self.n_repeats * self.n_chains, case.rng.at("ais").at("of_model")
+        grid = "no grid"
+        if len(case.dataset.shape) == 1 and case.dataset.shape[0] <= GRIDDED:
+            grid = Quadrature(tolerance=0.01, margin=1.5).on_grid(case)
+        if isinstance(grid, str):
+            points = case.samples.flatten(0, 1)
+            x = points[rng.permutation("rows", len(points))[torch.arange(n, device=points.device) % len(points)]]
+        else:
+            x = grid.draw(n, rng)
+        return (x.to(params["view.mean"]) - params["view.mean"]) / params["view.scale"]
+
+    def _pilot(self, bridge: Bridge, params: Params, betas: Tensor, rng: Rng) -> Tensor:
+        """A step size for each temperature, (K,), by one way up, on which it follows the acceptance."""
+        u = rng.normal("start", self.n_repeats * self.n_chains, *params["view.mean"].shape)
+        step_size, found = u.new_tensor(self.sampler.step_size), []
+        for k, beta in enumerate(betas[1:]):
+            u, acceptance = self._move(bridge, params, beta, step_size, u, rng.at(k))
+            step_size = step_size * (PACE * (acceptance - self.sampler.target_acceptance)).exp()
+            found.append(step_size)
+        return torch.stack(found)
+
+    def _weights(self, bridge: Bridge, params: Params, u: Tensor, betas: Tensor, steps: Tensor, rng: Rng, *, upwards: bool) -> Tensor:
+        """w of each chain, (n,), in double precision on the CPU."""
+        w = torch.zeros(len(u), dtype=torch.double, device=u.device)
+        for k in range(len(steps)) if upwards else reversed(range(len(steps))):
+            if not upwards:
+                u, _ = self._move(bridge, params, betas[k + 1], steps[k], u, rng.at(k))
+            w += (betas[k + 1] - betas[k]) * bridge.gap(params, u)
+            if upwards:
+                u, _ = self._move(bridge, params, betas[k + 1], steps[k], u, rng.at(k))
+        return w.cpu()
+
+    def _move(self, bridge: Bridge, params: Params, beta: Tensor, step_size: Tensor, u: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """One transition at a temperature, and the mean acceptance."""
+        params = params | {"view.beta": beta}
+        state = self.sampler.init(bridge, params, u)._replace(step_size=step_size)
+        noise = tuple(part.squeeze(0) for part in self.sampler.noise(rng, state, 1))
+        state, info = self.sampler.step(bridge, params, state, noise)
+        return state.x, info["acceptance_rate"].to(u.dtype).mean()
+
+
+def schedule(n: int) -> Tensor:
+    """b_0 = 0 .. b_n = 1, (n + 1,), dense at both ends."""
+    sigmoid = torch.sigmoid(SPREAD * torch.linspace(-1, 1, n + 1, dtype=torch.double))
+    return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
+
+
+def log_mean_exp(w: Tensor) -> Tensor:
+    """(R, n) -> (R,)."""
+    return w.logsumexp(-1) - math.log(w.shape[-1])
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float]:
+    """With the standard error of the mean."""
+    return values.mean().item(), (values.std() / len(values) ** 0.5).item()

@@ -1,0 +1,125 @@
+"""Objectives x datasets x seeds, at an equal budget of one core's time for each model, against the exact truth.
+
+    python scripts/benchmark.py calibrate [--quick]     seconds of a step in every cell, into results/benchmark_steps.json
+    python scripts/benchmark.py run [--quick]           what is not in results/benchmark.jsonl yet, as sweeps of the runner itself
+    python scripts/benchmark.py tables                  results/benchmark.md and the picture of the densities
+
+The seconds of a step are measured once, on a quiet machine, and committed: a cell is then a fixed number of steps, and can be reproduced
+anywhere. `run` trains as many cells side by side as there are cores, one thread each; a finished cell is appended to the file, and
+skipped from then on. `fixed` cells train on 8,192 points instead of fresh draws: the gap between train and test. What `run` keeps of each
+run: exact KL with its error, mode weights, seconds, evaluations, and the curve of the KL over the steps.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from sweeps import ROOT, made_by, row
+
+from ebm_cli import config
+from ebm_cli.experiment import Experiment
+from ebm_cli.run import Run
+
+STEPS, RESULTS = ROOT / "results" / "benchmark_steps.json", ROOT / "results" / "benchmark.jsonl"
+OUTPUTS = ROOT / "outputs" / "benchmark"
+OBJECTIVES = ("exact", "nce", "cnce", "energy_discrepancy", "ism", "ssm", "fd_ssm", "dsm", "cd", "pcd", "recovery", "lsd", "ksd")
+DATASETS = ("moons", "eight_gaussians", "twentyfive_gaussians", "rings", "checkerboard", "pinwheel", "two_spirals")
+FIXED = [(objective, dataset) for dataset in ("moons", "twentyfive_gaussians") for objective in ("exact", "nce", "ssm", "dsm", "pcd")]
+N_FIXED = 8192
+SEEDS = (0, 1, 2)
+SECONDS, QUICK_SECONDS = 45.0, 3.0
+N_POINTS = 15  # of a curve
+KEPT = ("kl", "nll", "log_z_error", "mode_weight_error", "mode_weight_error_density", "sliced_wasserstein", "train_seconds", "n_steps")
+KEPT += ("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
+
+
+def cells(*, quick: bool) -> list[tuple[str, str, bool]]:
+    """(objective, dataset, on a fixed training set)."""
+    datasets = DATASETS[:3] if quick else DATASETS
+    return [(objective, dataset, False) for dataset in datasets for objective in OBJECTIVES] + [(*one, True) for one in FIXED if not quick]
+
+
+def words(objective: str, dataset: str, *, fixed: bool) -> list[str]:
+    return [f"dataset={dataset}", f"objective={objective}", "experiment=benchmark2d", *([f"dataset.n_train={N_FIXED}"] if fixed else [])]
+
+
+def calibrate(*, rounds: int = 5, n: int = 40) -> None:
+    """Median seconds of a step of every cell, one after the other on one thread; cells that are there are left alone."""
+    torch.set_num_threads(1)
+    found = json.loads(STEPS.read_text()) if STEPS.exists() else {}
+    for objective, dataset, fixed in cells(quick=False):
+        key = f"{dataset} {objective}"
+        if key in found or fixed:
+            continue
+        trainer = Experiment.of(config.compose([*words(objective, dataset, fixed=False), "seed=100"])).trainer()
+        for _ in range(20):
+            trainer.step()
+        times = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            for _ in range(n):
+                trainer.step()
+            times.append((time.perf_counter() - start) / n)
+        found[key] = round(statistics.median(times), 6)
+        print(f"{key}: {1e3 * found[key]:.3f} ms", flush=True)
+        STEPS.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def n_steps(objective: str, dataset: str, *, quick: bool) -> int:
+    """What the budget buys, to two digits."""
+    exactly = (QUICK_SECONDS if quick else SECONDS) / json.loads(STEPS.read_text())[f"{dataset} {objective}"]
+    return max(int(float(f"{exactly:.2g}")), 2 * N_POINTS)
+
+
+def train(cell: tuple[str, str, bool], *, quick: bool) -> list[dict]:
+    """A cell's seeds, one after the other, as a sweep; the numbers of each."""
+    objective, dataset, fixed = cell
+    n = n_steps(objective, dataset, quick=quick)
+    group = "benchmark2d" + ("-fixed" if fixed else "") + ("-quick" if quick else "")
+    line = [*words(objective, dataset, fixed=fixed), f"trainer.n_steps={n}", f"trainer.evaluate_every={max(n // N_POINTS, 1)}"]
+    line += [f"seed={','.join(map(str, SEEDS))}", f"group={group}", "hydra.launcher.cpu_jobs=1"]
+    environ = os.environ | {"EBM_OUTPUTS": str(OUTPUTS), "OMP_NUM_THREADS": "1"}
+    command = [Path(sys.executable).with_name("ebm"), "train", "-m", *line]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    if done.returncode == 2:
+        sys.exit(done.stderr)
+    sweep = json.loads((Path(done.stdout.rpartition("Results saved to ")[2].split("\n")[0])).read_text())
+    rows = []
+    for run in (Run(Path(one["path"])) for one in sweep["runs"]):
+        curve = [[one["step"], round(one["kl"], 6)] for one in run.rows() if one.get("kl") is not None]
+        rows.append({"dataset": dataset, "fixed": fixed, "quick": quick, **row(run, KEPT), "curve": curve, "made_by": made_by(run)})
+    return rows
+
+
+def run(*, quick: bool) -> None:
+    """Every cell that is not there yet."""
+    there = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = {(one["objective"], one["dataset"], one["fixed"]) for one in there if one["quick"] == quick}
+    left = [cell for cell in cells(quick=quick) if cell not in done]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for cell, rows in zip(left, pool.map(lambda one: train(one, quick=quick), left), strict=True):
+            with RESULTS.open("a") as file:
+                file.writelines(json.dumps(one) + "\n" for one in rows)
+            print(f"{cell[1]} {cell[0]}{' fixed' if cell[2] else ''}: KL {', '.join(str(one['kl']) for one in rows)}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("calibrate", "run"))
+    parser.add_argument("--quick", action="store_true", help="three datasets, three seconds each")
+    given = parser.parse_args()
+    if given.what == "calibrate":
+        calibrate()
+    else:
+        run(quick=given.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""The score of every exact density is finite wherever the density is, on its draws and all over its box."""
+
+import densities
+import pytest
+import torch
+
+from ebm_cli import config
+from ebm_cli.rng import Rng
+
+
+@pytest.mark.parametrize("name", sorted(set(config.groups()["dataset"]) - {"table"}))
+def test_score_is_finite(name):
+    dataset, rng = densities.option(name), Rng(0)
+    low, high = torch.tensor(dataset.box).T
+    x = torch.cat([dataset.draw(5000, rng), low + (high - low) * rng.uniform("box", 2000, len(low))]).double().requires_grad_()
+    log_p = dataset.log_prob(x)
+    (score,) = torch.autograd.grad(log_p[log_p.isfinite()].sum(), x)
+    assert score.isfinite().all()

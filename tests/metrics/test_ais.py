@@ -1,0 +1,183 @@
+"""Annealed importance sampling between known laws: bounds, coverage, refusals. Seeded."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from ebm_cli import schema
+from ebm_cli.case import Case
+from ebm_cli.datasets.gaussian_mixture import GaussianMixture
+from ebm_cli.energies import gaussian_mixture
+from ebm_cli.energies.score_mlp import ScoreMLP
+from ebm_cli.metrics import ais
+from ebm_cli.metrics.ais import AnnealedImportanceSampling
+from ebm_cli.model import Model, tensors
+from ebm_cli.rng import Rng
+from ebm_cli.samplers.hmc import HMC
+from ebm_cli.samplers.langevin import Langevin
+from ebm_cli.samplers.mala import MALA
+from ebm_cli.units import Units
+
+KERNELS = {"hmc": HMC(0.3, 3, 1.0, 0.1), "mala": MALA(0.3, None)}
+LOG_Z = 1.3
+
+
+class Shifted(nn.Module):
+    """A mixture's energy less LOG_Z, so that log Z is that."""
+
+    def __init__(self, energy):
+        super().__init__()
+        self.energy = energy
+
+    def forward(self, x):
+        return self.energy(x) - LOG_Z
+
+
+def mixture_case(d, *, seed=0, std=0.6, n=100_000, stds=None, of_model=None, warn=None):
+    """Three modes in d dimensions, samples of the model, and the energy of another width where `stds` are given."""
+    centres = (1.2 * Rng(seed).normal("centres", 3, d)).tolist()
+    data = GaussianMixture(None, centres, [1.0, 2.0, 3.0], std, 1.0)
+    energy = Shifted(gaussian_mixture.GaussianMixture(centres=centres, stds=stds or [std] * 3, weights=[1.0, 2.0, 3.0]))
+    samples = data.draw(n, Rng(99)).unsqueeze(1) if of_model is None else of_model
+    return Case(Model(energy, event_ndim=1, stacked=False), tensors(energy), data, Rng(seed), samples, warn=warn or pytest.fail)
+
+
+@pytest.mark.parametrize(("d", "kernel", "n_temperatures"), [(2, "mala", 40), (6, "hmc", 40), (20, "hmc", 60)])
+def test_the_bounds_cover_log_z(d, kernel, n_temperatures):
+    """Of 100 intervals [lower - 3 SE, upper + 3 SE] of ten estimates each at least 95 cover it, and their means are bounds."""
+    sampler = AnnealedImportanceSampling(KERNELS[kernel], 20, n_temperatures, 1000)
+    lower, upper, _ = sampler.estimates(mixture_case(d))
+    low, high = lower.view(100, 10), upper.view(100, 10)
+    covered = (low.mean(1) - 3 * low.std(1) / 10**0.5 <= LOG_Z) & (high.mean(1) + 3 * high.std(1) / 10**0.5 >= LOG_Z)
+    assert covered.sum() >= 95
+    for values, sign in ((lower, 1), (upper, -1)):  # in expectation, up to 4 standard errors; and not by much
+        error = values.std().item() / 1000**0.5
+        assert sign * (values.mean().item() - LOG_Z) < 4 * error
+        assert abs(values.mean().item() - LOG_Z) < 0.5
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_a_gaussian_is_found_exactly_however_few_the_temperatures(scale):
+    """Where the model is the Gaussian of the data's moments every weight is log Z; data units add sum log scale."""
+    module = Wide()
+    data = Normal(scale)
+    case = Case(Model(module, event_ndim=1, stacked=False), tensors(module), data, Rng(0), data.draw(50, Rng(1)).unsqueeze(1))
+    found = AnnealedImportanceSampling(KERNELS["mala"], 30, 2, 3)(case)
+    mean, std = (getattr(data.split("train", 10_000, case.rng), name)(0) for name in ("mean", "std"))
+    exact = 1.5 * math.log(2 * math.pi) + 3 * math.log(2.0) + 3 * math.log(scale)
+    close = 0.05  # the moments are those of 10,000 draws
+    assert found["ais_log_z_lower"] == pytest.approx(exact, abs=close)
+    assert found["ais_log_z_upper"] == pytest.approx(exact, abs=close)
+    assert found["ais_ess"] > 0.99
+    assert (mean - 1).abs().max() < 0.1
+    assert (std - 2).abs().max() < 0.1
+    nll = exact + 1.5  # the mean energy of the data's own law is d/2; its interval two standard errors wide, sqrt(d/2 / 10000)
+    assert found["ais_nll_lower"] == pytest.approx(nll - 2 * (1.5 / 1e4) ** 0.5, abs=close)
+    assert found["ais_nll_upper"] == pytest.approx(nll + 2 * (1.5 / 1e4) ** 0.5, abs=close)
+
+
+class Wide(nn.Module):
+    """N(1, 2^2 I), log Z that of its Gaussian."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return (x - self.centre).square().sum(-1) / 8
+
+
+@dataclass
+class Normal:
+    """Draws of it, in units that differ from the data's own by `scale`."""
+
+    scale: float
+    shape = (3,)
+
+    @property
+    def units(self):
+        return Units(torch.zeros(3).double(), torch.full((3,), self.scale).double())
+
+    def draw(self, n, rng):
+        return 1 + 2 * rng.normal("z", n, 3)
+
+    def split(self, name, n, rng):
+        return self.draw(n, rng.at(name))
+
+
+def test_weights_are_taken_before_the_move():
+    """With two temperatures and a kernel that goes nowhere, w = E_0(u_0) - E(u_0): the estimate is plain importance sampling."""
+    case, n = mixture_case(2, n=5000), 4000
+    sampler = AnnealedImportanceSampling(Frozen(0.1, None), n, 3, 1)
+    lower, _, _ = sampler.estimates(case)
+    x = case.dataset.split("train", ais.N_DATA, case.rng)
+    mean, scale = x.mean(0), x.std(0)
+    u = case.rng.at("ais").normal("start", n, 2)
+    w = 0.5 * u.square().sum(-1) - case.model.energy(case.params, mean + scale * u)
+    expected = torch.logsumexp(w.double(), 0) - math.log(n) + math.log(2 * math.pi) + scale.log().sum()
+    assert lower.item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+class Frozen(MALA):
+    """Refuses every proposal."""
+
+    def step(self, model, params, state, noise):
+        return state, {"acceptance_rate": torch.zeros(len(state.x))}
+
+
+def test_samples_of_another_law_make_the_bounds_cross_and_it_is_said():
+    """The upper bound holds for draws of the model only: from a point where the model is thinner than the Gaussian it falls."""
+    told, far = [], torch.full((1, 1, 3), 4.0)
+    found = AnnealedImportanceSampling(Frozen(0.1, None), 2000, 3, 4)(mixture_case(3, of_model=far, warn=told.append))
+    assert found["ais_log_z_upper"] < LOG_Z - 1
+    assert abs(found["ais_log_z_lower"] - LOG_Z) < 0.5
+    assert "cross" in told[0]
+
+
+def test_weights_that_degenerate_are_said():
+    told = []
+    case = mixture_case(20, std=0.1, warn=told.append)
+    found = AnnealedImportanceSampling(KERNELS["mala"], 400, 2, 5)(case)
+    assert found["ais_ess"] < 0.02
+    assert any("of the weights count" in line for line in told)
+
+
+def test_schedule_by_hand():
+    betas = ais.schedule(4)
+    sigmoid = [1 / (1 + math.exp(-x)) for x in (-4, -2, 0, 2, 4)]
+    assert betas.tolist() == pytest.approx([(one - sigmoid[0]) / (sigmoid[-1] - sigmoid[0]) for one in sigmoid], abs=1e-12)
+
+
+def test_the_mean_is_that_of_the_weights_and_not_of_their_logarithms():
+    assert ais.log_mean_exp(torch.tensor([[0.0, math.log(3.0)]])).item() == pytest.approx(math.log(2.0))
+
+
+def test_step_sizes_of_the_pilot_lead_to_the_acceptance_that_is_aimed_at():
+    case = mixture_case(3)
+    sampler = AnnealedImportanceSampling(MALA(3.0, None), 200, 80, 5)
+    bridge, params = ais.Bridge(case.model), case.params | sampler._ends(case)
+    betas = ais.schedule(80).float()
+    steps = sampler._pilot(bridge, params, betas, Rng(0))
+    u = sampler._of_model(case, params)
+    _, acceptance = sampler._move(bridge, params, betas[-1], steps[-1], u, Rng(1))
+    assert abs(acceptance - 0.574) < 0.1
+
+
+def test_what_it_does_not_apply_to():
+    case = mixture_case(2)
+    assert "leave each law as it is" in AnnealedImportanceSampling(Langevin(0.1, None), 2, 2, 2)(case)
+    score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
+    one = Case(Model(score, event_ndim=1, stacked=False), tensors(score), case.dataset, Rng(0), case.samples)
+    assert "no energy" in AnnealedImportanceSampling(KERNELS["mala"], 2, 2, 2)(one)
+
+
+def test_the_option_is_built():
+    import yaml
+
+    from ebm_cli import config, types
+
+    node = yaml.safe_load(config.groups()["metric"]["ais"].path.read_text())["ais"]
+    assert isinstance(schema.build(schema.check_node(node, "metric.ais", types.Metric, [])), AnnealedImportanceSampling)

@@ -1,0 +1,244 @@
+"""ebm score: log-densities with their errors, ratios to a reference row, and rows accepted by a quantile of held-out data."""
+
+import csv
+import io
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine
+
+from ebm_cli import __main__, config, evaluation, schema
+from ebm_cli.commands import score
+from ebm_cli.rng import Rng
+from ebm_cli.run import find
+
+SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=100", "draws.n_steps=10", "device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """`world(name)` is the folder of a run, trained once; tests only read."""
+    folder, runs = tmp_path_factory.mktemp("world"), {}
+    wine = load_wine()
+    write(folder / "wine.csv", [wine.feature_names, *wine.data.tolist()])
+    table = ["dataset=table", f"dataset.path={folder / 'wine.csv'}"]
+    lines = {"moons": ["objective=nce", "seeds=2"], "wine": ["objective=ssm", *table], "learned": ["objective=nce", *table]}
+
+    def run(name):
+        if name not in runs:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("EBM_OUTPUTS", str(folder / "outputs"))
+                assert __main__.main(["train", *SMALL, *lines[name]]) == 0
+                runs[name] = find("last").path
+        return runs[name]
+
+    run.folder = folder
+    return run
+
+
+def write(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+@pytest.fixture
+def scored(ebm, tmp_path):
+    """`scored(run, rows, ...)`: the columns that are added, as numbers, and what is said of them."""
+
+    def call(run, rows, *words):
+        np.save(tmp_path / "rows.npy", rows)
+        code, out, err = ebm("score", str(run), f"data={tmp_path / 'rows.npy'}", *words)
+        assert code == 0, err
+        columns = {}
+        for row in csv.DictReader(io.StringIO(out)):
+            for name, cell in row.items():
+                columns.setdefault(name, []).append(float(cell))
+        return {name: np.array(columns[name]) for name in list(columns)[rows.shape[1] :]}, err
+
+    return call
+
+
+@pytest.fixture
+def changed(world, tmp_path):
+    """`changed(name, key=...)` is a copy of a run with another summary."""
+
+    def copy(name, **numbers):
+        path = tmp_path / "copied" / world(name).name
+        shutil.copytree(world(name), path)
+        summary = json.loads((path / "summary.json").read_text())
+        (path / "summary.json").write_text(json.dumps(summary | numbers))
+        return path
+
+    return copy
+
+
+def moons(n, seed=99):
+    """Rows of the data's law that no run has seen."""
+    return schema.build(config.compose([]).config["dataset"]).draw(n, Rng(seed)).double().numpy()
+
+
+def summary_of(path):
+    return json.loads((path / "summary.json").read_text())
+
+
+def test_a_log_density_by_quadrature_has_an_error(world, scored):
+    run, rows = world("moons"), moons(5)
+    summary = summary_of(run)["per_seed"]
+    for model in (0, 1):
+        columns, err = scored(run, rows, f"model={model}")
+        assert list(columns) == ["energy", "log_prob", "log_prob_error"]
+        assert columns["log_prob"] == pytest.approx(-columns["energy"] - summary["log_z"][model], abs=1e-12)
+        assert columns["log_prob_error"].tolist() == [summary["log_z_error"][model]] * 5
+        assert "by quadrature, to 0.00" in err
+
+
+def test_without_quadrature_the_bounds_of_ais_give_log_z(changed, scored):
+    """Between 3 - 2 (0.1) and 4 + 2 (0.3): 3.7 give or take 0.9."""
+    bounds = {"ais_log_z_lower": 3.0, "ais_log_z_lower_error": 0.1, "ais_log_z_upper": 4.0, "ais_log_z_upper_error": 0.3}
+    columns, err = scored(changed("learned", **bounds), load_wine().data[:4])
+    assert columns["log_prob"] == pytest.approx(-columns["energy"] - 3.7)
+    assert columns["log_prob_error"] == pytest.approx(np.full(4, 0.9))
+    assert "log Z = 3.7 nats, between the bounds of annealed importance sampling, to 0.9" in err
+
+
+BOUNDS = ("lower", "lower_error", "upper", "upper_error")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({"log_z": 1.0, "log_z_error": 0.01, "ais": (3.0, 0.1, 4.0, 0.3), "log_z_learned": 2.0}, (1.0, 0.01)),
+        ({"log_z": None, "log_z_error": None, "ais": (3.0, 0.1, 4.0, 0.3), "log_z_learned": 2.0}, (3.7, 0.9)),
+        ({"log_z": None, "ais": (3.0, 0.1, 2.9, 0.1), "log_z_learned": 2.0}, (2.95, 0.15)),  # crossed, by less than the errors
+        ({"log_z": None, "ais": (3.0, 0.1, 2.5, 0.1), "log_z_learned": 2.0}, (2.0, None)),  # by more: one of them is wrong
+        ({"log_z": None, "ais": (3.0, None, 4.0, 0.3), "log_z_learned": 2.0}, (2.0, None)),
+        ({"log_z": None, "log_z_learned": 2.0}, (2.0, None)),
+        ({"log_z": None}, (None, None)),
+    ],
+)
+def test_quadrature_before_ais_before_what_was_learned(numbers, expected):
+    numbers = dict(numbers)
+    ais = dict(zip((f"ais_log_z_{name}" for name in BOUNDS), numbers.pop("ais", (None,) * 4), strict=True))
+    found = evaluation.log_z(numbers | ais, 0)[:2]
+    stack = {"per_seed": {key: [7.0, value] for key, value in (numbers | ais).items()}}
+    for log_z, error in (found, evaluation.log_z(stack, 1)[:2]):
+        assert (log_z, error) == tuple(one if one is None else pytest.approx(one) for one in expected)
+
+
+def test_a_learned_log_z_has_no_error(world, scored):
+    columns, err = scored(world("learned"), load_wine().data[:4])
+    assert list(columns) == ["energy", "log_prob"]
+    assert "as learned by the objective, with no error known: there is no log_prob_error" in err
+
+
+def test_ratios_to_a_reference_need_no_log_z(world, scored):
+    rows = load_wine().data[:9]
+    columns, err = scored(world("wine"), rows, "reference=3")
+    assert list(columns) == ["energy", "log_ratio"]
+    assert "log Z is not known" in err
+    assert columns["log_ratio"].tolist() == (columns["energy"][2] - columns["energy"]).tolist()
+    assert columns["log_ratio"][2] == 0.0
+    assert np.unique(columns["log_ratio"]).size == 9
+
+
+def test_the_reference_may_stand_in_any_chunk(world, scored):
+    """Its own ratio is 0 to the last bit, and with log Z a ratio is a difference of log-densities."""
+    rows = moons(2 * score.CHUNK + 5)
+    for row in (1, score.CHUNK, score.CHUNK + 1, len(rows)):
+        columns, _ = scored(world("moons"), rows, f"reference={row}")
+        assert columns["log_ratio"][row - 1] == 0.0
+        assert columns["log_ratio"] == pytest.approx(columns["log_prob"] - columns["log_prob"][row - 1], abs=1e-9)
+
+
+def rows_for_the_test(data):
+    """The test rows of a table, as dataset.split_seed and dataset.test share them out."""
+    return data[np.random.default_rng(0).permutation(len(data))[: round(0.2 * len(data))]]
+
+
+def test_the_threshold_is_that_of_the_test_rows(world, scored):
+    """Of 36 rows and a tenth the ceil(37 (0.9)) = 34th smallest energy; the three above are rejected, far rows are."""
+    test = rows_for_the_test(load_wine().data)
+    far = test[:2] + 50 * load_wine().data.std(0)
+    columns, err = scored(world("wine"), np.concatenate([test, far]), "quantile=0.1")
+    ordered = np.sort(columns["energy"][:36])
+    bound = float(re.search(r"accepted: energy <= (\S+) nats, which at most 0.1 of the data exceed, by 36 held-out rows", err)[1])
+    assert bound == pytest.approx(ordered[33], rel=1e-5)
+    assert list(columns) == ["energy", "accepted"]
+    between = (ordered[32] + ordered[33]) / 2, (ordered[33] + ordered[34]) / 2
+    sure = (columns["energy"] < between[0]) | (columns["energy"] > between[1])  # held-out rows are kept in single precision
+    assert columns["accepted"][sure].tolist() == (columns["energy"][sure] < bound).tolist()
+    assert columns["accepted"][-2:].tolist() == [0, 0]
+    assert columns["accepted"][:36].sum() in (33, 34)
+
+
+def test_rows_of_the_datas_own_law_are_rejected_as_often_as_asked_for(world, scored):
+    """20,000 fresh draws by a threshold of 10,000: a standard deviation of sqrt(q (1 - q) (1/10,000 + 1/20,000)); five of them, 6e-7."""
+    rows = moons(20_000)
+    for q in (0.05, 0.5):
+        columns, _ = scored(world("moons"), rows, f"quantile={q}", "model=1")
+        assert abs((1 - columns["accepted"]).mean() - q) < 5 * (q * (1 - q) * (1 / 10_000 + 1 / 20_000)) ** 0.5
+
+
+def test_a_rare_quantile_takes_more_draws(world, scored):
+    """A hundred-thousandth needs 99,999, of a law that can be drawn from."""
+    columns, err = scored(world("moons"), moons(100), "quantile=1e-5")
+    assert "by 99999 held-out rows" in err
+    assert columns["accepted"].tolist() == [1] * 100
+
+
+def test_a_table_that_has_moved(changed, world, ebm, tmp_path):
+    run = changed("wine")
+    text = (run / "config.yaml").read_text().replace(str(world.folder / "wine.csv"), str(tmp_path / "gone.csv"))
+    (run / "config.yaml").write_text(text)
+    words = ("score", str(run), f"data={world.folder / 'wine.csv'}")
+    assert ebm(*words)[0] == 0
+    code, out, err = ebm(*words, "quantile=0.1")
+    assert (code, out) == (2, "")
+    assert "gone.csv" in err
+    assert ebm(*words, "quantile=0.1", f"dataset.path={world.folder / 'wine.csv'}")[0] == 0
+    shutil.copy(world.folder / "wine.csv", tmp_path / "gone.csv")
+    with open(tmp_path / "gone.csv", "a") as file:
+        file.write(",".join(["1"] * 13) + "\n")
+    code, _, err = ebm(*words, "quantile=0.1")
+    assert (code, "has changed since the run was trained on it" in err) == (2, True)
+
+
+def test_all_columns_at_once_go_to_a_file(world, ebm, tmp_path):
+    write(tmp_path / "rows.csv", [["x0", "x1"], [0.5, 0.25], [9, 9]])
+    words = ("score", str(world("moons")), f"data={tmp_path / 'rows.csv'}", "reference=1", "quantile=0.01")
+    code, out, _ = ebm(*words)
+    header, near, far = csv.reader(io.StringIO(out))
+    assert (code, header) == (0, ["x0", "x1", "energy", "log_prob", "log_prob_error", "log_ratio", "accepted"])
+    assert (near[:2], near[-2:], far[-1]) == (["0.5", "0.25"], ["0.0", "1"], "0")
+    assert ebm(*words, f"out={tmp_path / 'out.csv'}")[:2] == (0, f"Scores saved to {tmp_path / 'out.csv'}\n")
+    assert (tmp_path / "out.csv").read_text() == out
+
+
+FAULTS = [
+    ("reference=0", "reference: rows.csv has no row 0", "its 2 rows are counted from 1"),
+    ("reference=3", "reference: rows.csv has no row 3", "its 2 rows are counted from 1"),
+    ("reference=-1", "has no row -1", ""),
+    ("reference=true", "reference: must be a whole number, not True", ""),
+    ("reference=1.5", "reference: must be a whole number, not 1.5", ""),
+    ("model=null", "model: must be a whole number, not None", ""),
+    ("quantile=0", "quantile: must be a fraction of at least 1e-06 and below 1, not 0", "quantile=0.01"),
+    ("quantile=1.0", "quantile: must be a fraction", ""),
+    ("quantile=1e-7", "quantile: must be a fraction", ""),
+    ("quantile=few", "quantile: must be a fraction", ""),
+    ("quantil=0.1", "quantil: there is no key 'quantil'", "did you mean quantile?"),
+    ("quantile=0.01", "quantile: 0.01 needs 99 held-out rows, there are 36", "quantile=0.027028 or greater"),
+]
+
+
+@pytest.mark.parametrize(("word", "message", "hint"), FAULTS)
+def test_refused(world, ebm, word, message, hint):
+    write("rows.csv", load_wine().data[:2].tolist())
+    code, out, err = ebm("score", str(world("wine")), "data=rows.csv", "out=out.csv", word)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert hint in err
+    assert ebm("score", str(world("wine")), "data=rows.csv", "quantile=0.027028")[0] == 0
