@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from ebm_cli.model import Model
@@ -29,6 +30,12 @@ class Case:
     def held_out(self, n: int) -> Tensor:
         """At most n points that the model has not seen, (n, *d): of the test split at the end, of the validation split before."""
         return self.dataset.split("test" if self.final else "validation", n, self.rng)
+
+    def drawn(self, n: int) -> Tensor:
+        """At most n of the samples, spread evenly over chains and draws, (n, *d)."""
+        points = self.samples.flatten(0, 1)
+        n = min(n, len(points))
+        return points[(2 * torch.arange(n, device=points.device) + 1) * len(points) // (2 * n)]
 
     def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """What several metrics need is made by the first of them."""

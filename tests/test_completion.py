@@ -89,9 +89,9 @@ EXACTLY = [
     ("ebm train seed=1 optimizer=s", "optimizer=sgd"),
     ("ebm train -m optimizer=sgd,", "optimizer=sgd,adam optimizer=sgd,adamw"),
     ("ebm train -m objective=ssm,n", "objective=ssm,nce"),
-    ("ebm train metric=[s", "metric=[sliced_wasserstein] metric=[sliced_wasserstein,"),
-    ("ebm train metric=[quadrature,s", "metric=[quadrature,sliced_wasserstein] metric=[quadrature,sliced_wasserstein,"),
-    ("ebm train 'metric=[quadrature,s", "metric=[quadrature,sliced_wasserstein] metric=[quadrature,sliced_wasserstein,"),
+    ("ebm train metric=[sl", "metric=[sliced_wasserstein] metric=[sliced_wasserstein,"),
+    ("ebm train metric=[quadrature,sl", "metric=[quadrature,sliced_wasserstein] metric=[quadrature,sliced_wasserstein,"),
+    ("ebm train 'metric=[quadrature,sl", "metric=[quadrature,sliced_wasserstein] metric=[quadrature,sliced_wasserstein,"),
     ("ebm train trainer.n_", "trainer.n_steps="),
     ("ebm train trainer.compile=", "trainer.compile=true trainer.compile=false"),
     ("ebm train device=c", "device=cpu device=cuda device=cuda:1"),
@@ -231,7 +231,7 @@ def test_bash_gets_the_part_that_it_replaces(offered, here):
     assert offered("ebm train objective=ss", "ss") == ["ssm"]
     assert offered("ebm train device=cuda:", "") == ["1"]
     ends = [f"metric=[quadrature,sliced_wasserstein{end}" for end in ("]", ",")]
-    assert offered("ebm train 'metric=[quadrature,s", "metric=[quadrature,s") == ends
+    assert offered("ebm train 'metric=[quadrature,sl", "metric=[quadrature,sl") == ends
     assert offered("ebm score last data=tw", "tw") == ["two\\ words/"]
     assert offered("ebm score last data=two\\ w", "two\\ w") == ["two\\ words/"]
     assert offered("ebm score last data=two\\ words/", "two\\ words/") == ["two\\ words/it\\'s.csv"]

@@ -95,6 +95,17 @@ def test_held_out_points_are_of_the_test_split_only_at_the_end(trainer, final, s
     assert torch.equal(case.held_out(50), built.dataset.split(split, 50, Rng(3)))
 
 
+def test_samples_are_thinned_evenly_over_chains_and_draws():
+    """Of 6 chains of 4 draws: each chain's third, the second and the last of each, all, and all where more are asked for."""
+    samples = torch.arange(24.0).view(6, 4, 1)
+    case = Case(None, {}, None, Rng(0), samples)
+    assert case.drawn(6).flatten().tolist() == [2.0, 6.0, 10.0, 14.0, 18.0, 22.0]
+    assert case.drawn(12).flatten().tolist() == [float(i) for i in range(1, 24, 2)]
+    assert torch.equal(case.drawn(24), samples.flatten(0, 1))
+    assert torch.equal(case.drawn(25), samples.flatten(0, 1))
+    assert len(set(case.drawn(17).flatten().tolist())) == 17
+
+
 def test_metrics_that_wait_are_left_to_the_end(trainer):
     built = trainer()
     metric, other = Recording("a", waits=True), Recording("b", waits=False)

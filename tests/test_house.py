@@ -13,7 +13,7 @@ LAYERS = (  # a module imports from its own layer or from those before it
     {"errors", "shells", "intervals", "conformal"},
     {"types"},
     {"rng", "units", "model", "schedule", "tables", "flags"},
-    {"case", "views", "mixture", "chain", "minibatches", "laws", "diffusion"},
+    {"case", "views", "mixture", "chain", "minibatches", "laws", "diffusion", "stein"},
     {"densities"},
     set(COMPONENTS),
     {"overrides"},

@@ -29,14 +29,21 @@ class EffectiveSampleSize(Metric):
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:
         x = case.samples.flatten(2).cpu().double()
-        if not x.isfinite().all():
-            return "the samples are not finite"
-        if x.shape[1] < FEWEST:
-            return f"chains of {x.shape[1]} draws are too short: fewer chains (n_chains) or more samples (n_samples)"
-        if (x == x[:, :1]).all(0).all(0).any():
-            return "the chains do not move"
+        if reason := unfit(x):
+            return reason
         ess = effective_sample_size(x).min().item()
         return {"ess": ess, "ess_per_draw": ess / x[..., 0].numel()}
+
+
+def unfit(x: Tensor) -> str | None:
+    """Why chains (M, N, D) say nothing about how they mix; None where they do."""
+    if not x.isfinite().all():
+        return "the samples are not finite"
+    if x.shape[1] < FEWEST:
+        return f"chains of {x.shape[1]} draws are too short: fewer chains (n_chains) or more samples (n_samples)"
+    if (x == x[:, :1]).all(0).all(0).any():
+        return "the chains do not move"
+    return None
 
 
 def effective_sample_size(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.case import Case
+from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Metric
 
 
@@ -32,13 +33,15 @@ class SlicedWasserstein(Metric):
         data = case.dataset.split("test", self.n_points, case.rng).flatten(1)
         points = case.samples.flatten(0, 1).flatten(1)
         other = case.dataset.split("validation", len(points), case.rng).flatten(1)
-        directions = case.rng.at("sliced_wasserstein").normal("directions", self.n_projections, data.shape[-1])
-        directions = directions / directions.norm(dim=-1, keepdim=True)
-        distances = {
-            "sliced_wasserstein": distance(points, data, directions),
-            "sliced_wasserstein_floor": distance(other, data, directions),
-        }
+        along = directions(self.n_projections, data.shape[-1], case.rng.at("sliced_wasserstein"))
+        distances = {"sliced_wasserstein": distance(points, data, along), "sliced_wasserstein_floor": distance(other, data, along)}
         return {name: value if value == value else "the samples are not finite" for name, value in distances.items()}
+
+
+def directions(n: int, d: int, rng: Rng) -> Tensor:
+    """Uniform on the sphere, (n, d)."""
+    normal = rng.normal("directions", n, d)
+    return normal / normal.norm(dim=-1, keepdim=True)
 
 
 def distance(x: Tensor, y: Tensor, directions: Tensor) -> float:

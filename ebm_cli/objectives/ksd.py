@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebm_cli import stein
 from ebm_cli.errors import bad
 from ebm_cli.model import Model
 from ebm_cli.types import Info, Objective, Params, Positive
@@ -24,18 +25,10 @@ class KernelSteinDiscrepancy(Objective):
     bandwidth: Positive
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
-        h2 = self.bandwidth**2
-        score = model.score(params, x, create_graph=True).flatten(-model.event_ndim)
-        flat = x.flatten(-model.event_ndim)
-        flat = flat - flat.mean(-2, keepdim=True)  # only differences count, and far from the origin they would be lost to rounding
-        n, d = flat.shape[-2:]
-        if n < 2:
+        if x.shape[-1 - model.event_ndim] < 2:
             raise bad("trainer.batch_size: objective=ksd compares points with each other", "trainer.batch_size=256")
-        # sums over pairs as products of matrices: (s_i - s_j)'(x_i - x_j) = s_i'x_i + s_j'x_j - s_i'x_j - s_j'x_i
-        cross, own = score @ flat.mT, (score * flat).sum(-1)
-        square = flat.square().sum(-1)
-        r2 = (square.unsqueeze(-1) + square.unsqueeze(-2) - 2 * flat @ flat.mT).clamp(min=0)
-        drift = own.unsqueeze(-1) + own.unsqueeze(-2) - cross - cross.mT
-        stein = (-r2 / (2 * h2)).exp() * (score @ score.mT + drift / h2 + d / h2 - r2 / h2**2)
+        score = model.score(params, x, create_graph=True).flatten(-model.event_ndim)
+        u = stein.operator(x.flatten(-model.event_ndim), score, stein.gaussian, self.bandwidth)
+        n = u.shape[-1]
         alone = torch.eye(n, dtype=torch.bool, device=x.device)
-        return stein.masked_fill(alone, 0).sum(-1) / (n - 1), {}
+        return u.masked_fill(alone, 0).sum(-1) / (n - 1), {}

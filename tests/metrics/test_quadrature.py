@@ -1,74 +1,30 @@
 """Quadrature against Gaussians in closed form, and its refusals."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import densities
 import numpy as np
 import pytest
 import torch
+from cases import Normal, case
 from scipy.stats import norm
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from ebm_cli.case import Case
 from ebm_cli.datasets.moons import Moons
 from ebm_cli.datasets.table import TableDataset
-from ebm_cli.densities import Density
 from ebm_cli.energies.mlp import MLP
 from ebm_cli.energies.score_mlp import ScoreMLP
 from ebm_cli.metrics import quadrature
 from ebm_cli.metrics.quadrature import Quadrature
-from ebm_cli.model import Model, tensors
 from ebm_cli.rng import Rng
-from ebm_cli.units import Units
 
 pytestmark = pytest.mark.usefixtures("double")
 
 WIDE, NARROW = ((1.7, -0.9), (-0.9, 1.1)), ((0.5, 0.1), (0.1, 0.3))  # covariances
 ROUND, SLANTED = ((1.0, 0.3, 0.0), (0.3, 0.8, 0.0), (0.0, 0.0, 0.7)), ((1.3, 0.0, 0.2), (0.0, 0.9, 0.0), (0.2, 0.0, 1.1))
 QUADRATURE = Quadrature(tolerance=0.01, margin=1.5)
-
-
-@dataclass(frozen=True)
-class Normal(Density):
-    """N(mean, covariance), which is also the law of y = u * scale + shift in data units."""
-
-    mean: tuple
-    covariance: tuple
-    scale: float = 1.0
-    reach: float = 8.0
-
-    @property
-    def law(self):
-        return MultivariateNormal(torch.tensor(self.mean), torch.tensor(self.covariance))
-
-    @property
-    def shape(self):
-        return (len(self.mean),)
-
-    @property
-    def box(self):
-        return [
-            (m - self.reach * c[i] ** 0.5, m + self.reach * c[i] ** 0.5)
-            for i, (m, c) in enumerate(zip(self.mean, self.covariance, strict=True))
-        ]
-
-    @property
-    def length_scale(self):
-        return torch.linalg.eigvalsh(self.law.covariance_matrix)[0].item() ** 0.5
-
-    @cached_property
-    def units(self):
-        return Units(torch.full(self.shape, 4.0), torch.full(self.shape, self.scale))
-
-    def draw(self, n, rng):
-        return self.law.mean + rng.normal("z", n, *self.shape) @ self.law.scale_tril.T
-
-    def log_prob(self, x):
-        return self.law.log_prob(x.double())
 
 
 class Gaussian(nn.Module):
@@ -85,11 +41,6 @@ class Gaussian(nn.Module):
 
 def measure(module, dataset, *, final=True, using=QUADRATURE):
     return using(case(module, dataset, final=final))
-
-
-def case(module, dataset, *, final=True):
-    params = {name: value.detach() for name, value in tensors(module).items()}
-    return Case(Model(module, event_ndim=len(dataset.shape), stacked=False), params, dataset, Rng(0), final=final)
 
 
 def refusals(found):

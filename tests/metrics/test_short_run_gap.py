@@ -1,0 +1,121 @@
+"""The gap between short and long chains on a Gaussian, where Langevin dynamics has a closed form. Draws are seeded."""
+
+import math
+
+import pytest
+import torch
+from cases import Normal, case
+
+from ebm_cli.energies.gaussian import Gaussian
+from ebm_cli.energies.score_mlp import ScoreMLP
+from ebm_cli.metrics.short_run_gap import ShortRunGap
+from ebm_cli.rng import Rng
+from ebm_cli.run import find
+from ebm_cli.samplers.annealed import AnnealedLangevin
+from ebm_cli.samplers.langevin import Langevin
+from ebm_cli.samplers.sgld import SGLD
+from ebm_cli.views import Laddered
+
+EPS, B, V = 0.05, (1.0, -2.0), 0.6  # the model is N(B, V I)
+DATA = Normal(None, (-0.5, 0.5), ((1.5, 0.0), (0.0, 1.5)))
+N = 10_000
+TINY = ("experiment=smoke", "trainer.n_steps=20", "energy=mlp", "energy.hidden=[8]", "dataset.noise=0.3", "device=cpu")
+TINY += ("draws.n_samples=200", "draws.n_chains=50", "draws.n_steps=20")
+
+
+@pytest.fixture
+def model(double):
+    return Gaussian(mean=list(B), covariance=[[V, 0.0], [0.0, V]])
+
+
+def long_run(*, n_chains=500, mean=B):
+    """Exact draws of the model, (n_chains, n_draws, 2)."""
+    return (torch.tensor(mean) + V**0.5 * Rng(7).normal("long", N, 2)).view(n_chains, -1, 2)
+
+
+def measure(model, samples, sampler=None, *, n_steps=10, n_chains=N, seed=0):
+    metric = ShortRunGap(sampler or Langevin(EPS, None), n_chains, n_steps, n_projections=300)
+    return metric(case(model, DATA, samples, seed=seed))
+
+
+def short_law(n_steps, *, seed=0):
+    """Mean (2,) and variances (2,) after so many steps from N(mean, scale^2) of the training points: rho = 1 - eps / v a step."""
+    x, rho = DATA.split("train", N, Rng(seed)), 1 - EPS / V
+    shrunk = rho ** (2 * n_steps)
+    return torch.tensor(B) + rho**n_steps * (x.mean(0) - torch.tensor(B)), shrunk * x.var(0) + 2 * EPS * (1 - shrunk) / (1 - rho**2)
+
+
+@pytest.mark.parametrize("n_steps", [1, 10, 200])
+def test_after_k_steps_of_langevin_dynamics(model, n_steps):
+    """The energy within 5 standard errors, (sum v_i^2 / 2 + v_i m_i^2)^1/2 / V of a draw (a false alarm in 1.7e6); the distance to 5 %."""
+    found = measure(model, long_run(), n_steps=n_steps)
+    mean, variance = short_law(n_steps)
+    shift = mean - torch.tensor(B)
+    gap = (0.5 * (variance + shift.square()).sum() / V - 1).item()
+    error = ((0.5 * variance.square() + variance * shift.square()).sum().item() / V**2 + 1) ** 0.5 / N**0.5
+    assert abs(found["short_run_energy_gap"] - gap) < 5 * error
+    apart = (0.5 * shift.square().sum() + (variance.mean().sqrt() - V**0.5).square()).sqrt().item()
+    assert found["short_run_sliced_wasserstein"] == pytest.approx(apart, rel=0.05, abs=0.02)
+    assert (n_steps < 200) == (gap > 0.1) == (apart > 0.1)
+
+
+def test_all_chains_and_draws_of_the_long_run_count(model):
+    """Half of each long chain moved to where the energy is higher by (6 + 0) / 2V on average: the gap falls by half of that."""
+    moved = long_run(n_chains=10)
+    before = measure(model, moved)
+    moved[:, ::2] += torch.tensor([3.0, 0.0])
+    after = measure(model, moved)
+    assert before["short_run_energy_gap"] - after["short_run_energy_gap"] == pytest.approx(0.5 * 4.5 / V, rel=0.05)
+    assert after["short_run_sliced_wasserstein"] != before["short_run_sliced_wasserstein"]
+
+
+@pytest.mark.parametrize("temperature", [0.25, 3.0])
+def test_a_sampler_with_a_temperature_of_its_own_follows_the_model(model, temperature):
+    """sgld on T E is Langevin dynamics on E with eps T, to rounding."""
+    sgld = SGLD(step_size=EPS / temperature, noise_scale=(2 * EPS) ** 0.5, max_score_norm=None)
+    assert sgld.temperature == pytest.approx(temperature)
+    assert measure(model, long_run(), sgld, n_chains=100) == pytest.approx(measure(model, long_run(), n_chains=100), rel=1e-9)
+
+
+def test_it_is_a_function_of_the_seed(model):
+    one, again, other = (measure(model, long_run(), n_chains=50, seed=seed) for seed in (0, 0, 1))
+    assert one == again
+    assert one != other
+
+
+def test_where_there_is_no_number_there_is_a_sentence(model):
+    hurt = long_run()
+    hurt[0, 3, 0] = math.nan
+    assert measure(model, hurt) == "the samples are not finite"
+    assert measure(model, long_run(), Langevin(100.0, None), n_steps=300) == "the short chains are not finite"
+    score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
+    found = measure(score, long_run(), n_chains=100)
+    assert "no energy" in found["short_run_energy_gap"]
+    assert found["short_run_sliced_wasserstein"] > 0
+    one = case(model, DATA, long_run())
+    object.__setattr__(one, "model", Laddered(one.model, (1.0, 0.1)))
+    assert "length of its own" in ShortRunGap(AnnealedLangevin(0.1, 5), 10, 10, 10)(one)
+
+
+def test_the_kernel_is_the_one_that_is_chosen_and_no_part_of_the_runs_identity(ebm):
+    """Composed with the objective's own sampler, measured with training, added by `ebm evaluate`, and with another sampler."""
+    numbers = []
+    for words in ((), ("metric.short_run_gap.n_steps=3",)):
+        assert ebm("train", *TINY, "objective=pcd", "objective.n_chains=512", "metric=[short_run_gap]", *words)[0] == 0
+        run = find("last")
+        numbers.append(run.read("summary.json")["short_run_energy_gap"])
+        assert run.config()["metric"]["short_run_gap"]["sampler"]["_target_"].endswith("MALA")
+    assert numbers[0] != numbers[1]
+    plain = ("train", *TINY, "objective=nce", "metric=[]")
+    assert ebm(*plain)[0] == 0
+    run = find("last")
+    assert "short_run_energy_gap" not in run.read("summary.json")
+    assert ebm("evaluate", "last", "metric=[short_run_gap]")[0] == 0
+    first = run.read("summary.json")["short_run_energy_gap"]
+    assert ebm("evaluate", "last", "metric=[short_run_gap]", "sampler=langevin")[0] == 0
+    second = run.read("summary.json")["short_run_energy_gap"]
+    assert isinstance(first, float)
+    assert isinstance(second, float)
+    assert first != second
+    assert ebm(*plain[:-1], "metric=[short_run_gap]")[0] == 0
+    assert find("last") == run
