@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults methods mutants readme clean
+.PHONY: help train test test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults methods benchmark benchmark-quick mutants readme clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,15 @@ defaults: $(READY) ## the search behind the defaults of conf/ (an hour on two qu
 methods: $(READY) ## every objective on two datasets and three seeds, held to bounds (half an hour on two quiet cores)
 	$(BIN)/python scripts/methods.py
 	$(BIN)/python scripts/readme.py
+
+benchmark: $(READY) ## objectives x datasets x seeds at equal cost, into results/ and README (two hours on two quiet cores; goes on where it was)
+	$(BIN)/python scripts/benchmark.py run
+	$(BIN)/python scripts/benchmark_tables.py
+	$(BIN)/python scripts/readme.py
+
+benchmark-quick: $(READY) ## the same with three datasets and three seconds for each model (ten minutes)
+	$(BIN)/python scripts/benchmark.py run --quick
+	$(BIN)/python scripts/benchmark_tables.py --quick
 
 mutants: $(READY) ## mistakes put in one by one: for each a test must fail (half an hour on two quiet cores)
 	$(BIN)/python scripts/mutants.py

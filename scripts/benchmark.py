@@ -2,7 +2,6 @@
 
     python scripts/benchmark.py calibrate [--quick]     seconds of a step in every cell, into results/benchmark_steps.json
     python scripts/benchmark.py run [--quick]           what is not in results/benchmark.jsonl yet, as sweeps of the runner itself
-    python scripts/benchmark.py tables                  results/benchmark.md and the picture of the densities
 
 The seconds of a step are measured once, on a quiet machine, and committed: a cell is then a fixed number of steps, and can be reproduced
 anywhere. `run` trains as many cells side by side as there are cores, one thread each; a finished cell is appended to the file, and

@@ -1,0 +1,163 @@
+"""The tables and the picture of the benchmark, from results/benchmark.jsonl and the runs behind it.
+
+    python scripts/benchmark_tables.py [--quick]
+
+writes results/benchmark.md and, where the runs are at hand under outputs/benchmark, results/benchmark.png: the true densities, and those of
+the best run of a few objectives. Nothing is chosen on these numbers: they are of seeds that no search has seen.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmark import DATASETS, OBJECTIVES, OUTPUTS, RESULTS, SECONDS, SEEDS
+from matplotlib.figure import Figure
+from sweeps import ROOT
+
+from ebm_cli import pictures, schema
+from ebm_cli.intervals import interval
+from ebm_cli.run import Run
+from ebm_cli.trained import Trained
+
+Rows = list[dict]
+SHOWN = ("exact", "nce", "ssm", "pcd", "dsm")  # of the picture
+EVALUATIONS = ("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
+N_EVALUATIONS = 5e6  # of the table at equal evaluations: what the cheapest of all can spend in its time
+
+
+def cell(rows: Rows, key: str = "kl") -> str:
+    """Mean and half the width of its 95 % t interval over seeds; a dash where a seed has no number."""
+    values = [one.get(key) for one in rows]
+    if not values or None in values:
+        return "-"
+    half = interval(values)
+    return f"{statistics.mean(values):.4f}" + (f" ± {(half[1] - half[0]) / 2:.4f}" if half else "")
+
+
+def table(rows: Rows, of: Callable[[Rows], str]) -> str:
+    """Objectives down, datasets across; the best of a column but `exact` in bold, by the number that it begins with."""
+    datasets, objectives = (tuple(dict.fromkeys(one[key] for one in rows)) for key in ("dataset", "objective"))
+    cells = {
+        (objective, dataset): of([one for one in rows if (one["objective"], one["dataset"]) == (objective, dataset)])
+        for objective in objectives
+        for dataset in datasets
+    }
+    for dataset in datasets:
+        numbers = {one: float(cells[one, dataset].split()[0]) for one in objectives if one != "exact" and cells[one, dataset] != "-"}
+        if numbers:
+            best = min(numbers, key=numbers.get)
+            cells[best, dataset] = f"**{cells[best, dataset]}**"
+    lines = [["objective", *datasets], ["---"] * (len(datasets) + 1)]
+    lines += [[f"`{objective}`", *(cells[objective, dataset] for dataset in datasets)] for objective in objectives]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def at_equal_evaluations(rows: Rows) -> str:
+    """The KL at the last point of each seed's curve within the budget."""
+    found = []
+    for one in rows:
+        per_step = sum(one[key] for key in EVALUATIONS) / one["n_steps"]
+        within = [kl for step, kl in one["curve"] if step * per_step <= N_EVALUATIONS]
+        found.append({"kl": within[-1] if within else None})
+    return cell(found)
+
+
+def costs(rows: Rows) -> str:
+    """Milliseconds of a step, and what a step of 256 data points evaluates."""
+    lines = ["| objective | ms per step | energies | scores | Hessian-vector products |", "|---|---|---|---|---|"]
+    for objective in dict.fromkeys(one["objective"] for one in rows):
+        own = [one for one in rows if one["objective"] == objective]
+        milliseconds = statistics.median(1e3 * one["train_seconds"] / one["n_steps"] for one in own)
+        counts = [f"{own[0][key] / own[0]['n_steps']:.0f}" for key in EVALUATIONS]
+        lines.append(f"| `{objective}` | {milliseconds:.2f} | {' | '.join(counts)} |")
+    return "\n".join(lines)
+
+
+def ordered(rows: Iterable[dict]) -> Rows:
+    place = {"objective": OBJECTIVES.index, "dataset": DATASETS.index}
+    return sorted(rows, key=lambda one: (place["dataset"](one["dataset"]), place["objective"](one["objective"]), one["seed"]))
+
+
+def read(*, quick: bool = False) -> tuple[Rows, Rows]:
+    """The rows on fresh draws and those on fixed points."""
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = ordered(one for one in rows if one["quick"] == quick)
+    return [one for one in rows if not one["fixed"]], [one for one in rows if one["fixed"]]
+
+
+def maker(rows: Rows) -> str:
+    commits = sorted({one["made_by"]["git"].get("commit", "?")[:10] for one in rows})
+    versions = sorted({one["made_by"]["packages"]["torch"] for one in rows})
+    seeds = ", ".join(map(str, SEEDS))
+    made = f"Made by `make benchmark` at commit {', '.join(commits)}, torch {', '.join(versions)}."
+    return f"Mean over seeds {seeds} ± half of the 95 % t interval. {made}"
+
+
+def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
+    parts = [
+        "# Benchmark\n",
+        f"Exact KL in nats after {seconds:.0f} s of one core for each model (a fixed number of steps), on fresh draws:\n",
+        table(fresh, cell),
+        f"\nAt {N_EVALUATIONS / 1e6:.0f} million evaluations (energies, scores and Hessian-vector products, each as one), read off the",
+        "same curves: their middle points are not annealed, the learning rate was still high.\n",
+        table(fresh, at_equal_evaluations),
+        "\nMode-weight error of the density:\n",
+        table(fresh, lambda rows: cell(rows, "mode_weight_error_density")),
+        "\nWhat a step costs:\n",
+        costs(fresh),
+    ]
+    if fixed:
+        parts += ["\nThe same time on 8,192 fixed points: the gap between train and test.\n", table(fixed, cell)]
+    return "\n".join([*parts, "", maker(fresh + fixed), ""])
+
+
+def density(dataset: str, objective: str | None) -> tuple[np.ndarray, tuple] | None:
+    """On the grid of a picture: the true one, or that of the best seed's run; None where there is no run or no log Z."""
+    rows = [Run(path.parent) for path in OUTPUTS.glob(f"runs/{dataset}-{objective or 'exact'}-s*/summary.json")]
+    rows = [one for one in rows if one.read("summary.json").get("kl") is not None]
+    if not rows:
+        return None
+    run = min(rows, key=lambda one: one.read("summary.json")["kl"])
+    trained, data = Trained.load(run, torch.device("cpu")).one(0), schema.build(run.config()["dataset"])
+    log_z = run.read("summary.json")["log_z"]
+    scene = pictures.Scene(trained, data, torch.zeros(1, 1, 2), log_z, [], "")
+    _, _, points = scene.grid()
+    values = data.log_prob(points).exp().numpy() if objective is None else np.exp(-scene.energy(points) - log_z)
+    n = round(len(points) ** 0.5)
+    return values.reshape(n, n), scene.box
+
+
+def picture(path: Path) -> None:
+    columns = [dataset for dataset in DATASETS if density(dataset, None)]
+    figure = Figure(figsize=(1.9 * len(columns), 1.9 * (1 + len(SHOWN)) + 0.3), layout="compressed")
+    axes = figure.subplots(1 + len(SHOWN), len(columns), squeeze=False)
+    for column, dataset in enumerate(columns):
+        true, box = density(dataset, None)
+        for row, objective in enumerate((None, *SHOWN)):
+            axis, found = axes[row, column], density(dataset, objective)
+            axis.set(xticks=[], yticks=[])
+            if found:
+                axis.imshow(found[0], origin="lower", extent=(*box[0], *box[1]), vmin=0, vmax=true.max(), cmap="magma", aspect="auto")
+            axis.set_box_aspect(1)
+            if row == 0:
+                axis.set_title(dataset, fontsize="medium")
+            if column == 0:
+                axis.set_ylabel(objective or "truth")
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def main() -> None:
+    quick = "--quick" in sys.argv
+    fresh, fixed = read(quick=quick)
+    name = "benchmark-quick" if quick else "benchmark"
+    (ROOT / "results" / f"{name}.md").write_text(markdown(fresh, fixed, seconds=3 if quick else SECONDS))
+    if (OUTPUTS / "runs").exists():
+        picture(ROOT / "results" / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The benchmark's scripts: what a budget buys, what is skipped, and the tables by hand."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """Both scripts as modules."""
+    sys.path.insert(0, str(SCRIPTS))
+    found = {}
+    for name in ("benchmark", "benchmark_tables"):
+        specification = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+        found[name] = sys.modules[name] = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(found[name])
+    sys.path.remove(str(SCRIPTS))
+    return found
+
+
+def row(objective, dataset, seed, kl, **more):
+    counts = {"n_energy_evaluations": 1_000_000, "n_score_evaluations": 3_000_000, "n_hvp_evaluations": 0}
+    made_by = {"git": {"commit": "abcdef0123456789"}, "packages": {"torch": "2.13"}}
+    return {
+        **{"objective": objective, "dataset": dataset, "seed": seed, "kl": kl, "fixed": False, "quick": False, "n_steps": 1000},
+        **counts,
+        **{"train_seconds": 2.0, "mode_weight_error_density": 0.1, "curve": [[400, 0.5], [800, 0.2], [1000, kl]], "made_by": made_by},
+        **more,
+    }
+
+
+def test_what_a_budget_buys(scripts, tmp_path, monkeypatch):
+    """45 s at 3.7 ms are 12,162 steps, of which two digits count."""
+    benchmark = scripts["benchmark"]
+    monkeypatch.setattr(benchmark, "STEPS", tmp_path / "steps.json")
+    (tmp_path / "steps.json").write_text(json.dumps({"moons nce": 0.0037}))
+    assert benchmark.n_steps("nce", "moons", quick=False) == 12000
+    assert benchmark.n_steps("nce", "moons", quick=True) == 810
+
+
+def test_cells_that_are_there_are_skipped_and_the_others_are_appended(scripts, tmp_path, monkeypatch):
+    benchmark, trained = scripts["benchmark"], []
+    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "benchmark.jsonl")
+    monkeypatch.setattr(benchmark, "cells", lambda *, quick: [("nce", "moons", False), ("ssm", "moons", False), ("ssm", "moons", True)])
+
+    def train(cell, *, quick):
+        trained.append(cell)
+        return [row(cell[0], cell[1], seed, 0.1, fixed=cell[2]) for seed in range(3)]
+
+    monkeypatch.setattr(benchmark, "train", train)
+    (tmp_path / "benchmark.jsonl").write_text(json.dumps(row("ssm", "moons", 0, 0.2)) + "\n")
+    benchmark.run(quick=False)
+    assert sorted(trained) == [("nce", "moons", False), ("ssm", "moons", True)]
+    assert len((tmp_path / "benchmark.jsonl").read_text().splitlines()) == 7
+    benchmark.run(quick=False)
+    assert len(trained) == 2
+
+
+def test_tables_by_hand(scripts):
+    """Mean and t interval (4.3027 standard errors of three seeds), the best but `exact` in bold, no mean where a seed has none."""
+    tables = scripts["benchmark_tables"]
+    rows = [row("exact", "moons", seed, 0.001) for seed in range(3)]
+    rows += [row("nce", "moons", seed, kl) for seed, kl in enumerate((0.01, 0.02, 0.03))]
+    rows += [row("ssm", "moons", seed, kl) for seed, kl in enumerate((0.05, 0.05, 0.05))]
+    rows += [row("pcd", "moons", seed, kl) for seed, kl in enumerate((0.001, None, 0.001))]
+    lines = tables.table(tables.ordered(rows), tables.cell).splitlines()
+    assert lines[2] == "| `exact` | 0.0010 ± 0.0000 |"
+    assert lines[3] == f"| `nce` | **0.0200 ± {4.302652729749464 * 0.01 / 3**0.5:.4f}** |"
+    assert lines[4] == "| `ssm` | 0.0500 ± 0.0000 |"
+    assert lines[5] == "| `pcd` | - |"
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(1e6, "-"), (1.7e6, "0.5000"), (3.9e6, "0.2000"), (4e6, "0.1000"), (1e9, "0.1000")])
+def test_at_equal_evaluations_the_last_point_within_counts(scripts, budget, expected, monkeypatch):
+    """4,000 evaluations a step: 400 steps are 1.6 million."""
+    tables = scripts["benchmark_tables"]
+    monkeypatch.setattr(tables, "N_EVALUATIONS", budget)
+    assert tables.at_equal_evaluations([row("nce", "moons", seed, 0.1) for seed in range(2)]).split(" ")[0] == expected
+
+
+def test_the_whole_page(scripts):
+    tables = scripts["benchmark_tables"]
+    page = tables.markdown([row("nce", "moons", seed, 0.02) for seed in range(3)], [], seconds=45)
+    assert "after 45 s of one core" in page
+    assert "| `nce` | 2.00 | 1000 | 3000 | 0 |" in page
+    assert "commit abcdef0123, torch 2.13" in page
