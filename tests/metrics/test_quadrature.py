@@ -99,10 +99,10 @@ def test_edge_mass_is_the_mass_in_the_outer_twentieth(d, monkeypatch):
     assert half_a_cell < 0.2 * (1 - inner**d)
 
 
-def random_mlp(seed, confinement):
-    """A rough energy of one coordinate."""
+def random_mlp(seed, confinement, d):
+    """A rough energy."""
     torch.manual_seed(seed)
-    module = MLP((1,), torch.zeros(1), torch.ones(1), hidden=[8], activation="tanh", positive="exp", confinement=confinement)
+    module = MLP((d,), torch.zeros(d), torch.ones(d), hidden=[8], activation="tanh", positive="exp", confinement=confinement)
     with torch.no_grad():
         for value in module.network.parameters():
             value *= 5
@@ -118,17 +118,25 @@ def test_volume_of_the_box(d):
 
 
 def test_log_z_error_bounds_the_error():
-    """Of 20 rough energies with tails beyond the box, the error of at least 19 is below what is reported."""
-    dataset, bounded, reported = Normal(None, (0.0,), ((1.0,),), reach=3.0), 0, []
-    for seed in range(20):
-        module = random_mlp(seed, confinement=0.5)
-        x = torch.linspace(-60, 60, 240_001).unsqueeze(-1)
-        truth = torch.logsumexp(-module(x), 0).item() + math.log(120 / 240_000)
-        found = measure(module, dataset, using=Quadrature(tolerance=0.05, margin=1.5))
+    """Of 50 or more rough energies with tails beyond the box, half of them in the plane, the error of 96 % is below what is reported."""
+    bounded, reported = 0, []
+    for seed in range(60):
+        d, (reach, n) = 1 + seed % 2, ((60, 240_001), (14, 1201))[seed % 2]
+        module, axis = random_mlp(seed, confinement=0.5, d=d), torch.linspace(-reach, reach, n)
+        x = torch.cartesian_prod(*[axis] * d).view(-1, d)
+        with torch.no_grad():
+            energy = torch.cat([module(part) for part in x.split(100_000)])
+        truth = torch.logsumexp(-energy, 0).item() + d * math.log(2 * reach / (n - 1))
+        identity = tuple(tuple(float(i == j) for j in range(d)) for i in range(d))
+        found = measure(module, Normal(None, (0.0,) * d, identity, reach=3.0), using=Quadrature(tolerance=0.05, margin=1.5))
+        if isinstance(found, str):  # rougher than the finest grid: no number, and none that is wrong
+            assert "doubling" in found
+            continue
         assert found["log_z_error"] <= 0.05
         bounded += abs(found["log_z"] - truth) <= found["log_z_error"]
         reported.append(found["log_z_error"])
-    assert bounded >= 19
+    assert len(reported) >= 50
+    assert bounded >= 0.96 * len(reported)
     assert np.median(reported) > 1e-4  # well above rounding: there was an error to bound
 
 
