@@ -132,8 +132,7 @@ def check(runs: Sequence[str], how: str, weights: Sequence[float] | None, models
 def log_z_of(one: Run, model: int) -> tuple[float, bool]:
     """log Z of a run's energy in data units, as its summary has it, and whether it was measured, not learned by the objective."""
     summary = one.read("summary.json")
-    measured = evaluation.of_model(summary, "log_z", model)
-    found = evaluation.of_model(summary, "log_z_learned", model) if measured is None else measured
+    found, error, _ = evaluation.log_z(summary, model)
     if found is None or not math.isfinite(found):
         reason = summary.get("reasons", {}).get("log_z") or "it has not been measured"
         measure = "" if "quadrature takes" in reason else f"ebm evaluate {one.id} metric=[quadrature], or "
@@ -141,4 +140,4 @@ def log_z_of(one: Run, model: int) -> tuple[float, bool]:
             f"energy.how=mixture needs log Z of {one.path.name}, which is not known: {reason}",
             f"{measure}energy.how=product, which needs none",
         )
-    return found, measured is not None
+    return found, error is not None
