@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         return report((Problem(f"interrupted by {Signals(stop.signal).name}", stop.hint),), 128 + stop.signal)
     except KeyboardInterrupt:
-        return 130
+        return report((Problem("interrupted by SIGINT"),), 130)
     except BrokenPipeError:  # `ebm runs | head -1`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -258,7 +258,7 @@ def test_an_objective_with_parts_of_its_own_is_refused_as_a_whole(refused):
     """pcd brings a kernel and a regularizer, which need an energy too."""
     message, hint, *_ = refused("train", "energy=score_mlp", "objective=pcd").splitlines()
     assert message.startswith("error: objective=pcd needs the energy of energy=score_mlp")
-    assert hint == "hint: objective=dsm or ism or ksd or lsd or ssm, or energy=fourier_mlp or mlp or quadratic or residual_mlp"
+    assert hint == "hint: objective=ism or ssm or dsm or lsd or ksd, or energy=fourier_mlp or mlp or quadratic or residual_mlp"
 
 
 @pytest.mark.parametrize("word", ["regularizer=energy_l2", "regularizer=[energy_l2]"])
