@@ -94,7 +94,7 @@ def main() -> int:
             if not words and dataset == "moons" and (one["objective"], one["seed"]) == PICTURED:
                 shutil.copy(run.figures / "density.png", RESULTS.parent / f"moons-{one['objective']}-density.png")
     if not words:
-        RESULTS.write_text(json.dumps({"made_by": maker, "rows": rows}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"made_by": maker, "missed": faults, "rows": rows}, indent=1) + "\n")
     print(*faults, sep="\n")
     return 1 if faults else 0
 

@@ -51,6 +51,8 @@ def methods():
     made_by = stored["made_by"]
     commit, torch = made_by["git"].get("commit", "?")[:10], made_by["packages"]["torch"]
     lines += ["", f"Mean of seeds 0, 1, 2, and their range; one thread each. Made by `make methods` at commit {commit}, torch {torch}."]
+    if stored["missed"]:
+        lines += ["", "Bounds that are missed (of scripts/methods.py): " + "; ".join(stored["missed"]) + "."]
     return "\n".join(lines)
 
 
