@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from sweeps import ROOT, made_by, row
+from measured import ROOT, made_by, row
 
 from ebm_cli import config
 from ebm_cli.experiment import Experiment

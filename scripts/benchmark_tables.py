@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from benchmark import DATASETS, OBJECTIVES, OUTPUTS, RESULTS, SECONDS, SEEDS
 from matplotlib.figure import Figure
-from sweeps import ROOT
+from measured import ROOT
 
 from ebm_cli import pictures, schema
 from ebm_cli.intervals import interval

@@ -14,7 +14,7 @@ import sys
 from statistics import mean
 
 import torch
-from sweeps import ROOT, made_by, row, sweep
+from measured import ROOT, made_by, row, sweep
 
 from ebm_cli import config, schema
 from ebm_cli.datasets.moons import Moons

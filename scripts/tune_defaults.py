@@ -11,7 +11,7 @@ import json
 import sys
 
 import torch
-from sweeps import ROOT, made_by, row, sweep
+from measured import ROOT, made_by, row, sweep
 
 RESULTS = ROOT / "results" / "tune_defaults.json"
 OUTPUTS = ROOT / "outputs" / "tune_defaults"

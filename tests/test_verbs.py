@@ -26,7 +26,8 @@ def test_list(ebm):
     for group, options in config.groups().items():
         for name, option in options.items():
             assert any(
-                line.split()[:2] == [group, name] and option.description in line and option.reference in line for line in out.splitlines()
+                line.split()[0] == group and f" {name} " in line and option.description in line and option.reference in line
+                for line in out.splitlines()
             )
     code, out, _ = ebm("list", "sampler")
     assert {line.split()[0] for line in out.splitlines()[1:]} == {"sampler"}
