@@ -31,9 +31,12 @@ class Compiled:
     """A sampler whose `step` is one compiled graph."""
 
     def __init__(self, sampler: Sampler) -> None:
-        self.init, self.noise, self.finish, self.temperature = sampler.init, sampler.noise, sampler.finish, sampler.temperature
-        self.target_acceptance, self.differentiable, self.requires = sampler.target_acceptance, sampler.differentiable, sampler.requires
-        self.step = torch.compile(sampler.step, fullgraph=True)
+        self.sampler, self.step = sampler, torch.compile(sampler.step, fullgraph=True)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "sampler":  # while a copy is being made
+            raise AttributeError(name)
+        return getattr(self.sampler, name)
 
 
 def starts(n: int, rng: Rng, *, mean: Tensor, scale: Tensor, points: Tensor | None = None) -> Tensor:

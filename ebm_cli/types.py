@@ -85,6 +85,7 @@ class Sampler(Protocol):
     requires: ClassVar[frozenset[str]] = frozenset()  # of the model: {"energy"}, {"noise_level"}
     target_acceptance: ClassVar[float | None] = None  # what step-size adaptation aims at; None: nothing to adapt
     differentiable: ClassVar[bool] = True  # whether a gradient passes through its proposals
+    remembers: ClassVar[bool] = False  # whether a transition depends on more than x: one that is begun anew at x is then another
 
     @property
     def temperature(self) -> float:

@@ -51,6 +51,9 @@ def methods():
     made_by = stored["made_by"]
     commit, torch = made_by["git"].get("commit", "?")[:10], made_by["packages"]["torch"]
     lines += ["", f"Mean of seeds 0, 1, 2, and their range; one thread each. Made by `make methods` at commit {commit}, torch {torch}."]
+    usual = moons["exact"][0]["energy"]
+    others = ", ".join(f"`{one}` ({rows[0]['energy']})" for one, rows in sorted(moons.items()) if rows[0]["energy"] != usual)
+    lines += ["", f"The network is `{usual}`, but for {others}."]
     if stored["missed"]:
         lines += ["", "Bounds that are missed (of scripts/methods.py): " + "; ".join(stored["missed"]) + "."]
     return "\n".join(lines)

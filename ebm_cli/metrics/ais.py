@@ -17,20 +17,21 @@ Cost: 2 `n_repeats` `n_chains` `n_temperatures` transitions, and half as many fo
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from ebm_cli.case import Case
-from ebm_cli.metrics.quadrature import Quadrature, energy_of
+from ebm_cli.metrics.quadrature import Quadrature, at_data
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Metric, Params, Sampler
 from ebm_cli.views import Bridge
 
 SPREAD = 4.0  # of the sigmoid
 PACE = 1.0  # of the pilot's step sizes: log eps += PACE (a - a*)
-N_DATA = 10_000  # points that moments and mean energies are taken over
+N_DATA = 10_000  # points that moments are taken over
 FEW = 0.02  # a share of weights below which they have degenerated
 GRIDDED = 2  # coordinates up to which draws of the model come from a grid
 
@@ -42,7 +43,7 @@ class AnnealedImportanceSampling(Metric):
     sampler: Sampler
     n_chains: Count
     n_temperatures: Count
-    n_repeats: Count
+    n_repeats: Annotated[int, Ge(2)]
     units: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("ais_log_z_lower", "ais_log_z_lower_error", "ais_log_z_upper", "ais_log_z_upper_error"), "nats"),
         **dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), "nats"),
@@ -54,8 +55,8 @@ class AnnealedImportanceSampling(Metric):
     def __call__(self, case: Case) -> dict[str, float | str] | str:
         if "energy" not in case.model.provides:
             return "a score network has no energy"
-        if self.sampler.target_acceptance is None:
-            return "annealed importance sampling needs transitions that leave each law as it is: metric.ais.sampler of mala or hmc"
+        if self.sampler.target_acceptance is None or self.sampler.remembers:
+            return "annealed importance sampling needs transitions that leave each law as it is: those of mh, mala or hmc"
         found = self.estimates(case)
         if isinstance(found, str):
             return found
@@ -66,7 +67,7 @@ class AnnealedImportanceSampling(Metric):
             case.warn(f"ais: {what}: the samples are not yet of the model, or metric.ais.n_temperatures is too small")
         if ess < FEW:
             case.warn(f"ais: only {ess:.2%} of the weights count, the lower bound may be far off: more metric.ais.n_temperatures")
-        energy, energy_error = mean_and_error(energy_of(case.model, case.params, case.held_out(N_DATA)))
+        energy, energy_error = mean_and_error(at_data(case))
         return {
             **{"ais_log_z_lower": lower, "ais_log_z_lower_error": lower_error},
             **{"ais_log_z_upper": upper, "ais_log_z_upper_error": upper_error},

@@ -84,8 +84,7 @@ class Quadrature(Metric):
         numbers["edge_mass"] = found.mass[border].sum().item()
         if found.log_p is None:
             reason = "the true density of this dataset is not known"
-            at_data = energy_of(case.model, case.params, case.held_out(N_DATA)).mean().item()
-            return {"kl": reason, "nll": at_data + log_z + log_det, "entropy": reason} | numbers
+            return {"kl": reason, "nll": at_data(case).mean().item() + log_z + log_det, "entropy": reason} | numbers
         log_p, p = found.log_p, (found.log_p + found.log_volume).exp()
         kl = torch.where(p > 0, p * (log_p + found.energy + log_z), 0).sum().item()
         entropy = -torch.where(p > 0, p * log_p, 0).sum().item() + log_det
@@ -111,7 +110,7 @@ class Quadrature(Metric):
                 worst = max(changes, key=changes.get)
                 reason = f"doubling the {worst} moves log Z by {changes[worst]:.2g} nats"
                 return f"{reason}: the energy may not be normalisable, or is not resolved by the grid"
-        if energy_of(model, params, case.held_out(N_DATA)).min() < energy.min() - MISSED:
+        if at_data(case).min() < energy.min() - MISSED:
             return "the data lie in valleys of the energy that are narrower than the finest grid"
         points, log_volume = grid(box, spacing)
         log_p = true_log_prob(dataset, box, spacing) if isinstance(dataset, Density) else None
@@ -145,6 +144,11 @@ class Quadrature(Metric):
         wide = widen(box, 2.0)
         wider = log_integral(evaluate(model, params, wide, 2 * spacing), wide, 2 * spacing)
         return energy, spacing, log_z, {"resolution": abs(log_z - coarse), "box": abs(wider - log_z)}
+
+
+def at_data(case: Case) -> Tensor:
+    """E at held-out points, (N,)."""
+    return case.once("energy at data", lambda: energy_of(case.model, case.params, case.held_out(N_DATA)))
 
 
 def widen(box: Box, factor: float) -> Box:

@@ -45,6 +45,7 @@ class Tempering(Sampler):
     max_temperature: Annotated[float, Gt(1)]
     requires: ClassVar[frozenset[str]] = frozenset({"energy"})
     target_acceptance: ClassVar[float] = 0.574
+    remembers: ClassVar[bool] = True
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         m = model.model_shape(params)

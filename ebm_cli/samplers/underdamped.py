@@ -11,7 +11,7 @@ With `max_score_norm` r, min(1, r / |s|) s stands for s: a further bias where it
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class Underdamped(Sampler):
     step_size: Positive
     friction: Positive
     max_score_norm: Positive | None
+    remembers: ClassVar[bool] = True
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         m = model.model_shape(params)

@@ -19,6 +19,7 @@ from ebm_cli.rng import Rng
 from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.mala import MALA
+from ebm_cli.samplers.tempering import Tempering
 from ebm_cli.units import Units
 
 KERNELS = {"hmc": HMC(0.3, 3, 1.0, 0.1), "mala": MALA(0.3, None)}
@@ -168,7 +169,9 @@ def test_step_sizes_of_the_pilot_lead_to_the_acceptance_that_is_aimed_at():
 
 def test_what_it_does_not_apply_to():
     case = mixture_case(2)
-    assert "leave each law as it is" in AnnealedImportanceSampling(Langevin(0.1, None), 2, 2, 2)(case)
+    begun_anew = Tempering(0.05, 3, 10.0)  # at each temperature, with its replicas in one place
+    for sampler in (Langevin(0.1, None), begun_anew):
+        assert "leave each law as it is" in AnnealedImportanceSampling(sampler, 2, 2, 2)(case)
     score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
     one = Case(Model(score, event_ndim=1, stacked=False), tensors(score), case.dataset, Rng(0), case.samples)
     assert "no energy" in AnnealedImportanceSampling(KERNELS["mala"], 2, 2, 2)(one)
