@@ -29,6 +29,9 @@ from ebm_cli.run import Run
 STEPS, RESULTS = ROOT / "results" / "benchmark_steps.json", ROOT / "results" / "benchmark.jsonl"
 OUTPUTS = ROOT / "outputs" / "benchmark"
 OBJECTIVES = ("exact", "nce", "cnce", "energy_discrepancy", "ism", "ssm", "fd_ssm", "dsm", "cd", "pcd", "recovery", "lsd", "ksd")
+OBJECTIVES += ("dsm_multi", "mle", "short_run")  # last, for they say least about the density
+ENERGY = "residual_mlp"  # of all rows of all columns
+LADDER = dict.fromkeys(("recovery", "dsm_multi"), f"noise_{ENERGY}")  # the same network, which is told the noise level
 DATASETS = ("moons", "eight_gaussians", "twentyfive_gaussians", "rings", "checkerboard", "pinwheel", "two_spirals")
 FIXED = [(objective, dataset) for dataset in ("moons", "twentyfive_gaussians") for objective in ("exact", "nce", "ssm", "dsm", "pcd")]
 N_FIXED = 8192
@@ -42,11 +45,12 @@ KEPT += ("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
 def cells(*, quick: bool) -> list[tuple[str, str, bool]]:
     """(objective, dataset, on a fixed training set)."""
     datasets = DATASETS[:3] if quick else DATASETS
-    return [(objective, dataset, False) for dataset in datasets for objective in OBJECTIVES] + [(*one, True) for one in FIXED if not quick]
+    return [(objective, dataset, False) for objective in OBJECTIVES for dataset in datasets] + [(*one, True) for one in FIXED if not quick]
 
 
 def words(objective: str, dataset: str, *, fixed: bool) -> list[str]:
-    return [f"dataset={dataset}", f"objective={objective}", "experiment=benchmark2d", *([f"dataset.n_train={N_FIXED}"] if fixed else [])]
+    line = [f"dataset={dataset}", f"objective={objective}", f"energy={LADDER.get(objective, ENERGY)}", "experiment=benchmark2d"]
+    return [*line, *([f"dataset.n_train={N_FIXED}"] if fixed else [])]
 
 
 def calibrate(*, rounds: int = 5, n: int = 40) -> None:

@@ -13,14 +13,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SHORTER = {"train_seconds": 0, "kl": 5, "mode_weight_error": 4, "log_z": 4, "log_z_learned": 4, "sliced_wasserstein": 4}
 
 
-def sweep(words: list[str], outputs: Path) -> list[Run]:
-    """`ebm train -m WORDS`, going on where it was interrupted; its runs, in the order of its lines."""
+def sweep(words: list[str], outputs: Path) -> list[tuple[list[str], Run]]:
+    """`ebm train -m WORDS`, going on where it was interrupted; its runs in order, each with the words that not all of them have."""
     environ = os.environ | {"EBM_OUTPUTS": str(outputs)}
     done = subprocess.run([Path(sys.executable).with_name("ebm"), "train", "-m", *words], env=environ)
     if done.returncode == 2:  # a line that is wrong; a run that diverges (1) is a result
         sys.exit(2)
     path = max(outputs.glob("sweeps/*/sweep.json"), key=lambda one: one.stat().st_mtime)
-    return [Run(Path(one["path"])) for one in json.loads(path.read_text())["runs"] if one["path"]]
+    runs = json.loads(path.read_text())["runs"]
+    common = set.intersection(*(set(one["words"]) for one in runs))
+    return [([word for word in one["words"] if word not in common], Run(Path(one["path"]))) for one in runs if one["path"]]
 
 
 def row(run: Run, kept: tuple[str, ...]) -> dict:

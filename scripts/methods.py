@@ -87,7 +87,7 @@ def main() -> int:
     words, rows, faults, maker = sys.argv[1:], {}, [], None
     for dataset in DATASETS:
         line = [f"objective={','.join(OBJECTIVES)}", f"dataset={dataset}", f"group=methods-{dataset}", *LINE, *words]
-        runs = sweep(line, OUTPUTS)
+        runs = [run for _, run in sweep(line, OUTPUTS)]
         rows[dataset], maker = [measured(run) for run in runs], made_by(runs[0])
         faults += missed(dataset, rows[dataset])
         for run, one in zip(runs, rows[dataset], strict=True):

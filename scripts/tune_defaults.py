@@ -6,7 +6,6 @@ Each entry of SEARCHES is a line for `ebm train -m`, seed 100, exact KL on moons
 goes on. What came out of each is kept in results/tune_defaults.json, with the commit and versions that made it, and is printed.
 """
 
-import itertools
 import json
 import sys
 
@@ -32,6 +31,8 @@ SEARCHES = {
     "nce": ["objective=nce", "objective.noise=gaussian,mixture", "objective.n_noise=1,4"],
     "cnce": ["objective=cnce", "objective.eps=0.15,0.3,0.6"],
     "energy_discrepancy": ["objective=energy_discrepancy", "objective.t=0.15,0.3,0.6", "objective.w=0,1"],
+    "energy_discrepancy, far mass": [MANY_MODES, "objective=energy_discrepancy", "objective.t=0.3,[0.3,2.0]", "seed=range(100,112)"],
+    "energy_discrepancy, widths": ["objective=energy_discrepancy", "objective.t=0.3,[0.3,2.0]", "seed=100,101,102,103"],
     "lsd critic": ["objective=lsd", "objective.n_critic=1,3,5", "objective.critic_lr=0.001,0.003"],
     "lsd penalty": ["objective=lsd", "objective.penalty=0.03,0.1,0.5,2"],
     "mle hmc": ["objective=mle", "sampler=hmc", "objective.n_steps=5", "sampler.step_size=0.07,0.1"],
@@ -49,18 +50,12 @@ SEARCHES = {
 }
 
 
-def swept(line: list[str]) -> list[tuple[str, ...]]:
-    """The words of every line of a sweep that differ from line to line, in the sweep's order."""
-    keys = [word.split("=") for word in line if "," in word]
-    return list(itertools.product(*([f"{key}={value}" for value in values.split(",")] for key, values in keys)))
-
-
 def search(name: str) -> None:
     """Run it and keep what it found."""
-    runs = sweep([*SEARCHES[name], *COMMON, f"group={name.replace(', ', '-').replace(' ', '-')}"], OUTPUTS)
+    runs = sweep([*COMMON, *SEARCHES[name], f"group={name.replace(', ', '-').replace(' ', '-')}"], OUTPUTS)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    rows = [{"words": list(words), **row(run, KEPT)} for words, run in zip(swept(SEARCHES[name]), runs, strict=True)]
-    found[name] = {"line": SEARCHES[name], "made_by": made_by(runs[0]), "rows": rows}
+    rows = [{"words": words, **row(run, KEPT)} for words, run in runs]
+    found[name] = {"line": SEARCHES[name], "made_by": made_by(runs[0][1]), "rows": rows}
     RESULTS.write_text(json.dumps({key: found[key] for key in SEARCHES if key in found}, indent=1) + "\n")
 
 

@@ -6,7 +6,6 @@ with i0e(t) = exp(-t) I_0(t): the noise is isotropic, not radial. The modes are 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,14 +15,14 @@ from torch import Tensor
 from ebm_cli.densities import Density, nearest
 from ebm_cli.model import constant
 from ebm_cli.rng import Rng
-from ebm_cli.types import Positive
+from ebm_cli.types import Positive, Positives
 
 
 @dataclass(frozen=True)
 class Rings(Density):
     """`radii` of the circles; `noise` is the standard deviation of the noise."""
 
-    radii: Sequence[Positive]
+    radii: Positives
     noise: Positive
     shape: ClassVar[tuple[int, ...]] = (2,)
 

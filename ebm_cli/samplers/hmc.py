@@ -8,7 +8,6 @@ Cost: `n_leapfrog` scores per transition. Not for rugged energies of few dimensi
 Duane et al. 1987; Neal 2011, arXiv:1206.1901.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -19,7 +18,7 @@ from ebm_cli.diffusion import accepted
 from ebm_cli.errors import bad
 from ebm_cli.model import Model, constant, expand
 from ebm_cli.rng import Rng
-from ebm_cli.types import Count, Decay, Info, Params, Positive, Sampler
+from ebm_cli.types import Count, Decay, Info, Params, Positive, Positives, Sampler
 
 DIVERGENCE = 1000.0  # nats; a leapfrog that follows its trajectory loses a few at most
 
@@ -38,7 +37,7 @@ class HMC(Sampler):
 
     step_size: Positive
     n_leapfrog: Count
-    mass: Positive | Sequence[Positive]
+    mass: Positive | Positives
     jitter: Decay
     requires: ClassVar[frozenset[str]] = frozenset({"energy"})
     target_acceptance: ClassVar[float] = 0.8

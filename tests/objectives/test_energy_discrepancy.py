@@ -54,6 +54,17 @@ def test_one_disturbance_for_all_ways_back_of_a_datum():
     assert_mean(one[1:, 0] * two[:-1, 0], 0.0)
 
 
+def test_several_widths_are_for_the_data_in_turn():
+    """Of t = (1, 10, 100), data 0, 3, 6.. have the first: variance 2 t^2 of y_j - x, at any number of data and of models."""
+    for m in ((), (2,)):
+        model, x = Model(Quadratic(), event_ndim=1, stacked=bool(m)), torch.full((*m, 20_000, 1), 3.0)
+        rng = Rng((0, 1)) if m else Rng(0)
+        aux, _, _ = EnergyDiscrepancy([1.0, 10.0, 100.0], 2, 1.0).prepare(model, {}, {}, x, rng)
+        back = aux["points"][..., 20_000:40_000, 0] - 3.0  # one way of each
+        for k, t in enumerate((1.0, 10.0, 100.0)):
+            assert_mean((back[..., k::3] / t).square().flatten(), 2.0)
+
+
 @pytest.mark.parametrize("t", [0.5, 1.3])
 def test_value_and_gradient_on_a_gaussian(t):
     """For M large, w = 0: a/2 - log(1 + a t^2)/2 - a (1 + t^2) / (2 (1 + a t^2)), least at a = 1. To the 3e-3 that M = 400 leaves."""
