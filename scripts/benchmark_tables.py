@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import measured
 import numpy as np
 import torch
 from benchmark import DATASETS, OBJECTIVES, OUTPUTS, RESULTS, SECONDS, SEEDS
 from matplotlib.figure import Figure
-from measured import ROOT
 
 from ebm_cli import pictures, schema
 from ebm_cli.intervals import interval
@@ -90,11 +90,9 @@ def read(*, quick: bool = False) -> tuple[Rows, Rows]:
 
 
 def maker(rows: Rows) -> str:
-    commits = sorted({one["made_by"]["git"].get("commit", "?")[:10] for one in rows})
-    versions = sorted({one["made_by"]["packages"]["torch"] for one in rows})
-    seeds = ", ".join(map(str, SEEDS))
-    made = f"Made by `make benchmark` at commit {', '.join(commits)}, torch {', '.join(versions)}."
-    return f"Mean over seeds {seeds} ± half of the 95 % t interval. {made}"
+    commits = sorted({commit for one in rows for commit in one["made_by"]["commits"]})
+    made = measured.maker(rows[0]["made_by"] | {"commits": commits})
+    return f"Mean over seeds {', '.join(map(str, SEEDS))} ± half of the 95 % t interval. Made by `make benchmark` at {made}."
 
 
 def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
@@ -154,9 +152,9 @@ def main() -> None:
     quick = "--quick" in sys.argv
     fresh, fixed = read(quick=quick)
     name = "benchmark-quick" if quick else "benchmark"
-    (ROOT / "results" / f"{name}.md").write_text(markdown(fresh, fixed, seconds=3 if quick else SECONDS))
+    (measured.ROOT / "results" / f"{name}.md").write_text(markdown(fresh, fixed, seconds=3 if quick else SECONDS))
     if (OUTPUTS / "runs").exists():
-        picture(ROOT / "results" / f"{name}.png")
+        picture(measured.ROOT / "results" / f"{name}.png")
 
 
 if __name__ == "__main__":

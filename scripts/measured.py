@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ebm_cli import environment
 from ebm_cli.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +31,13 @@ def row(run: Run, kept: tuple[str, ...]) -> dict:
     return {"objective": choices["objective"], "energy": choices["energy"], "seed": run.config()["seed"], "state": run.state(), **numbers}
 
 
-def made_by(run: Run) -> dict:
-    """The commit and versions behind the numbers."""
-    facts = run.read("environment.json")
-    return {key: facts[key] for key in ("packages", "python", "device_name")} | {"git": environment.git()}
+def made_by(*runs: Run) -> dict:
+    """The commits and versions behind the numbers."""
+    facts = [run.read("environment.json") for run in runs]
+    commits = sorted({one["git"].get("commit", "?") + ("+" if one["git"].get("dirty") else "") for one in facts})
+    return {key: facts[0][key] for key in ("packages", "python", "device_name")} | {"commits": commits}
+
+
+def maker(made: dict) -> str:
+    """For a sentence. A `+` marks a tree with changes of its own."""
+    return f"commit {', '.join(one[:10] + one[40:] for one in made['commits'])}, torch {made['packages']['torch']}"

@@ -84,17 +84,18 @@ def missed(dataset: str, rows: list[dict]) -> list[str]:
 
 def main() -> int:
     torch.set_num_threads(1)
-    words, rows, faults, maker = sys.argv[1:], {}, [], None
+    words, rows, faults, every = sys.argv[1:], {}, [], []
     for dataset in DATASETS:
         line = [f"objective={','.join(OBJECTIVES)}", f"dataset={dataset}", f"group=methods-{dataset}", *LINE, *words]
         runs = [run for _, run in sweep(line, OUTPUTS)]
-        rows[dataset], maker = [measured(run) for run in runs], made_by(runs[0])
+        rows[dataset] = [measured(run) for run in runs]
+        every += runs
         faults += missed(dataset, rows[dataset])
         for run, one in zip(runs, rows[dataset], strict=True):
             if not words and dataset == "moons" and (one["objective"], one["seed"]) == PICTURED:
                 shutil.copy(run.figures / "density.png", RESULTS.parent / f"moons-{one['objective']}-density.png")
     if not words:
-        RESULTS.write_text(json.dumps({"made_by": maker, "missed": faults, "rows": rows}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"made_by": made_by(*every), "missed": faults, "rows": rows}, indent=1) + "\n")
     print(*faults, sep="\n")
     return 1 if faults else 0
 

@@ -13,6 +13,8 @@ import statistics
 import sys
 from pathlib import Path
 
+from measured import maker
+
 from ebm_cli import config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,9 +50,8 @@ def methods():
         ]
         cells += [spread(many[objective], "kl"), *(number(average(many[objective], key), ".3f") for key in MODES)]
         lines.append(f"| `{objective}` | {' | '.join(cells)} |")
-    made_by = stored["made_by"]
-    commit, torch = made_by["git"].get("commit", "?")[:10], made_by["packages"]["torch"]
-    lines += ["", f"Mean of seeds 0, 1, 2, and their range; one thread each. Made by `make methods` at commit {commit}, torch {torch}."]
+    made = maker(stored["made_by"])
+    lines += ["", f"Mean of seeds 0, 1, 2, and their range; one thread each. Made by `make methods` at {made}."]
     usual = moons["exact"][0]["energy"]
     others = ", ".join(f"`{one}` ({rows[0]['energy']})" for one, rows in sorted(moons.items()) if rows[0]["energy"] != usual)
     lines += ["", f"The network is `{usual}`, but for {others}."]
@@ -87,9 +88,8 @@ def spread(rows, key):
 def sweep():
     """A sweep's line and what it printed."""
     stored = json.loads((ROOT / "results" / "sweep.json").read_text())
-    made_by, minutes = stored["made_by"], stored["seconds"] / 60
-    commit, torch = made_by["git"].get("commit", "?")[:10], made_by["packages"]["torch"]
-    note = f"Made by `make sweep-table` at commit {commit}, torch {torch}, in {minutes:.0f} minutes on two cores of a shared machine."
+    made, minutes = maker(stored["made_by"]), stored["seconds"] / 60
+    note = f"Made by `make sweep-table` at {made}, in {minutes:.0f} minutes on two cores of a shared machine."
     return f"```\n$ {stored['line']}\n{stored['printed']}```\n\n{note}"
 
 

@@ -15,9 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from ebm_cli import environment
+from measured import ROOT, made_by
 
-ROOT = Path(__file__).resolve().parents[1]
+from ebm_cli.run import Run
+
 LINE = ("train", "-m", "objective=ssm,nce,pcd", "dataset=moons", "optimizer.lr=0.001,0.003,0.01,0.03", "seeds=4", "trainer.n_steps=2000")
 
 
@@ -28,11 +29,10 @@ def main():
         command = [Path(sys.executable).with_name("ebm"), *words]
         done = subprocess.run(command, env=os.environ | {"EBM_OUTPUTS": outputs}, stdout=subprocess.PIPE, text=True)
         seconds = time.perf_counter() - start
-        facts = json.loads(next(Path(outputs).glob("runs/*/environment.json")).read_text())
+        made = made_by(*(Run(path.parent) for path in Path(outputs).glob("runs/*/environment.json")))
     print(done.stdout)
     printed = done.stdout.replace(outputs, "outputs")
-    made_by = {key: facts[key] for key in ("packages", "python", "device_name")} | {"git": environment.git()}
-    found = {"line": shlex.join(["ebm", *words]), "printed": printed, "seconds": seconds, "made_by": made_by}
+    found = {"line": shlex.join(["ebm", *words]), "printed": printed, "seconds": seconds, "made_by": made}
     (ROOT / "results" / "sweep.json").write_text(json.dumps(found, indent=1) + "\n")
     return done.returncode
 

@@ -55,7 +55,7 @@ def search(name: str) -> None:
     runs = sweep([*COMMON, *SEARCHES[name], f"group={name.replace(', ', '-').replace(' ', '-')}"], OUTPUTS)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     rows = [{"words": words, **row(run, KEPT)} for words, run in runs]
-    found[name] = {"line": SEARCHES[name], "made_by": made_by(runs[0][1]), "rows": rows}
+    found[name] = {"line": SEARCHES[name], "made_by": made_by(*(run for _, run in runs)), "rows": rows}
     RESULTS.write_text(json.dumps({key: found[key] for key in SEARCHES if key in found}, indent=1) + "\n")
 
 

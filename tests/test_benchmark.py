@@ -25,7 +25,7 @@ def scripts():
 
 def row(objective, dataset, seed, kl, **more):
     counts = {"n_energy_evaluations": 1_000_000, "n_score_evaluations": 3_000_000, "n_hvp_evaluations": 0}
-    made_by = {"git": {"commit": "abcdef0123456789"}, "packages": {"torch": "2.13"}}
+    made_by = {"commits": ["abcdef0123456789"], "packages": {"torch": "2.13"}}
     return {
         **{"objective": objective, "dataset": dataset, "seed": seed, "kl": kl, "fixed": False, "quick": False, "n_steps": 1000},
         **counts,
