@@ -33,16 +33,19 @@ def source_hash() -> str:
 
 
 def git() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that the code runs from; {} for an installed package."""
+    """Commit of the checkout that the code runs from, and whether code or configs differ from it; {} for an installed package."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return {}
     try:
-        commit = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
-        status = subprocess.run(["git", "-C", root, "status", "--porcelain"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
+        commit, changes = (_git(root, *words) for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "ebm_cli", "conf")))
+    except (OSError, subprocess.SubprocessError):
         return {}
-    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())} if commit.returncode == 0 else {}
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
 
 def _version(name: str) -> str | None:

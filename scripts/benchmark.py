@@ -3,10 +3,10 @@
     python scripts/benchmark.py calibrate [--quick]     seconds of a step in every cell, into results/benchmark_steps.json
     python scripts/benchmark.py run [--quick]           what is not in results/benchmark.jsonl yet, as sweeps of the runner itself
 
-The seconds of a step are measured once, on a quiet machine, and committed: a cell is then a fixed number of steps, and can be reproduced
-anywhere. `run` trains as many cells side by side as there are cores, one thread each; a finished cell is appended to the file, and
-skipped from then on. `fixed` cells train on 8,192 points instead of fresh draws: the gap between train and test. What `run` keeps of each
-run: exact KL with its error, mode weights, seconds, evaluations, and the curve of the KL over the steps.
+The seconds of a step are measured once, on a quiet machine, and committed: each objective then has a fixed number of steps, and its runs
+can be reproduced anywhere. `run` trains as many cells side by side as there are cores, one thread each; a finished cell is appended to
+the file, and skipped from then on. `fixed` cells train on 8,192 points instead of fresh draws: the gap between train and test. What `run`
+keeps of each run: exact KL with its error, mode weights, seconds, evaluations, and the curve of the KL over the steps.
 """
 
 import argparse
@@ -75,16 +75,21 @@ def calibrate(*, rounds: int = 5, n: int = 40) -> None:
         STEPS.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def n_steps(objective: str, dataset: str, *, quick: bool) -> int:
+def seconds_per_step(objective: str) -> float:
+    """The median over datasets, which differ by less than the machine's noise."""
+    return statistics.median(seconds for key, seconds in json.loads(STEPS.read_text()).items() if key.split()[1] == objective)
+
+
+def n_steps(objective: str, *, quick: bool) -> int:
     """What the budget buys, to two digits."""
-    exactly = (QUICK_SECONDS if quick else SECONDS) / json.loads(STEPS.read_text())[f"{dataset} {objective}"]
+    exactly = (QUICK_SECONDS if quick else SECONDS) / seconds_per_step(objective)
     return max(int(float(f"{exactly:.2g}")), 2 * N_POINTS)
 
 
 def train(cell: tuple[str, str, bool], *, quick: bool) -> list[dict]:
     """A cell's seeds, one after the other, as a sweep; the numbers of each."""
     objective, dataset, fixed = cell
-    n = n_steps(objective, dataset, quick=quick)
+    n = n_steps(objective, quick=quick)
     group = "benchmark2d" + ("-fixed" if fixed else "") + ("-quick" if quick else "")
     line = [*words(objective, dataset, fixed=fixed), f"trainer.n_steps={n}", f"trainer.evaluate_every={max(n // N_POINTS, 1)}"]
     line += [f"seed={','.join(map(str, SEEDS))}", f"group={group}", "hydra.launcher.cpu_jobs=1"]

@@ -7,6 +7,7 @@ goes on. What came out of each is kept in results/tune_defaults.json, with the c
 """
 
 import json
+import re
 import sys
 
 import torch
@@ -21,6 +22,12 @@ MANY_MODES = "dataset=twentyfive_gaussians"
 SEARCHES = {
     "energy": [f"objective={CHAINLESS}", "energy=mlp,residual_mlp,fourier_mlp"],
     "energy, many modes": [MANY_MODES, "objective=exact,nce,cnce,energy_discrepancy", "energy=mlp,residual_mlp,fourier_mlp"],
+    "energy, the benchmark's": [
+        "dataset=moons,eight_gaussians,twentyfive_gaussians,rings,checkerboard,pinwheel,two_spirals",
+        "objective=nce,energy_discrepancy",
+        "energy=residual_mlp,fourier_mlp",
+        "trainer.n_steps=10000",
+    ],
     "energy under chains": ["objective=pcd,cd,short_run,mle", "energy=mlp,residual_mlp,fourier_mlp"],
     "rate": ["objective=ssm,nce,pcd", "optimizer.lr=0.003,0.006,0.01"],
     "batch": ["objective=ssm,nce", "trainer.batch_size=128,256,512"],
@@ -52,7 +59,7 @@ SEARCHES = {
 
 def search(name: str) -> None:
     """Run it and keep what it found."""
-    runs = sweep([*COMMON, *SEARCHES[name], f"group={name.replace(', ', '-').replace(' ', '-')}"], OUTPUTS)
+    runs = sweep([*COMMON, *SEARCHES[name], f"group={re.sub('[^a-z]+', '-', name)}"], OUTPUTS)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     rows = [{"words": words, **row(run, KEPT)} for words, run in runs]
     found[name] = {"line": SEARCHES[name], "made_by": made_by(*(run for _, run in runs)), "rows": rows}
