@@ -27,7 +27,9 @@ class Budget:
     @classmethod
     def of(cls, word: str) -> "Budget":
         """As it is typed, KEY=VALUE."""
-        cost, _, value = word.partition("=")
+        cost, given, value = word.partition("=")
+        if not given and cost not in KEYS:
+            raise bad(f"--budget {word}: what of?", f"--budget seconds=45; there is {', '.join(sorted(KEYS))}")
         if cost not in KEYS:
             raise bad(f"--budget: there is no {cost!r} to spend", nearest(cost, KEYS))
         try:

@@ -397,6 +397,7 @@ FAULTS = [
     ("mine --metric nl", "--metric: no run has a 'nl'", "did you mean nll?"),
     ("mine --metric id", "--metric: no run has a 'id'", ""),
     ("mine --metric", "--metric: a value is needed", ""),
+    ("mine --budget 45s", "--budget 45s: what of?", "--budget seconds=45"),
     ("mine --budget secs=45", "--budget: there is no 'secs' to spend", "did you mean seconds?"),
     ("mine --budget seconds", "--budget seconds: a positive number is needed", "--budget seconds=1000"),
     ("mine --budget seconds=-1", "--budget seconds=-1: a positive number is needed", ""),
