@@ -89,5 +89,5 @@ def test_the_whole_page(scripts, tmp_path, monkeypatch):
     (tmp_path / "steps.json").write_text(json.dumps({"moons nce": 0.002}))
     page = tables.markdown([row("nce", "moons", seed, 0.02) for seed in range(3)], [], seconds=45)
     assert "after 45 s of one core" in page
-    assert "| `nce` | 2.00 | 1000 | 3000 | 0 |" in page
+    assert "| `nce` | 1000 | 2.00 | 2.0 | 2 | 1 | 3 | 0 |" in page
     assert "commit abcdef0123, torch 2.13" in page
