@@ -37,7 +37,7 @@ FIXED = [(objective, dataset) for dataset in ("moons", "twentyfive_gaussians") f
 N_FIXED = 8192
 SEEDS = (0, 1, 2)
 SECONDS, QUICK_SECONDS = 45.0, 3.0
-N_POINTS = 15  # of a curve
+N_POINTS = 20  # of a curve
 KEPT = ("kl", "nll", "log_z_error", "mode_weight_error", "mode_weight_error_density", "sliced_wasserstein", "train_seconds", "n_steps")
 KEPT += ("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
 
@@ -86,13 +86,16 @@ def n_steps(objective: str, *, quick: bool) -> int:
     return max(int(float(f"{exactly:.2g}")), 2 * N_POINTS)
 
 
+def group(*, fixed: bool, quick: bool) -> str:
+    return "benchmark2d" + ("-fixed" if fixed else "") + ("-quick" if quick else "")
+
+
 def train(cell: tuple[str, str, bool], *, quick: bool) -> list[dict]:
     """A cell's seeds, one after the other, as a sweep; the numbers of each."""
     objective, dataset, fixed = cell
     n = n_steps(objective, quick=quick)
-    group = "benchmark2d" + ("-fixed" if fixed else "") + ("-quick" if quick else "")
     line = [*words(objective, dataset, fixed=fixed), f"trainer.n_steps={n}", f"trainer.evaluate_every={max(n // N_POINTS, 1)}"]
-    line += [f"seed={','.join(map(str, SEEDS))}", f"group={group}", "hydra.launcher.cpu_jobs=1"]
+    line += [f"seed={','.join(map(str, SEEDS))}", f"group={group(fixed=fixed, quick=quick)}", "hydra.launcher.cpu_jobs=1"]
     environ = os.environ | {"EBM_OUTPUTS": str(OUTPUTS), "OMP_NUM_THREADS": "1"}
     command = [Path(sys.executable).with_name("ebm"), "train", "-m", *line]
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
@@ -100,8 +103,8 @@ def train(cell: tuple[str, str, bool], *, quick: bool) -> list[dict]:
         sys.exit(done.stderr)
     sweep = json.loads((Path(done.stdout.rpartition("Results saved to ")[2].split("\n")[0])).read_text())
     rows = []
-    for run in (Run(Path(one["path"])) for one in sweep["runs"]):
-        curve = [[one["step"], round(one["kl"], 6)] for one in run.rows() if one.get("kl") is not None]
+    for run in (Run(Path(one["path"])) for one in sweep["runs"] if one["path"]):
+        curve = [[one["step"], one["kl"] and round(one["kl"], 6)] for one in run.rows() if "kl" in one]
         rows.append({"dataset": dataset, "fixed": fixed, "quick": quick, **row(run, KEPT), "curve": curve, "made_by": made_by(run)})
     return rows
 

@@ -75,12 +75,27 @@ def test_tables_by_hand(scripts):
     assert lines[5] == "| `pcd` | - |"
 
 
-@pytest.mark.parametrize(("budget", "expected"), [(1e6, "-"), (1.7e6, "0.5000"), (3.9e6, "0.2000"), (4e6, "0.1000"), (1e9, "0.1000")])
-def test_at_equal_evaluations_the_last_point_within_counts(scripts, budget, expected, monkeypatch):
-    """4,000 evaluations a step: 400 steps are 1.6 million."""
+@pytest.mark.parametrize(("budget", "expected"), [(1e6, "-"), (1.6e6, "0.5000"), (2.4e6, "0.3162"), (4e6, "0.1000"), (4.1e6, "-")])
+def test_at_equal_evaluations_the_curve_is_read_off(scripts, budget, expected, monkeypatch):
+    """4,000 evaluations a step: 400 steps are 1.6 million. Halfway between 0.5 and 0.2 is the square root of 0.1."""
     tables = scripts["benchmark_tables"]
     monkeypatch.setattr(tables, "N_EVALUATIONS", budget)
     assert tables.at_equal_evaluations([row("nce", "moons", seed, 0.1) for seed in range(2)]).split(" ")[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("kl", "curve", "expected"),
+    [
+        (None, [[400, 0.5], [800, 0.2], [1000, 0.1]], "-"),
+        (0.1, [[400, 0.5], [800, None], [1000, 0.1]], "-"),
+        (0.1, [[400, None], [800, 0.2], [1000, 0.1]], "-"),
+        (0.1, [[400, 0.5], [800, 0.2], [1000, None]], "0.3162"),
+    ],
+)
+def test_at_equal_evaluations_there_is_no_number_where_a_run_had_none(scripts, kl, curve, expected, monkeypatch):
+    tables = scripts["benchmark_tables"]
+    monkeypatch.setattr(tables, "N_EVALUATIONS", 2.4e6)
+    assert tables.at_equal_evaluations([row("nce", "moons", 0, kl, curve=curve)]) == expected
 
 
 def test_the_whole_page(scripts, tmp_path, monkeypatch):
@@ -89,5 +104,5 @@ def test_the_whole_page(scripts, tmp_path, monkeypatch):
     (tmp_path / "steps.json").write_text(json.dumps({"moons nce": 0.002}))
     page = tables.markdown([row("nce", "moons", seed, 0.02) for seed in range(3)], [], seconds=45)
     assert "after 45 s of one core" in page
-    assert "| `nce` | 1000 | 2.00 | 2.0 | 2 | 1 | 3 | 0 |" in page
+    assert "| `nce` | 1000 | 2.00 | 2.0 | 2 | 1 | 3 | 0 | 38% |" in page
     assert "commit abcdef0123, torch 2.13" in page
