@@ -117,7 +117,7 @@ def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
         "At equal time": (f"Exact KL (nats) after {seconds:.0f} s of one core for each model, on fresh draws.", table(fresh, cell)),
         "At equal evaluations": (
             f"Exact KL (nats) after {millions} (energies, scores and Hessian-vector products, each as one), read off the same curves. "
-            "Their middle points are not annealed: the learning rate was still high, of some higher than of others (the costs' last column).",
+            "Their middle points are not annealed: the learning rate was still high (the costs' last column says how high).",
             table(fresh, at_equal_evaluations),
         ),
         "Mode weights": (
