@@ -1,6 +1,6 @@
 """Objectives x datasets x seeds, at an equal budget of one core's time for each model, against the exact truth.
 
-    python scripts/benchmark.py calibrate [--quick]     seconds of a step in every cell, into results/benchmark_steps.json
+    python scripts/benchmark.py calibrate               seconds of a step in every cell, into results/benchmark_steps.json
     python scripts/benchmark.py run [--quick]           what is not in results/benchmark.jsonl yet, as sweeps of the runner itself
 
 The seconds of a step are measured once, on a quiet machine, and committed: each objective then has a fixed number of steps, and its runs
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,26 +27,41 @@ from ebm_cli import config
 from ebm_cli.experiment import Experiment
 from ebm_cli.run import Run
 
-STEPS, RESULTS = ROOT / "results" / "benchmark_steps.json", ROOT / "results" / "benchmark.jsonl"
-OUTPUTS = ROOT / "outputs" / "benchmark"
+STEPS = ROOT / "results" / "benchmark_steps.json"
 OBJECTIVES = ("exact", "nce", "cnce", "energy_discrepancy", "ism", "ssm", "fd_ssm", "dsm", "cd", "pcd", "recovery", "lsd", "ksd")
 OBJECTIVES += ("dsm_multi", "mle", "short_run")  # last, for they say least about the density
 ENERGY = "residual_mlp"  # of all rows of all columns
 LADDER = dict.fromkeys(("recovery", "dsm_multi"), f"noise_{ENERGY}")  # the same network, which is told the noise level
 DATASETS = ("moons", "eight_gaussians", "twentyfive_gaussians", "rings", "checkerboard", "pinwheel", "two_spirals")
-FIXED = [(objective, dataset) for dataset in ("moons", "twentyfive_gaussians") for objective in ("exact", "nce", "ssm", "dsm", "pcd")]
+FIXED = tuple((objective, dataset) for dataset in ("moons", "twentyfive_gaussians") for objective in ("exact", "nce", "ssm", "dsm", "pcd"))
 N_FIXED = 8192
 SEEDS = (0, 1, 2)
-SECONDS, QUICK_SECONDS = 45.0, 3.0
 N_POINTS = 20  # of a curve
 KEPT = ("kl", "nll", "log_z_error", "mode_weight_error", "mode_weight_error_density", "sliced_wasserstein", "train_seconds", "n_steps")
 KEPT += ("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
 
 
-def cells(*, quick: bool) -> list[tuple[str, str, bool]]:
-    """(objective, dataset, on a fixed training set)."""
-    datasets = DATASETS[:3] if quick else DATASETS
-    return [(objective, dataset, False) for objective in OBJECTIVES for dataset in datasets] + [(*one, True) for one in FIXED if not quick]
+@dataclass(frozen=True)
+class Plan:
+    """Seconds for each model, what is trained, where the runs are and where their numbers go."""
+
+    seconds: float
+    datasets: tuple[str, ...]
+    fixed: tuple[tuple[str, str], ...]
+    outputs: Path
+    results: Path
+
+    def cells(self) -> list[tuple[str, str, bool]]:
+        """(objective, dataset, on a fixed training set)."""
+        return [(objective, dataset, False) for objective in OBJECTIVES for dataset in self.datasets] + [(*one, True) for one in self.fixed]
+
+    @property
+    def rows(self) -> Path:
+        return self.results / "benchmark.jsonl"
+
+
+FULL = Plan(45.0, DATASETS, FIXED, ROOT / "outputs" / "benchmark", ROOT / "results")
+QUICK = Plan(3.0, ("moons", "twentyfive_gaussians"), (), ROOT / "outputs" / "benchmark-quick", ROOT / "outputs" / "benchmark-quick")
 
 
 def words(objective: str, dataset: str, *, fixed: bool) -> list[str]:
@@ -57,7 +73,7 @@ def calibrate(*, rounds: int = 5, n: int = 40) -> None:
     """Median seconds of a step of every cell, one after the other on one thread; cells that are there are left alone."""
     torch.set_num_threads(1)
     found = json.loads(STEPS.read_text()) if STEPS.exists() else {}
-    for objective, dataset, fixed in cells(quick=False):
+    for objective, dataset, fixed in FULL.cells():
         key = f"{dataset} {objective}"
         if key in found or fixed:
             continue
@@ -80,23 +96,22 @@ def seconds_per_step(objective: str) -> float:
     return statistics.median(seconds for key, seconds in json.loads(STEPS.read_text()).items() if key.split()[1] == objective)
 
 
-def n_steps(objective: str, *, quick: bool) -> int:
+def n_steps(objective: str, seconds: float) -> int:
     """What the budget buys, to two digits."""
-    exactly = (QUICK_SECONDS if quick else SECONDS) / seconds_per_step(objective)
-    return max(int(float(f"{exactly:.2g}")), 2 * N_POINTS)
+    return max(int(float(f"{seconds / seconds_per_step(objective):.2g}")), 2 * N_POINTS)
 
 
-def group(*, fixed: bool, quick: bool) -> str:
-    return "benchmark2d" + ("-fixed" if fixed else "") + ("-quick" if quick else "")
+def group(*, fixed: bool) -> str:
+    return "benchmark2d-fixed" if fixed else "benchmark2d"
 
 
-def train(cell: tuple[str, str, bool], *, quick: bool) -> list[dict]:
+def train(cell: tuple[str, str, bool], plan: Plan) -> list[dict]:
     """A cell's seeds, one after the other, as a sweep; the numbers of each."""
     objective, dataset, fixed = cell
-    n = n_steps(objective, quick=quick)
+    n = n_steps(objective, plan.seconds)
     line = [*words(objective, dataset, fixed=fixed), f"trainer.n_steps={n}", f"trainer.evaluate_every={max(n // N_POINTS, 1)}"]
-    line += [f"seed={','.join(map(str, SEEDS))}", f"group={group(fixed=fixed, quick=quick)}", "hydra.launcher.cpu_jobs=1"]
-    environ = os.environ | {"EBM_OUTPUTS": str(OUTPUTS), "OMP_NUM_THREADS": "1"}
+    line += [f"seed={','.join(map(str, SEEDS))}", f"group={group(fixed=fixed)}", "hydra.launcher.cpu_jobs=1"]
+    environ = os.environ | {"EBM_OUTPUTS": str(plan.outputs), "OMP_NUM_THREADS": "1"}
     command = [Path(sys.executable).with_name("ebm"), "train", "-m", *line]
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
     if done.returncode == 2:
@@ -105,18 +120,19 @@ def train(cell: tuple[str, str, bool], *, quick: bool) -> list[dict]:
     rows = []
     for run in (Run(Path(one["path"])) for one in sweep["runs"] if one["path"]):
         curve = [[one["step"], one["kl"] and round(one["kl"], 6)] for one in run.rows() if "kl" in one]
-        rows.append({"dataset": dataset, "fixed": fixed, "quick": quick, **row(run, KEPT), "curve": curve, "made_by": made_by(run)})
+        rows.append({"dataset": dataset, "fixed": fixed, **row(run, KEPT), "curve": curve, "made_by": made_by(run)})
     return rows
 
 
-def run(*, quick: bool) -> None:
+def run(plan: Plan) -> None:
     """Every cell that is not there yet."""
-    there = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    done = {(one["objective"], one["dataset"], one["fixed"]) for one in there if one["quick"] == quick}
-    left = [cell for cell in cells(quick=quick) if cell not in done]
+    there = [json.loads(line) for line in plan.rows.read_text().splitlines()] if plan.rows.exists() else []
+    done = {(one["objective"], one["dataset"], one["fixed"]) for one in there}
+    left = [cell for cell in plan.cells() if cell not in done]
+    plan.results.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for cell, rows in zip(left, pool.map(lambda one: train(one, quick=quick), left), strict=True):
-            with RESULTS.open("a") as file:
+        for cell, rows in zip(left, pool.map(lambda one: train(one, plan), left), strict=True):
+            with plan.rows.open("a") as file:
                 file.writelines(json.dumps(one) + "\n" for one in rows)
             print(f"{cell[1]} {cell[0]}{' fixed' if cell[2] else ''}: KL {', '.join(str(one['kl']) for one in rows)}", flush=True)
 
@@ -124,12 +140,12 @@ def run(*, quick: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("calibrate", "run"))
-    parser.add_argument("--quick", action="store_true", help="three datasets, three seconds each")
+    parser.add_argument("--quick", action="store_true", help="two datasets, three seconds for each model")
     given = parser.parse_args()
     if given.what == "calibrate":
         calibrate()
     else:
-        run(quick=given.quick)
+        run(QUICK if given.quick else FULL)
 
 
 if __name__ == "__main__":

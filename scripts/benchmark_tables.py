@@ -16,7 +16,7 @@ from pathlib import Path
 import measured
 import numpy as np
 import torch
-from benchmark import DATASETS, OBJECTIVES, OUTPUTS, QUICK_SECONDS, RESULTS, SECONDS, SEEDS, group, seconds_per_step
+from benchmark import DATASETS, FULL, OBJECTIVES, QUICK, SEEDS, Plan, group, seconds_per_step
 from matplotlib.figure import Figure
 
 from ebm_cli import pictures, schema
@@ -98,10 +98,9 @@ def ordered(rows: Iterable[dict]) -> Rows:
     return sorted(rows, key=lambda one: (place["dataset"](one["dataset"]), place["objective"](one["objective"]), one["seed"]))
 
 
-def read(*, quick: bool = False) -> tuple[Rows, Rows]:
+def read(path: Path) -> tuple[Rows, Rows]:
     """The rows on fresh draws and those on fixed points."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    rows = ordered(one for one in rows if one["quick"] == quick)
+    rows = ordered(json.loads(line) for line in path.read_text().splitlines())
     return [one for one in rows if not one["fixed"]], [one for one in rows if one["fixed"]]
 
 
@@ -135,10 +134,10 @@ def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
     return "\n".join(["# Benchmark\n", *sections, maker(fresh + fixed), ""])
 
 
-def density(dataset: str, objective: str | None, *, quick: bool) -> tuple[np.ndarray, tuple] | None:
+def density(runs: Path, dataset: str, objective: str | None) -> tuple[np.ndarray, tuple] | None:
     """On the grid of a picture: the true one, or that of the best seed's run; None where there is no run or no log Z."""
-    rows = [Run(path.parent) for path in OUTPUTS.glob(f"runs/{dataset}-{objective or 'exact'}-s*/summary.json")]
-    rows = [one for one in rows if one.read("environment.json")["group"] == group(fixed=False, quick=quick)]
+    rows = [Run(path.parent) for path in runs.glob(f"{dataset}-{objective or 'exact'}-s*/summary.json")]
+    rows = [one for one in rows if one.read("environment.json")["group"] == group(fixed=False)]
     rows = [one for one in rows if one.read("summary.json").get("kl") is not None]
     if not rows:
         return None
@@ -152,14 +151,14 @@ def density(dataset: str, objective: str | None, *, quick: bool) -> tuple[np.nda
     return values.reshape(n, n), scene.box
 
 
-def picture(path: Path, *, quick: bool) -> None:
-    columns = [dataset for dataset in DATASETS if density(dataset, None, quick=quick)]
+def picture(runs: Path, path: Path) -> None:
+    columns = [dataset for dataset in DATASETS if density(runs, dataset, None)]
     figure = Figure(figsize=(1.9 * len(columns), 1.9 * (1 + len(SHOWN)) + 0.3), layout="compressed")
     axes = figure.subplots(1 + len(SHOWN), len(columns), squeeze=False)
     for column, dataset in enumerate(columns):
-        true, box = density(dataset, None, quick=quick)
+        true, box = density(runs, dataset, None)
         for row, objective in enumerate((None, *SHOWN)):
-            axis, found = axes[row, column], density(dataset, objective, quick=quick)
+            axis, found = axes[row, column], density(runs, dataset, objective)
             axis.set(xticks=[], yticks=[])
             if found:
                 axis.imshow(found[0], origin="lower", extent=(*box[0], *box[1]), vmin=0, vmax=true.max(), cmap="magma", aspect="auto")
@@ -171,14 +170,11 @@ def picture(path: Path, *, quick: bool) -> None:
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
-def main() -> None:
-    quick = "--quick" in sys.argv
-    fresh, fixed = read(quick=quick)
-    name = "benchmark-quick" if quick else "benchmark"
-    (measured.ROOT / "results" / f"{name}.md").write_text(markdown(fresh, fixed, seconds=QUICK_SECONDS if quick else SECONDS))
-    if (OUTPUTS / "runs").exists():
-        picture(measured.ROOT / "results" / f"{name}.png", quick=quick)
+def write(plan: Plan) -> None:
+    (plan.results / "benchmark.md").write_text(markdown(*read(plan.rows), seconds=plan.seconds))
+    if (plan.outputs / "runs").exists():
+        picture(plan.outputs / "runs", plan.results / "benchmark.png")
 
 
 if __name__ == "__main__":
-    main()
+    write(QUICK if "--quick" in sys.argv else FULL)

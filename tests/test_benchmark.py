@@ -27,7 +27,7 @@ def row(objective, dataset, seed, kl, **more):
     counts = {"n_energy_evaluations": 1_000_000, "n_score_evaluations": 3_000_000, "n_hvp_evaluations": 0}
     made_by = {"commits": ["abcdef0123456789"], "packages": {"torch": "2.13"}}
     return {
-        **{"objective": objective, "dataset": dataset, "seed": seed, "kl": kl, "fixed": False, "quick": False, "n_steps": 1000},
+        **{"objective": objective, "dataset": dataset, "seed": seed, "kl": kl, "fixed": False, "n_steps": 1000},
         **counts,
         **{"train_seconds": 2.0, "mode_weight_error_density": 0.1, "curve": [[400, 0.5], [800, 0.2], [1000, kl]], "made_by": made_by},
         **more,
@@ -39,25 +39,25 @@ def test_what_a_budget_buys(scripts, tmp_path, monkeypatch):
     benchmark = scripts["benchmark"]
     monkeypatch.setattr(benchmark, "STEPS", tmp_path / "steps.json")
     (tmp_path / "steps.json").write_text(json.dumps({"moons nce": 0.0037, "rings nce": 0.003, "pinwheel nce": 0.01, "moons cnce": 1.0}))
-    assert benchmark.n_steps("nce", quick=False) == 12000
-    assert benchmark.n_steps("nce", quick=True) == 810
+    assert benchmark.n_steps("nce", 45.0) == 12000
+    assert benchmark.n_steps("nce", 3.0) == 810
 
 
 def test_cells_that_are_there_are_skipped_and_the_others_are_appended(scripts, tmp_path, monkeypatch):
     benchmark, trained = scripts["benchmark"], []
-    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "benchmark.jsonl")
-    monkeypatch.setattr(benchmark, "cells", lambda *, quick: [("nce", "moons", False), ("ssm", "moons", False), ("ssm", "moons", True)])
+    plan = benchmark.Plan(1.0, ("moons",), (("ssm", "moons"),), tmp_path, tmp_path)
+    monkeypatch.setattr(benchmark, "OBJECTIVES", ("nce", "ssm"))
 
-    def train(cell, *, quick):
+    def train(cell, plan):
         trained.append(cell)
         return [row(cell[0], cell[1], seed, 0.1, fixed=cell[2]) for seed in range(3)]
 
     monkeypatch.setattr(benchmark, "train", train)
     (tmp_path / "benchmark.jsonl").write_text(json.dumps(row("ssm", "moons", 0, 0.2)) + "\n")
-    benchmark.run(quick=False)
+    benchmark.run(plan)
     assert sorted(trained) == [("nce", "moons", False), ("ssm", "moons", True)]
     assert len((tmp_path / "benchmark.jsonl").read_text().splitlines()) == 7
-    benchmark.run(quick=False)
+    benchmark.run(plan)
     assert len(trained) == 2
 
 
@@ -106,3 +106,20 @@ def test_the_whole_page(scripts, tmp_path, monkeypatch):
     assert "after 45 s of one core" in page
     assert "| `nce` | 1000 | 2.00 | 2.0 | 2 | 1 | 3 | 0 | 38% |" in page
     assert "commit abcdef0123, torch 2.13" in page
+
+
+@pytest.mark.slow
+def test_from_the_runner_to_the_page(scripts, tmp_path, monkeypatch):
+    """One cell of 40 steps for real: a curve that ends at the result, a page and a picture."""
+    benchmark, tables = scripts["benchmark"], scripts["benchmark_tables"]
+    plan = benchmark.Plan(0.0, ("moons",), (), tmp_path, tmp_path / "results")
+    monkeypatch.setattr(benchmark, "OBJECTIVES", ("exact",))
+    monkeypatch.setattr(benchmark, "SEEDS", (3,))
+    benchmark.run(plan)
+    rows = [json.loads(line) for line in plan.rows.read_text().splitlines()]
+    assert [(one["seed"], one["n_steps"], one["energy"]) for one in rows] == [(3, 40, "residual_mlp")]
+    assert [step for step, _ in rows[0]["curve"]] == list(range(2, 41, 2))
+    assert 0 < rows[0]["kl"] < rows[0]["curve"][0][1]
+    tables.write(plan)
+    assert "| `exact` | " in (plan.results / "benchmark.md").read_text()
+    assert (plan.results / "benchmark.png").stat().st_size > 10_000
