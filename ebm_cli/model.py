@@ -5,6 +5,7 @@ vmapped; since the gradient of a sum over models separates, everything built on 
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from functools import lru_cache
 from math import prod
@@ -148,6 +149,12 @@ def tensors(module: nn.Module) -> Params:
 def constant(values: Any, like: Tensor) -> Tensor:
     """A number or nested sequence of a config as a tensor beside another one. It goes to the device once: a copy there would wait."""
     return _constant(_frozen(values), like.dtype, like.device)
+
+
+def in_turn(values: float | Sequence[float], x: Tensor, axis: int) -> Tensor:
+    """The values for the data in turn along an axis of x, with trailing axes of one to stand against x."""
+    own, n = constant(values if isinstance(values, Sequence) else [values], x), x.shape[axis]
+    return own.repeat(-(-n // len(own)))[:n].reshape(-1, *[1] * (x.ndim - 1 - axis))
 
 
 @lru_cache(maxsize=256)

@@ -37,6 +37,8 @@ SEARCHES = {
     "fd_ssm": ["objective=fd_ssm", "objective.eps=0.03,0.1,0.2"],
     "nce": ["objective=nce", "objective.noise=gaussian,mixture", "objective.n_noise=1,4"],
     "cnce": ["objective=cnce", "objective.eps=0.15,0.3,0.6"],
+    "cnce, far mass": [MANY_MODES, "objective=cnce", "objective.eps=0.3,[0.3,1.0],[0.3,2.0]", "seed=100,101,102,103"],
+    "cnce, widths": ["objective=cnce", "objective.eps=0.3,[0.3,1.0],[0.3,2.0]", "seed=100,101,102,103"],
     "energy_discrepancy": ["objective=energy_discrepancy", "objective.t=0.15,0.3,0.6", "objective.w=0,1"],
     "energy_discrepancy, far mass": [MANY_MODES, "objective=energy_discrepancy", "objective.t=0.3,[0.3,2.0]", "seed=range(100,112)"],
     "energy_discrepancy, widths": ["objective=energy_discrepancy", "objective.t=0.3,[0.3,2.0]", "seed=100,101,102,103"],

@@ -9,14 +9,13 @@ twenty-five Gaussians (results/tune_defaults.json). Each t has its minimum at th
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ebm_cli.model import Model, constant
+from ebm_cli.model import Model, in_turn
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, NonNegative, Objective, Params, Positive, Positives
 
@@ -32,16 +31,10 @@ class EnergyDiscrepancy(Objective):
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         axis = x.ndim - 1 - model.event_ndim
-        t = self.widths(x, axis)
+        t = in_turn(self.t, x, axis)
         disturbed = x + t * rng.normal_like("there", x)
         back = disturbed.unsqueeze(axis) + t * rng.normal("back", self.n_noise, *x.shape[axis:])
         return {"points": torch.cat([x, back.flatten(axis, axis + 1)], axis)}, carry, {}
-
-    def widths(self, x: Tensor, axis: int) -> Tensor:
-        """t of each datum, (B, 1, ..) against x: the widths in turn."""
-        t = constant(self.t if isinstance(self.t, Sequence) else [self.t], x)
-        n, n_widths = x.shape[axis], len(t)
-        return t.repeat(-(-n // n_widths))[:n].reshape(-1, *[1] * (x.ndim - 1 - axis))
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
         n = x.shape[x.ndim - 1 - model.event_ndim]

@@ -41,6 +41,14 @@ def test_copies_are_normal_with_standard_deviation_eps():
     assert_mean(z[:5000, 0] * z[5000:10_000, 0], 0.0)  # each copy has its own
 
 
+def test_several_widths_are_for_the_data_in_turn():
+    x = torch.full((9000, 1), 3.0)
+    aux, _, _ = ConditionalNoiseContrastive([1.0, 10.0], 2).prepare(Model(Quadratic(), event_ndim=1, stacked=False), {}, {}, x, Rng(0))
+    for copy in (aux["points"][9000:] - 3.0).chunk(2):
+        assert_mean(copy[::2].square().flatten(), 1.0)
+        assert_mean(copy[1::2].square().flatten(), 100.0)
+
+
 @pytest.mark.parametrize("a", [0.6, 1.0, 1.7])
 def test_tends_to_score_matching(a):
     """For x ~ N(0, I): 4 / eps^2 (loss - log 2) tends to a^2 d/2 - a d, with an error of the order of eps^2."""
