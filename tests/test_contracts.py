@@ -349,7 +349,10 @@ def test_metric(tmp_path, metric):
     (measure,) = experiment.metrics().values()
     numbers, again = (measure(Case(one.model, one.frozen, one.dataset, one.rng, samples)) for _ in range(2))
     assert numbers == again
-    assert set(measure.headline) <= set(measure.units)
+    assert {*measure.headline, *measure.best, *measure.unaveraged} <= set(measure.units)
+    assert all(isinstance(best, float) or best in ("least", "greatest") for best in measure.best.values())
+    assert not set(measure.unaveraged) & {*measure.best, *measure.headline}
+    assert not measure.headline or set(measure.headline) & set(measure.best)
     if not isinstance(numbers, str):
         assert list(numbers) == [key for key in measure.units if key in numbers]
         assert all(isinstance(value, (float, str)) for value in numbers.values())
