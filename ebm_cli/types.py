@@ -39,10 +39,10 @@ SplitName = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Ranking:
-    """By what the runs of a sweep are compared: a number of their summary, and which way is better."""
+    """By what the runs of a sweep are compared: a number of their summary, and which way is better; null: as its metric says."""
 
     metric: str
-    direction: Literal["min", "max"]
+    direction: Literal["min", "max"] | None
 
 
 class Dataset(Protocol):

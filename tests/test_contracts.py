@@ -358,6 +358,11 @@ def test_metric(tmp_path, metric):
         assert all(isinstance(value, (float, str)) for value in numbers.values())
 
 
+def test_an_option_of_a_sampler_has_its_modules_name():
+    """By it a comparison names the sampler of `ebm evaluate`."""
+    assert {option: node["_target_"].split(".")[-2] for option, node in nodes("sampler")} == {name: name for name in options("sampler")}
+
+
 @pytest.mark.parametrize(
     ("group", "option"), [(group, option) for group in {**schema.KINDS, **schema.KINDS_OF_LISTS} for option in options(group)]
 )
