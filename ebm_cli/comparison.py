@@ -3,7 +3,7 @@
     difference of row A from row B = mean over the seeds s that both have of (a_s - b_s), with the interval of that mean
 
 Paired by seed, since what a seed does to both (the data it draws, say) cancels. One seed without a number leaves a row's mean without
-one: a mean over those that did well would flatter. Cost: three small files of each run are read; nothing is computed with torch.
+one: a mean over those that did well would flatter. Cost: four small files of each run are read; nothing is computed with torch.
 Not for what belongs to a single run, as an interval over its samples would.
 """
 
