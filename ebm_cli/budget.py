@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ebm_cli.entries import Entry, Numbers
+from ebm_cli.entries import Entry, Numbers, Reasons
 from ebm_cli.errors import bad, nearest
 
 KEYS = ("seconds", "n_steps", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
@@ -52,31 +52,31 @@ class Budget:
         """What was measured while a run trained."""
         return [key for key in entry.summary.get("units", ()) if any(key in row for row in entry.evaluated)]
 
-    def at(self, entry: Entry, key: str) -> tuple[Numbers, str]:
-        """A number of every seed, and the reason where one is lacking."""
-        nothing = dict.fromkeys(entry.seeds)
+    def at(self, entry: Entry, key: str) -> tuple[Numbers, Reasons]:
+        """A number of every seed, and the reason of each that lacks one."""
         if not entry.summary:
-            return nothing, entry.why_not
+            return entry.nothing(entry.why_not)
         row = self.last(entry)
         if row is None:
             first = (
                 f", at {self.spent(entry, entry.evaluated[0]):.4g} {self.cost}, is beyond the budget" if entry.evaluated else " is missing"
             )
-            return nothing, f"the first evaluation{first}"
+            return entry.nothing(f"the first evaluation{first}")
         if key == self.cost:
-            return {entry.seeds[0]: self.spent(entry, row)}, ""
-        found, (at_end, reason) = row.get(key), entry.at_end(key)
+            return {entry.seeds[0]: self.spent(entry, row)}, {}
+        found, (_, withheld) = row.get(key), entry.at_end(key)
         numbers = dict(zip(entry.seeds, found, strict=True)) if isinstance(found, list) else dict.fromkeys(entry.seeds, found)
-        withheld = [seed for seed, number in at_end.items() if number is None]
-        return numbers | dict.fromkeys(withheld), reason if withheld else f"it could not be measured at step {row['step']}"
+        numbers |= dict.fromkeys(withheld)
+        lacking = [seed for seed, number in numbers.items() if number is None]
+        return numbers, dict.fromkeys(lacking, f"it could not be measured at step {row['step']}") | withheld
 
     def notes(self, rows: Mapping[str, Sequence[Entry]]) -> list[str]:
         """Which rows are read in the middle of a run, and which at an end that costs less than the budget."""
         middle, end = [], []
         for label, entries in rows.items():
-            steps = [(row["step"], entry.summary["n_steps"]) for entry in entries if entry.summary and (row := self.last(entry))]
-            middle += [label] if any(step < n_steps for step, n_steps in steps) else []
-            end += [label] if any(step == n_steps for step, n_steps in steps) else []
+            last = [(row["step"], entry.config["trainer"]["n_steps"]) for entry in entries if entry.summary and (row := self.last(entry))]
+            middle += [label] if any(step < n_steps for step, n_steps in last) else []
+            end += [label] if any(step == n_steps for step, n_steps in last) else []
         notes = [f"at the last evaluation within {self.cost}={self.most:g}"]
         if middle:
             notes.append(f"not annealed, since the learning rate's schedule had not ended: {'; '.join(middle)}")

@@ -134,7 +134,8 @@ def log_z_of(one: Run, model: int) -> tuple[float, bool]:
     summary = one.read("summary.json")
     found, error, _ = evaluation.log_z(summary, model)
     if found is None or not math.isfinite(found):
-        reason = summary.get("reasons", {}).get("log_z") or "it has not been measured"
+        reasons = summary.get("reasons", {}).get("log_z")
+        reason = (reasons[model] if isinstance(reasons, list) else reasons) or "it has not been measured"
         measure = "" if "quadrature takes" in reason else f"ebm evaluate {one.id} metric=[quadrature], or "
         raise bad(
             f"energy.how=mixture needs log Z of {one.path.name}, which is not known: {reason}",

@@ -110,8 +110,13 @@ def results(summary: Mapping[str, Any]) -> None:
         rows.append([key, *value])
     heads = ["", "mean" if per_seed else "value", "unit", *(["95 % interval", "per seed"] if per_seed else [])]
     table(heads, rows)
-    for reason in dict.fromkeys(reasons.values()):
-        print(f"no {', '.join(key for key in reasons if reasons[key] == reason)}: {reason}")
+    found: dict[str, list[str]] = {}
+    for key, why in reasons.items():
+        for reason in dict.fromkeys(why if isinstance(why, list) else [why]):
+            if reason:
+                found.setdefault(reason, []).append(key)
+    for reason, keys in found.items():
+        print(f"no {', '.join(keys)}: {reason}")
 
 
 def table(

@@ -74,7 +74,8 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
         start = possible(trained, draws.starts(sampler, trained.model))
     with console.waiting("drawing samples"):
         samples, info = trained.draw(sampler, draws, start=start)
-    results.warn(info)
+    for line in results.warnings_of(info):
+        console.say(f"warning: {line}")
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}
     summary |= numbers(energy, trained, samples, data) | {"sampling": {name: value.tolist() for name, value in info.items()}}
     summary["seconds"], summary["line"] = time.perf_counter() - started, shlex.join(["ebm", "sample", *words])

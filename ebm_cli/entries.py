@@ -11,6 +11,7 @@ from ebm_cli.overrides import LISTS
 from ebm_cli.run import Run
 
 Numbers = dict[int, float | None]  # by seed; one number of a whole stack stands under its first seed
+Reasons = dict[int, str]  # of what is lacking, by seed
 
 OUTSIDE = {"seed", "seeds", *run.OUTSIDE} - {"draws", "sampler"}  # what tells no runs apart; draws do, since metrics are measured on them
 
@@ -32,11 +33,16 @@ class Entry:
         return range(self.config["seed"], self.config["seed"] + (self.config["seeds"] or 1))
 
     @cached_property
+    def measured(self) -> dict[str, Any]:
+        """The draws, the sampler and the metrics that its numbers are of: `ebm evaluate` may have taken others than the config's."""
+        return self.config | self.summary.get("measured_with", {})
+
+    @cached_property
     def settings(self) -> dict[str, str]:
         """The option of every group, and every value that training or drawing reads, by its dotted key; but for the seed."""
-        config, choices = dict(self.config), self.run.read("environment.json").get("choices", {})
-        if config["objective"].get("sampler") == config["sampler"]:  # the group's, which stands for itself
-            config["objective"] = {key: value for key, value in config["objective"].items() if key != "sampler"}
+        config, choices = dict(self.measured), self.run.read("environment.json").get("choices", {})
+        if (target := config["sampler"]["_target_"]) != self.config["sampler"]["_target_"]:
+            choices["sampler"] = target.split(".")[-2]  # an option of ours has its module's name
         if "path" in config["dataset"]:  # a file counts by its content
             config["dataset"] = config["dataset"] | {"path": f"sha256:{self.run.read('dataset.json').get('sha256', '')[:10]}"}
         config["trainer"] = {key: value for key, value in config["trainer"].items() if key not in run.INTERVALS}
@@ -45,21 +51,48 @@ class Entry:
             if key not in OUTSIDE:
                 found |= {key: text_of(sorted(node))} if key in LISTS else {key: text_of(choices[key])} if key in choices else {}
                 found |= flat(node, key)
-        return found
+        return found | self.origin
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Of a run that goes on from another: the step, and all that trained that one but for the seed. Of one that is gone, nothing."""
+        name, _, step = (self.config.get("resume") or "").partition("@")
+        parent = next(self.run.path.parent.glob(f"*-{name}"), None) if name else None
+        if parent is None:
+            return {}
+        settings = Entry.of(Run(parent)).settings.items()
+        trained = {f"resume.{key}": value for key, value in settings if key.partition(".")[0] not in ("draws", "sampler")}
+        return {"resume": f"@{step}"} | trained
 
     @property
     def known(self) -> list[str]:
         """What the summary has a number of, or says why it has none."""
         return [key for key, value in self.summary.items() if key not in ("id", "seed", "seeds") and isinstance(value, int | float | None)]
 
-    def at_end(self, key: str) -> tuple[Numbers, str]:
-        """A number of every seed, and the reason where one is lacking."""
+    def at_end(self, key: str) -> tuple[Numbers, Reasons]:
+        """A number of every seed, and the reason of each that lacks one."""
         if not self.summary:
-            return dict.fromkeys(self.seeds), self.why_not
-        reason = self.summary.get("reasons", {}).get(key, "it was not measured")
-        if key in self.summary.get("per_seed", ()):
-            return dict(zip(self.seeds, self.summary["per_seed"][key], strict=True)), reason
-        return ({self.seeds[0]: self.summary[key]} if key in self.summary else dict.fromkeys(self.seeds)), reason
+            return self.nothing(self.why_not)
+        if key not in self.summary:
+            return self.nothing("it was not measured")
+        if key not in self.summary.get("per_seed", ()):
+            number = self.summary[key]
+            return {self.seeds[0]: number}, {} if number is not None else {self.seeds[0]: self.summary["reasons"][key]}
+        numbers = dict(zip(self.seeds, self.summary["per_seed"][key], strict=True))
+        reasons = zip(self.seeds, self.summary["reasons"].get(key, ()), strict=False)  # of a number that every seed has there are none
+        return numbers, {seed: reason for seed, reason in reasons if reason}
+
+    def nothing(self, reason: str) -> tuple[Numbers, Reasons]:
+        """No number of any seed, for one reason."""
+        return dict.fromkeys(self.seeds), dict.fromkeys(self.seeds, reason)
+
+    @property
+    def stopped(self) -> str:
+        """Where a run stands that was measured before its end; "" for the others."""
+        if not self.summary:
+            return ""
+        state, step, n_steps = self.run.state(), self.summary["n_steps"], self.config["trainer"]["n_steps"]
+        return "" if state in ("finished", "diverged") and step == n_steps else f"{state}, measured at step {step} of {n_steps}"
 
     @cached_property
     def evaluated(self) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Measure a trained model, or every model of a stack, and sum up over the seeds."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from ebm_cli.types import Dataset, Metric, Objective
 
 N_TEST = 4096  # test points of the loss
 LOSS = {"test_loss": "", "log_z_learned": "nats"}  # what `test_loss` gives, with units
+BEST = {"test_loss": "least"}  # of one objective: the losses of two are two scales
 
 Warn = Callable[[str], None]
 Numbers = dict[str, float | str]  # where a metric does not apply: the sentence that says why
@@ -59,19 +60,24 @@ def test_loss(trained: Trained, dataset: Dataset, objective: Objective) -> list[
     return rows
 
 
-def summarise(rows: Sequence[Numbers], *, stacked: bool) -> dict[str, Any]:
+def summarise(rows: Sequence[Numbers], *, stacked: bool, unaveraged: Collection[str] = ()) -> dict[str, Any]:
     """Numbers as they stand in summary.json: null with its reason where there is none.
 
-    Of a stack: the mean over seeds, with `per_seed` and `ci95`, the 95 % Student t interval of the mean. One seed without a number
-    leaves the mean without one too: a mean over those that did well would flatter.
+    Of a stack: the mean over seeds, with `per_seed` and `ci95`, the 95 % Student t interval of the mean; a reason for each seed that has
+    no number. One seed without a number leaves the mean without one too: a mean over those that did well would flatter. What is
+    `unaveraged` stands under its seeds alone: a mean of p-values is no p-value, and one of standard errors not the mean's.
     """
     values = columns(rows)
-    keys = list(values)
-    reasons = {key: next(_reason(row.get(key)) for row in rows if _number(row.get(key)) is None) for key in keys if None in values[key]}
+    lack = [key for key in values if None in values[key]]
+    reasons = {key: [None if _number(row.get(key)) is not None else _reason(row.get(key)) for row in rows] for key in lack}
     if not stacked:
-        return {key: values[key][0] for key in keys} | {"reasons": reasons}
-    means = {key: None if key in reasons else sum(values[key]) / len(rows) for key in keys}
-    return means | {"per_seed": values, "ci95": {key: interval(values[key]) for key in keys if means[key] is not None}, "reasons": reasons}
+        return {key: values[key][0] for key in values} | {"reasons": {key: reasons[key][0] for key in lack}}
+    means = {key: None if key in reasons or key in unaveraged else sum(values[key]) / len(rows) for key in values}
+    return means | {
+        "per_seed": values,
+        "ci95": {key: interval(values[key]) for key in values if means[key] is not None},
+        "reasons": reasons,
+    }
 
 
 def columns(rows: Sequence[Numbers]) -> dict[str, list[float | None]]:

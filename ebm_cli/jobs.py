@@ -55,6 +55,8 @@ class Job:
     id: str  # of the sweep
     group: str
     good: tuple[str, ...] = GOOD  # how a job may end; a search takes divergence for an answer
+    metric: str = "kl"  # by which its runs are compared
+    best: str | float = "least"  # of that, as a metric says it
     outcomes: list[Outcome] = field(default_factory=list)  # of those that have ended, as the sweeper was told
     typed: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))  # Hydra puts words of its own there
 

@@ -21,6 +21,8 @@ COSTS = {  # with their units
     **{"n_steps": "", "train_seconds": "s", "steps_per_second": "1/s"},
     **{"n_energy_evaluations": "", "n_score_evaluations": "", "n_hvp_evaluations": ""},
 }
+MEASURED_WITH = ("draws", "sampler", "metric")  # the parts of a config that measure, and train nothing
+CHEAPEST = {key: "greatest" if key == "steps_per_second" else "least" for key in COSTS}
 
 
 def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], cost: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,9 +30,7 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     run, config, stacked = experiment.run, experiment.config, bool(trained.rng.model_shape)
     with console.waiting("drawing samples"):
         samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
-    warn(info)
-    metrics = experiment.metrics()
-    warnings = []
+    metrics, warnings = experiment.metrics(), warnings_of(info)
     with console.waiting("measuring"):
         rows = evaluation.measure(trained, experiment.dataset, metrics, samples, final=True, warn=warnings.append)
     for line in warnings:
@@ -44,12 +44,13 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
     ]
     save_samples(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)))
     summary = {"id": run.id, "seed": config["seed"], **({"seeds": config["seeds"]} if stacked else {})}
-    summary |= evaluation.summarise(rows, stacked=stacked) | dict(cost) | {"metrics": list(config["metric"])}
+    unaveraged = list(dict.fromkeys(key for metric in (*metrics.values(), Quadrature) for key in metric.unaveraged))
+    summary |= evaluation.summarise(rows, stacked=stacked, unaveraged=unaveraged) | dict(cost) | {"metrics": list(config["metric"])}
     if trained.model.temperature != 1:
         summary["temperature"] = trained.model.temperature
     summary["warnings"] = warnings
-    summary["measured_with"] = {key: config[key] for key in ("draws", "sampler")}
-    summary["units"] = numbers(metrics)
+    summary["measured_with"] = {key: config[key] for key in MEASURED_WITH}
+    summary |= {"units": numbers(metrics), "best": best(metrics), "unaveraged": unaveraged}
     summary["headline"] = [key for metric in metrics.values() for key in metric.headline]
     summary["sampling"] = {name: value.tolist() for name, value in info.items()}
     log_z = evaluation.of_model(summary, "log_z", 0)
@@ -62,14 +63,22 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
 
 def measure_again(experiment: Experiment) -> dict[str, Any]:
     """The metrics of a run that is there, from its checkpoint; its summary is written anew."""
-    run, old = experiment.run, experiment.run.read("summary.json")
+    run = experiment.run
     experiment.check_data()
     trained = Trained.load(run, experiment.device)
     check_sampler(schema.build(experiment.config["sampler"]), trained)
-    dead = checkpoint.dead(checkpoint.newest(run.checkpoints, run.log), trained.rng.seed_list)
-    summary = measure(experiment, trained, dead, {key: old[key] for key in COSTS if key in old})
+    path = checkpoint.newest(run.checkpoints, run.log)
+    dead, step = checkpoint.dead(path, trained.rng.seed_list), int(path.name)
+    summary = measure(experiment, trained, dead, costs(run, step, experiment.trainer().count()))
     run.write("summary.json", summary)
     return summary
+
+
+def costs(run: Run, step: int, counts: Mapping[str, int]) -> dict[str, Any]:
+    """What it took to come to a step, of which each asks for `counts` evaluations; `train_seconds` as of the last row until then."""
+    seconds = max((row["seconds"] for row in run.rows() if row["step"] <= step), default=0.0)
+    cost = {"n_steps": step, "train_seconds": seconds, "steps_per_second": step / max(seconds, 1e-9)}
+    return cost | {f"n_{name}_evaluations": count * step for name, count in counts.items()}
 
 
 def numbers(metrics: Mapping[str, Metric]) -> dict[str, str]:
@@ -78,10 +87,17 @@ def numbers(metrics: Mapping[str, Metric]) -> dict[str, str]:
     return own | Quadrature.units | evaluation.LOSS | COSTS
 
 
-def warn(info: Info) -> None:
-    """Say where chains have stood still."""
+def best(metrics: Mapping[str, Metric]) -> dict[str, str | float]:
+    """Of the numbers that rank runs, which is best: the least, the greatest, or the one nearest to a value."""
+    own = {key: one for metric in metrics.values() for key, one in metric.best.items()}
+    return own | Quadrature.best | evaluation.BEST | CHEAPEST
+
+
+def warnings_of(info: Info) -> list[str]:
+    """What is to be said of chains that stood still."""
     if "acceptance_rate" in info and info["acceptance_rate"].min() < 0.02:
-        console.say("warning: the chains hardly move: the samples, and what is measured on them, say little; try another sampler.step_size")
+        return ["the chains hardly move: the samples, and what is measured on them, say little; try another sampler.step_size"]
+    return []
 
 
 def save_samples(path: Path, trained: Trained, samples: torch.Tensor, n_samples: int, models: Sequence[int]) -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ebm_cli import console, jobs, sweep
+from ebm_cli.comparison import badness
 from ebm_cli.errors import Problem, RunFailed
 from ebm_cli.jobs import Job, Outcome
 from ebm_cli.overrides import Choices, Interval
 from ebm_cli.schema import check_signature
-from ebm_cli.types import Count, Natural, Ranking
+from ebm_cli.types import Count, Natural
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -39,30 +40,31 @@ class Search:
     n_startup_trials: Natural
     seed: Natural
 
-    def run(self, words: Sequence[str], space: Space, ranking: Ranking, job: Job, launch: Launch) -> None:
+    def run(self, words: Sequence[str], space: Space, job: Job, launch: Launch) -> None:
         """Every trial, `n_jobs` at a time. How they ended is in `job.outcomes`: one of each, trials that are alike are one job."""
         from optuna.trial import TrialState
 
-        study, distributions = self.study(ranking.direction), {key: distribution(values) for key, values in space.values()}
+        study, distributions = self.study(), {key: distribution(values) for key, values in space.values()}
         known: dict[tuple[str, ...], Outcome] = {}
         told: list[float] = []
         for first in range(0, self.n_trials, self.n_jobs):
             trials = [study.ask(distributions) for _ in range(min(self.n_jobs, self.n_trials - first))]
             lines = [line(words, space, trial.params) for trial in trials]
             if new := [one for one in dict.fromkeys(lines) if one not in known]:
-                best = {"min": min, "max": max}[ranking.direction](told, default=None)
-                so_far = "" if best is None else f"; best {ranking.metric} so far: {console.text(best)}"
+                best = min(told, key=lambda number: badness(number, job.best), default=None)
+                so_far = "" if best is None else f"; best {job.metric} so far: {console.text(best)}"
                 console.say(f"trials {first + 1} to {first + len(trials)} of {self.n_trials}{so_far}")
                 outcomes = launch(new, len(job.outcomes))
                 job.outcomes += outcomes
                 known |= zip(new, outcomes, strict=True)
-                check_metric(ranking.metric, job.outcomes)
+                check_metric(job.metric, job.outcomes)
             for trial, one in zip(trials, lines, strict=True):
-                found = value(known[one], ranking)
-                study.tell(trial, found, state=TrialState.FAIL if found is None else TrialState.COMPLETE)
+                found = value(known[one], job.metric)
+                bad = None if found is None else badness(found, job.best) if math.isfinite(found) else math.inf
+                study.tell(trial, bad, state=TrialState.FAIL if bad is None else TrialState.COMPLETE)
                 told += [] if found is None or math.isinf(found) else [found]
 
-    def study(self, direction: str) -> "Study":
+    def study(self) -> "Study":
         """What is asked and told. The same answers lead to the same questions."""
         import optuna
         from optuna.samplers import RandomSampler, TPESampler
@@ -73,7 +75,7 @@ class Search:
             sampler = RandomSampler(self.seed)
             if self.sampler == "tpe":  # the liar keeps the trials of a batch apart
                 sampler = TPESampler(seed=self.seed, n_startup_trials=self.n_startup_trials, multivariate=True, constant_liar=True)
-        return optuna.create_study(sampler=sampler, direction={"min": "minimize", "max": "maximize"}[direction])
+        return optuna.create_study(sampler=sampler, direction="minimize")
 
 
 def settings(sweeper: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
@@ -133,11 +135,11 @@ def written(values: Choices | Interval, chosen: Any) -> str:
     return str(min(max(round(chosen, DIGITS - math.floor(math.log10(width))), values.low), values.high))
 
 
-def value(outcome: Outcome, ranking: Ranking) -> float | None:
-    """What a trial gave; None where it says nothing about the values that were chosen."""
+def value(outcome: Outcome, metric: str) -> float | None:
+    """What a trial gave, infinity where it diverged; None where it says nothing about the values that were chosen."""
     if outcome.state == "diverged":
-        return math.inf if ranking.direction == "min" else -math.inf
-    found = outcome.summary.get(ranking.metric) if outcome.state in jobs.GOOD else None
+        return math.inf
+    found = outcome.summary.get(metric) if outcome.state in jobs.GOOD else None
     return found if isinstance(found, (int, float)) else None
 
 
@@ -146,5 +148,6 @@ def check_metric(metric: str, outcomes: Sequence[Outcome]) -> None:
     summaries = [one.summary for one in outcomes if one.state == "finished"]
     if summaries and not any(isinstance(one.get(metric), (int, float)) for one in summaries):
         reason = summaries[0].get("reasons", {}).get(metric)
+        reason = next(filter(None, reason)) if isinstance(reason, list) else reason
         message = f"sweep.metric={metric}: no run has it" + (f" ({reason})" if reason else "")
         raise RunFailed(message, f"there is {', '.join(sweep.numbers(outcomes))}")

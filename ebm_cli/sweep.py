@@ -18,6 +18,7 @@ from typing import Any
 
 from ebm_cli import config, console, experiment, intervals, results, run, schema
 from ebm_cli.board import labels
+from ebm_cli.comparison import badness
 from ebm_cli.errors import InputError, Problem, RunFailed, nearest
 from ebm_cli.jobs import Job, Outcome
 from ebm_cli.results import DIVERGED
@@ -36,6 +37,7 @@ class Lines:
     dirs: tuple[Path, ...]
     here: bool  # whether they run on this machine: another one may have another device
     first: dict[str, Any] = field(default_factory=dict)  # the config of the first
+    best: str | float = "least"  # of the metric that they are compared by
     _runs: dict[str, Sequence[str]] = field(default_factory=dict)  # by what they compute
     _seeds: dict[tuple[str, ...], dict[int, str]] = field(default_factory=dict)  # by the rest of the line
     _data: set[str] = field(default_factory=set)
@@ -52,9 +54,14 @@ class Lines:
                 self._data.add(data)
         except InputError as error:
             return list(error.problems)
-        known, metric = results.numbers({name: schema.build(node) for name, node in typed["metric"].items()}), typed["sweep"]["metric"]
-        if metric not in known:
+        metrics = {name: schema.build(node) for name, node in typed["metric"].items()}
+        metric, direction = typed["sweep"]["metric"], typed["sweep"]["direction"]
+        if metric not in (known := results.numbers(metrics)):
             return [Problem(f"sweep.metric={metric}: no run will have it", nearest(metric, known))]
+        best = results.best(metrics).get(metric) if direction is None else {"min": "least", "max": "greatest"}[direction]
+        if best is None:
+            return [Problem(f"sweep.metric={metric}: no value of it is better than another", "sweep.direction=min, or max")]
+        self.best = best
         self.first = self.first or composed.config
         other = self._runs.setdefault(run.identity(typed), line)
         if other is not line:
@@ -123,8 +130,10 @@ class Sweep:
 
     typed: tuple[str, ...]  # the line's words
     job: Job
-    metric: str
-    direction: str  # min or max
+
+    @property
+    def metric(self) -> str:
+        return self.job.metric
 
     @property
     def folder(self) -> Path:
@@ -150,11 +159,10 @@ class Sweep:
         groups: dict[tuple[str, ...], list[Outcome]] = {}
         for one in self.job.outcomes:
             groups.setdefault(tuple(word for word in one.words if not word.startswith(("seed=", "force="))), []).append(one)
-        sign = 1 if self.direction == "min" else -1
 
         def order(line: Line) -> tuple[bool, float]:
             mean = line.mean(self.metric)
-            return mean is None, 0.0 if mean is None else sign * mean
+            return mean is None, 0.0 if mean is None else badness(mean, self.job.best)
 
         return sorted((Line(words, outcomes, self.job.dirs) for words, outcomes in groups.items()), key=order)
 
@@ -169,7 +177,7 @@ class Sweep:
             for line in lines
         ]
         facts = {"id": self.job.id, "group": self.job.group, "state": state, "line": to_type(["-m", *self.typed], self.job.dirs)}
-        facts |= {"metric": self.metric, "direction": self.direction, "seconds": seconds, "time": time.time(), "best": best, "table": table}
+        facts |= {"metric": self.metric, "direction": self.job.best, "seconds": seconds, "time": time.time(), "best": best, "table": table}
         run.write(self.folder / "sweep.json", json.dumps(facts | {"runs": [asdict(one) for one in self.job.outcomes]}, indent=1) + "\n")
 
     def show(self) -> None:

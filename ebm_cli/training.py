@@ -78,14 +78,15 @@ def stored(experiment: Experiment, composed: Composed) -> None:
         mirror(experiment, summary)
         raise RunFailed(f"{status['reason']} (a stored result: {run.path})", f"{DIVERGED}; force=true trains it anew")
     console.say(f"{status['state']} before; force=true trains it anew")
-    before, now = run.config(), experiment.config
-    now["metric"] = before["metric"] | now["metric"]
-    asked = {key: now[key] for key in ("draws", "sampler")}
-    if before["metric"] != now["metric"] or summary.get("measured_with") != asked:
+    now, measured_with = experiment.config, summary.get("measured_with", {})
+    now["metric"] = measured_with.get("metric", {}) | now["metric"]
+    asked = {key: now[key] for key in results.MEASURED_WITH}
+    if measured_with != asked:
         console.say("metrics or draws differ from the stored ones: measuring again")
         summary = results.measure_again(experiment)
-        write(run.path / "config.yaml", yaml.safe_dump(before | {key: now[key] for key in ("metric", "draws", "sampler")}, sort_keys=False))
-        run.write("environment.json", facts | {"reproduce": reproduce(composed), "differs": composed.differs})
+        write(run.path / "config.yaml", yaml.safe_dump(run.config() | asked, sort_keys=False))
+        choices = facts["choices"] | {"sampler": composed.choices["sampler"]}
+        run.write("environment.json", facts | {"reproduce": reproduce(composed), "differs": composed.differs, "choices": choices})
     mirror(experiment, summary)
     results.show(run, summary)
 
@@ -194,10 +195,8 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
 
 def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) -> dict[str, Any]:
     """Draw, measure, picture, sum up."""
-    run, settings = experiment.run, trainer.settings
-    seconds = run.rows()[-1]["seconds"]
-    cost = {"n_steps": settings.n_steps, "train_seconds": seconds, "steps_per_second": settings.n_steps / max(seconds, 1e-9)}
-    cost |= {f"n_{name}_evaluations": count * settings.n_steps for name, count in counts.items()}
+    run = experiment.run
+    cost = results.costs(run, trainer.state.step, counts)
     summary = results.measure(experiment, Trained.of(trainer), trainer.dead(), cost)
     run.write("summary.json", summary)
     dead = trainer.dead()

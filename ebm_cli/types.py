@@ -39,10 +39,10 @@ SplitName = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Ranking:
-    """By what the runs of a sweep are compared: a number of their summary, and which way is better."""
+    """By what the runs of a sweep are compared: a number of their summary, and which way is better; null: as its metric says."""
 
     metric: str
-    direction: Literal["min", "max"]
+    direction: Literal["min", "max"] | None
 
 
 class Dataset(Protocol):
@@ -166,6 +166,8 @@ class Metric(Protocol):
 
     units: ClassVar[Mapping[str, str]]  # of each of its numbers, in the order in which they are shown; "" where it is a pure number
     headline: ClassVar[Sequence[str]] = ()  # the numbers by which a list of runs shows it
+    best: ClassVar[Mapping[str, str | float]] = {}  # of numbers that rank models: "least", "greatest", or the value to be near to
+    unaveraged: ClassVar[Sequence[str]] = ()  # p-values and standard errors: over seeds they have no mean
     waits: ClassVar[bool] = False  # it is left to the end of training: for want of samples before, or since it takes long
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:

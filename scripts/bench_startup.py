@@ -45,7 +45,8 @@ def make_runs(outputs, n):
         (one.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         facts = {"id": one.id, "created": time.time() - i, "differs": [f"seed={i}"], "group": "bench"}
         files = {"environment": facts | {"choices": {"objective": "ssm", "optimizer": "adam"}}, "status": {"state": "finished"}}
-        files["summary"] = {"id": one.id, "headline": list(units), "units": units, "reasons": {}, **numbers}
+        said = {"headline": list(units), "units": units, "best": dict.fromkeys(units, "least"), "reasons": {}}
+        files["summary"] = {"id": one.id, **said, **numbers}
         for name, data in files.items():
             (one.path / f"{name}.json").write_text(json.dumps(data))
 

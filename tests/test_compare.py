@@ -16,6 +16,7 @@ from ebm_cli.run import Run, write
 T2 = 4.302652729749464  # Student's t at 2 degrees of freedom
 T1 = 12.706204736174707
 UNITS = {"kl": "nats", "nll": "nats", "sliced_wasserstein": ""}
+BEST = {key: "least" for key in (*UNITS, "train_seconds", "test_loss", "mmd2")} | {"ess": "greatest", "c2st_accuracy": 0.5, "gap": 0.0}
 
 
 @pytest.fixture
@@ -45,12 +46,13 @@ def make(tmp_path):
         choices = {"dataset": "moons", "objective": objective, "sampler": "mala", "optimizer": "adam"}
         run.write("environment.json", {"id": run.id, "created": 1000.0 + len(made), "group": group, "choices": choices})
         run.set_status(state, summary.pop("why", ""))
-        if state == "finished":
+        if state == "finished" or summary:
             costs = dict(zip(("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations"), counts, strict=True))
             found = {"kl": sum(kl) / len(kl) if stack and None not in kl else kl, "nll": 1.0, "train_seconds": 20.0 + seed, "n_steps": 100}
             found |= {"kl": None} if stack and None in kl else {}
             found |= {"per_seed": {"kl": kl, "nll": [1.0] * len(kl)}} if stack else {}
-            run.write("summary.json", {"id": run.id, "reasons": {}, "headline": ["kl", "nll"], "units": UNITS} | found | costs | summary)
+            said = {"reasons": {}, "headline": ["kl", "nll"], "units": UNITS, "best": BEST, "unaveraged": ["p_value"]}
+            run.write("summary.json", {"id": run.id} | said | found | costs | summary)
         write(run.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         made.append(run)
         return run
@@ -147,6 +149,104 @@ def test_draws_and_regularizers_tell_runs_apart_and_the_sampler_once(make, compa
     ]
 
 
+def test_runs_that_were_measured_again_count_by_what_they_were_measured_with(make, compare):
+    """A sampler and draws of `ebm evaluate` stand for those of the config; the sampler that trained stays what it was."""
+    kernel, draws = {"_target_": "x.mala.MALA", "step_size": 0.05}, {"n_samples": 10}
+    own = {"objective.sampler": kernel, "sampler": kernel}
+    other = {"_target_": "x.langevin.Langevin", "step_size": 0.2}
+    make("pcd", 0, kl=0.1, group="mine", changed=own, measured_with={"draws": draws, "sampler": kernel, "metric": {}})
+    make("pcd", 1, kl=0.2, group="mine", changed=own, measured_with={"draws": draws, "sampler": other, "metric": {}})
+    make("pcd", 2, kl=0.3, group="mine", changed=own, measured_with={"draws": {"n_samples": 99}, "sampler": kernel, "metric": {}})
+    make("pcd", 3, kl=0.4, group="mine", changed=own | {"sampler": other, "draws.n_samples": 50}, measured_with={"sampler": kernel})
+    assert [(row["differs"], row["n"]) for row in compare("mine")["rows"]] == [
+        ({"sampler": "mala", "draws.n_samples": "10"}, 1),
+        ({"sampler": "langevin", "draws.n_samples": "10"}, 1),
+        ({"sampler": "mala", "draws.n_samples": "99"}, 1),
+        ({"sampler": "mala", "draws.n_samples": "50"}, 1),
+    ]
+
+
+def test_the_sampler_that_trained_is_named_where_it_is_not_the_one_that_drew(make, compare):
+    """Two runs drawn from alike, that were trained with two samplers."""
+    slow, fast = ({"_target_": "x.mala.MALA", "step_size": step_size} for step_size in (0.01, 0.05))
+    make("pcd", 0, kl=0.1, group="mine", changed={"objective.sampler": slow, "sampler": slow}, measured_with={"sampler": fast})
+    make("pcd", 0, kl=0.2, group="mine", changed={"objective.sampler": fast, "sampler": fast})
+    make("nce", 0, kl=0.3, group="mine", changed={"sampler": fast})
+    assert [row["differs"] for row in compare("mine")["rows"]] == [
+        {"objective": "pcd", "objective.sampler.step_size": "0.01"},
+        {"objective": "pcd", "objective.sampler.step_size": "0.05"},
+        {"objective": "nce"},
+    ]
+
+
+def test_metrics_that_were_not_measured_alike_are_named(make, compare):
+    """Within a row and between two; metrics that one run alone has tell nothing apart."""
+
+    def ways(n, **more):
+        return {"metric": {"ais": {"_target_": "x.AIS", "n_temperatures": n}} | more}
+
+    make("ssm", 0, kl=0.1, group="mine", measured_with=ways(100))
+    make("ssm", 1, kl=0.2, group="mine", measured_with=ways(100, fisher={"_target_": "x.Fisher"}))
+    make("nce", 0, kl=0.3, group="mine", measured_with=ways(1000))
+    make("nce", 1, kl=0.4, group="mine", measured_with=ways(100))
+    made = compare("mine")
+    assert [row["n"] for row in made["rows"]] == [2, 2]
+    assert made["notes"] == [
+        "metric.ais.n_temperatures: 100 for objective=ssm at seed 0, 1; objective=nce at seed 1, 1000 for objective=nce at seed 0"
+    ]
+
+
+def test_a_run_that_was_measured_before_its_end_is_named(make, compare):
+    """Interrupted at step 50 of 100, and measured there; and where the training diverged at 80."""
+    rows = curve((50, 5.0, 0.4), (80, 8.0, 0.5), (100, 10.0, 0.2))
+    make("nce", 0, kl=0.1, group="mine", rows=rows)
+    make("nce", 1, kl=0.2, group="mine", rows=rows)
+    make("ssm", 0, kl=0.3, group="mine", rows=rows[:2], state="interrupted", n_steps=50, counts=(500, 0, 0))
+    make("ssm", 1, kl=0.3, group="mine", rows=rows[:2], state="diverged", n_steps=80, counts=(800, 0, 0))
+    expected = [
+        "objective=ssm at seed 0: interrupted, measured at step 50 of 100",
+        "objective=ssm at seed 1: diverged, measured at step 80 of 100",
+    ]
+    assert compare("mine")["notes"] == expected
+    made = compare("mine", "--budget", "n_energy_evaluations=600")
+    assert {row["differs"]["objective"]: numbers(row)["per_seed"] for row in made["rows"]} == {
+        "nce": {"0": 0.4, "1": 0.4},
+        "ssm": {"0": 0.4, "1": 0.4},
+    }
+    assert made["notes"][:2] == expected
+    assert "not annealed, since the learning rate's schedule had not ended: objective=nce; objective=ssm" in made["notes"]
+    assert not [note for note in made["notes"] if note.startswith("at the end")]
+
+
+def test_runs_that_went_on_from_runs_that_differ_by_their_seed_alone_are_one_row(make, compare):
+    """A parent counts by its settings and the step, its draws aside; one that is gone by its name."""
+    for seed in (0, 1):
+        parent = make("nce", seed, lr=0.1, measured_with={"draws": {"n_samples": 10 + seed}})
+        make("nce", seed, kl=0.1, group="mine", changed={"resume": f"{parent.id}@50"})
+    other, late = make("nce", 2, lr=0.2), make("nce", 3, lr=0.1)
+    make("nce", 2, kl=0.2, group="mine", changed={"resume": f"{other.id}@50"})
+    make("nce", 3, kl=0.3, group="mine", changed={"resume": f"{late.id}@40"})
+    make("nce", 4, kl=0.4, group="mine", changed={"resume": "ffffffffff@50"})
+    make("nce", 5, kl=0.5, group="mine", changed={"resume": None})
+    assert [(row["differs"], row["n"]) for row in compare("mine")["rows"]] == [
+        ({"resume": "@50", "resume.optimizer.lr": "0.1"}, 2),
+        ({"resume": "@50", "resume.optimizer.lr": "0.2"}, 1),
+        ({"resume": "@40"}, 1),
+        ({"resume": "ffffffffff@50"}, 1),
+        ({"resume": "null"}, 1),
+    ]
+
+
+def test_each_seed_of_a_stack_has_its_own_reason(make, compare):
+    reasons = {"kl": ["seed 0 diverged at step 9", None, "the energy may not be normalisable"]}
+    make("ssm", kl=[None, 0.2, None], reasons=reasons, group="mine")
+    make("nce", kl=0.1, group="mine")
+    assert compare("mine")["notes"][:2] == [
+        "no kl of objective=ssm at seed 0: seed 0 diverged at step 9",
+        "no kl of objective=ssm at seed 2: the energy may not be normalisable",
+    ]
+
+
 def test_a_table_counts_by_its_content(make, compare):
     """The same file under two names is one row; another file is another."""
     for seed, (path, content) in enumerate([("a.csv", "1" * 64), ("b.csv", "1" * 64), ("a.csv", "2" * 64)]):
@@ -173,23 +273,90 @@ def test_named_in_every_way_and_joined(make, compare, tmp_path):
 
 
 def test_by_the_metrics_that_are_named_the_first_first(make, compare):
-    make("ssm", kl=0.1, ess=5.0, group="mine")
-    make("nce", kl=0.2, ess=9.0, group="mine")
-    made = compare("mine", "--metric", "ess", "--metric", "kl", "--max")
+    """Of draws more are better, of seconds fewer, of a distance less."""
+    make("ssm", 1, kl=0.1, ess=5.0, group="mine")
+    make("nce", 0, kl=0.2, ess=9.0, group="mine")
+    made = compare("mine", "--metric", "ess", "--metric", "kl")
     assert (made["metrics"], made["ordered_by"]) == (["ess", "kl", "train_seconds"], "ess")
+    best, other = made["rows"]
+    assert (best["differs"]["objective"], numbers(best, "ess")["best"], numbers(other, "ess")["best"]) == ("nce", True, False)
+    assert [numbers(row, "kl")["best"] for row in made["rows"]] == [False, True]
+    assert [numbers(row, "train_seconds")["best"] for row in made["rows"]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "best"),
+    [
+        ("ess", (5.0, 9.0, 7.0), "1 2 0"),
+        ("c2st_accuracy", (0.48, 0.505, 0.53), "1 0 2"),
+        ("gap", (-3.0, 1.0, 2.0), "1 2 0"),
+        ("mmd2", (-0.001, 0.0, 0.002), "0 1 2"),
+    ],
+)
+def test_what_is_best_is_what_its_metric_says(make, compare, key, values, best):
+    """The greatest number of draws, a classifier at chance, a gap at zero; of an unbiased estimate the least, below zero too."""
+    for k, value in enumerate(values):
+        make("nce", lr=0.001 * (1 + k), group="mine", **{key: value})
+    made = compare("mine", "--metric", key)
+    assert [row["differs"]["optimizer.lr"] for row in made["rows"]] == [f"0.00{1 + int(k)}" for k in best.split()]
+    assert [numbers(row, key)["best"] for row in made["rows"]] == [True, False, False]
+    first, *others = [numbers(row, key)["mean"] for row in made["rows"]]
+    assert [row["difference"]["mean"] for row in made["rows"][1:]] == pytest.approx([value - first for value in others])
+
+
+def test_of_two_bounds_the_upper_one_orders(make, compare):
+    """The loosest measurement has the least lower bound."""
+    changed = {"headline": ["nll_lower", "nll_upper"], "best": {"nll_upper": "least"}, "group": "mine"}
+    make("ssm", nll_lower=0.5, nll_upper=3.0, **changed)
+    make("nce", nll_lower=1.0, nll_upper=1.2, **changed)
+    made = compare("mine")
+    assert made["ordered_by"] == "nll_upper"
     assert [row["differs"]["objective"] for row in made["rows"]] == ["nce", "ssm"]
-    assert [numbers(row, "ess")["best"] for row in made["rows"]] == [True, False]
-    assert [numbers(row, "train_seconds")["best"] for row in made["rows"]] == [True, True]  # equal; and of seconds fewer are better
-    assert made["rows"][1]["difference"]["mean"] == -4.0
-    assert [row["differs"]["objective"] for row in compare("mine", "--metric=ess")["rows"]] == ["ssm", "nce"]
+    assert not any(numbers(row, "nll_lower")["best"] for row in made["rows"])
+    assert numbers(made["rows"][0], "nll_upper")["best"]
 
 
-def test_a_cost_is_best_where_it_is_least(make, compare):
-    make("ssm", 1, kl=0.1, group="mine")
-    make("nce", 0, kl=0.2, group="mine")
-    rows = compare("mine", "--max")["rows"]
-    assert [row["differs"]["objective"] for row in rows] == ["nce", "ssm"]
-    assert [numbers(row, "train_seconds")["best"] for row in rows] == [True, False]
+def test_where_nothing_has_a_best_rows_stand_as_they_were_named(make, compare, ebm):
+    for objective, log_z in (("ssm", 2.0), ("nce", 1.0)):
+        make(objective, log_z=log_z, best={}, group="mine")
+    made = compare("mine", "--metric", "log_z")
+    assert made["ordered_by"] is None
+    assert [row["differs"]["objective"] for row in made["rows"]] == ["ssm", "nce"]
+    assert [(row["difference"], numbers(row, "log_z")["best"]) for row in made["rows"]] == [(None, False)] * 2
+    assert "- best" not in ebm("compare", "mine", "--metric", "log_z")[1]
+    assert ebm("compare", "mine", "--metric", "log_z", "--csv")[1].splitlines()[0] == (
+        "objective,n,log_z,log_z_low,log_z_high,train_seconds,train_seconds_low,train_seconds_high"
+    )
+
+
+def test_losses_of_two_objectives_are_two_scales(make, compare):
+    make("ssm", lr=0.01, test_loss=-5.0, group="mine")
+    make("nce", lr=0.01, test_loss=0.5, group="mine")
+    make("nce", lr=0.02, test_loss=0.4, group="theirs")
+    apart = compare("mine", "--metric", "test_loss")
+    assert [numbers(row, "test_loss")["best"] for row in apart["rows"]] == [False, False]
+    assert apart["ordered_by"] == "train_seconds"
+    alike = compare("moons-nce-s0-0000000001", "theirs", "--metric", "test_loss")
+    assert [(row["differs"], numbers(row, "test_loss")["best"]) for row in alike["rows"]] == [
+        ({"optimizer.lr": "0.02"}, True),
+        ({"optimizer.lr": "0.01"}, False),
+    ]
+
+
+def test_p_values_of_several_seeds_have_no_mean(make, compare, ebm):
+    """Those of a stack, and those of single runs in one row."""
+    make("ssm", kl=[0.1, 0.2], per_seed={"kl": [0.1, 0.2], "p_value": [3.2e-9, 0.26]}, p_value=None, group="mine")
+    for seed, p_value in enumerate((0.5, 0.75)):
+        make("nce", seed, p_value=p_value, group="mine")
+    made = compare("mine", "--metric", "p_value", "--metric", "kl")
+    assert made["ordered_by"] == "kl"
+    rows = {row["differs"]["objective"]: numbers(row, "p_value") for row in made["rows"]}
+    assert rows["ssm"] == {"mean": None, "ci95": None, "best": False, "per_seed": {"0": 3.2e-9, "1": 0.26}}
+    assert rows["nce"] == {"mean": None, "ci95": None, "best": False, "per_seed": {"0": 0.5, "1": 0.75}}
+    assert not [note for note in made["notes"] if note.startswith("no ")]
+    out = ebm("compare", "mine", "--metric", "p_value")[1]
+    assert "3.2e-09 0.26" in out
+    assert "0.5 0.75" in out
 
 
 def test_one_seed_without_a_number_leaves_the_mean_without_one(make, compare, ebm):
@@ -198,7 +365,7 @@ def test_one_seed_without_a_number_leaves_the_mean_without_one(make, compare, eb
     make("ssm", 0, kl=0.01, group="mine")
     make("ssm", 1, kl=None, group="mine", reasons={"kl": "the energy may not be normalisable"})
     make("pcd", 0, group="mine", state="diverged", why="diverged: not finite from step 7 on\nmore of it")
-    make("mle", 0, kl=[0.3, None], group="mine", reasons={"kl": "seed 1 diverged at step 9"})
+    make("mle", 0, kl=[0.3, None], group="mine", reasons={"kl": [None, "seed 1 diverged at step 9"]})
     made = compare("mine")
     assert [row["differs"]["objective"] for row in made["rows"]] == ["nce", "ssm", "pcd", "mle"]
     best, *others = made["rows"]
@@ -228,8 +395,8 @@ def test_where_no_row_has_all_its_numbers_the_reasons_are_left(make, compare):
 
 def test_where_the_first_metric_has_no_number_the_next_orders(make, compare):
     """A table of many columns has no KL."""
-    make("ssm", kl=None, nll=2.0, group="mine")
-    make("nce", kl=None, nll=1.0, group="mine")
+    for objective, nll in (("ssm", 2.0), ("nce", 1.0)):
+        make(objective, kl=None, nll=nll, group="mine", reasons={"kl": "four columns"})
     made = compare("mine")
     assert made["ordered_by"] == "nll"
     assert [row["differs"]["objective"] for row in made["rows"]] == ["nce", "ssm"]
@@ -371,7 +538,7 @@ def test_a_run_whose_first_evaluation_is_beyond_the_budget(compare, curves):
 def test_what_a_run_lacks_at_its_end_it_lacks_before(make, compare):
     """A seed that diverged later, and an evaluation that found nothing, stand for no earlier one."""
     rows = curve((50, 10.0, [0.5, 0.4]), (100, 20.0, [0.5, 0.2]))
-    make("ssm", kl=[None, 0.2], group="mine", rows=rows, reasons={"kl": "seed 0 diverged at step 60"})
+    make("ssm", kl=[None, 0.2], group="mine", rows=rows, reasons={"kl": ["seed 0 diverged at step 60", None]})
     make("nce", kl=0.1, group="mine", rows=curve((50, 10.0, 0.9), (60, 12.0, None), (100, 20.0, 0.6)))
     make("pcd", kl=0.3, group="mine", rows=curve((50, 10.0, 0.5), (100, 20.0, 0.6)))
     made = compare("mine", "--budget", "seconds=15")

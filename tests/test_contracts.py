@@ -349,10 +349,29 @@ def test_metric(tmp_path, metric):
     (measure,) = experiment.metrics().values()
     numbers, again = (measure(Case(one.model, one.frozen, one.dataset, one.rng, samples)) for _ in range(2))
     assert numbers == again
-    assert set(measure.headline) <= set(measure.units)
+    assert {*measure.headline, *measure.best, *measure.unaveraged} <= set(measure.units)
+    assert all(isinstance(best, float) or best in ("least", "greatest") for best in measure.best.values())
+    assert not set(measure.unaveraged) & {*measure.best, *measure.headline}
+    assert not measure.headline or set(measure.headline) & set(measure.best)
     if not isinstance(numbers, str):
         assert list(numbers) == [key for key in measure.units if key in numbers]
         assert all(isinstance(value, (float, str)) for value in numbers.values())
+
+
+def test_what_ranks_models():
+    """Neither a lower bound, nor what a metric says of itself."""
+    found = {}
+    for _, node in nodes("metric"):
+        module, _, name = node["_target_"].rpartition(".")
+        found |= vars(import_module(module))[name].best
+    others = {"ess": "greatest", "ess_per_draw": "greatest", "c2st_accuracy": 0.5, "short_run_energy_gap": 0.0}
+    least = "kl nll ais_nll_upper fisher ksd2 mmd2 sliced_wasserstein short_run_sliced_wasserstein r_hat"
+    assert found == dict.fromkeys([*least.split(), "mode_weight_error", "mode_weight_error_density"], "least") | others
+
+
+def test_an_option_of_a_sampler_has_its_modules_name():
+    """By it a comparison names the sampler of `ebm evaluate`."""
+    assert {option: node["_target_"].split(".")[-2] for option, node in nodes("sampler")} == {name: name for name in options("sampler")}
 
 
 @pytest.mark.parametrize(

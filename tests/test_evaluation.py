@@ -35,8 +35,21 @@ def test_one_seed_without_a_number_leaves_the_mean_without_one(bad, reason):
     assert summary["kl"] is None
     assert summary["per_seed"]["kl"] == [1.0, None]
     assert "kl" not in summary["ci95"]
-    assert summary["reasons"] == {"kl": reason}
+    assert summary["reasons"] == {"kl": [None, reason]}
     assert summary["sw"] == pytest.approx(0.2)
+
+
+def test_p_values_and_errors_stand_under_their_seeds_alone():
+    summary = summarise([{"p": 0.5, "kl": 1.0}, {"p": 0.25, "kl": 2.0}], stacked=True, unaveraged=["p"])
+    assert (summary["p"], summary["per_seed"]["p"]) == (None, [0.5, 0.25])
+    assert summary["ci95"].keys() == {"kl"}
+    assert summary["reasons"] == {}
+    assert summarise([{"p": 0.5}], stacked=False, unaveraged=["p"])["p"] == 0.5
+
+
+def test_each_seed_without_a_number_has_its_own_reason():
+    summary = summarise([{"kl": "seed 0 diverged"}, {"kl": 1.0}, {"kl": "not normalisable"}], stacked=True)
+    assert summary["reasons"] == {"kl": ["seed 0 diverged", None, "not normalisable"]}
 
 
 def test_numbers_of_one_model():

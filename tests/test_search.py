@@ -17,7 +17,6 @@ from ebm_cli.experiment import check
 from ebm_cli.jobs import Job, Outcome
 from ebm_cli.overrides import Choices, Interval
 from ebm_cli.search import Search
-from ebm_cli.types import Ranking
 
 TPE = {"n_trials": 40, "n_jobs": 4, "sampler": "tpe", "n_startup_trials": 8, "seed": 0}
 CONFIG = {"optimizer": {"lr": 0.006, "weight_decay": 0.0}, "trainer": {"batch_size": 256}, "dataset": {"n_train": None}}
@@ -60,10 +59,10 @@ def bowl(tmp_path):
     return make
 
 
-def searched(bowl, direction="min", metric="kl", **settings):
+def searched(bowl, best="least", metric="kl", **settings):
     """The outcomes of a search of the bowl."""
-    job = Job((), "id", "group", search.GOOD)
-    Search(**TPE | settings).run(WORDS, config.space(WORDS, (), {"lr": 0.006}), Ranking(metric, direction), job, bowl)
+    job = Job((), "id", "group", search.GOOD, metric, best)
+    Search(**TPE | settings).run(WORDS, config.space(WORDS, (), {"lr": 0.006}), job, bowl)
     return job.outcomes
 
 
@@ -118,11 +117,11 @@ def test_the_same_answers_lead_to_the_same_questions(bowl, sampler):
     assert not {*first.asked} & {*other.asked}
 
 
-@pytest.mark.parametrize("direction", ["min", "max"])
-def test_a_search_finds_what_it_looks_for(bowl, direction):
+@pytest.mark.parametrize("best", ["least", "greatest"])
+def test_a_search_finds_what_it_looks_for(bowl, best):
     """The bowl is least at 0.001 and greatest at 1. Of random trials, uniform in log lr, half lie within 1 and 2 decades of these."""
-    outcomes = searched(bowl(), direction)
-    target, random = {"min": (0.001, 1.0), "max": (1.0, 2.0)}[direction]
+    outcomes = searched(bowl(), best)
+    target, random = {"least": (0.001, 1.0), "greatest": (1.0, 2.0)}[best]
     away = [abs(math.log10(lr / target)) for lr in values(outcomes, "lr")]
     assert statistics.median(away[20:]) < random / 2 < statistics.median(away[:8])
     assert all(1e-4 <= lr <= 1 for lr in values(outcomes, "lr"))
@@ -134,21 +133,22 @@ def test_a_search_finds_what_it_looks_for(bowl, direction):
 def told(monkeypatch):
     """The trials as Optuna knows them."""
     studies, make = [], Search.study
-    monkeypatch.setattr(Search, "study", lambda self, direction: studies.append(make(self, direction)) or studies[-1])
+    monkeypatch.setattr(Search, "study", lambda self: studies.append(make(self)) or studies[-1])
     return lambda: [(trial.state, trial.value) for trial in studies[-1].trials]
 
 
-@pytest.mark.parametrize(("direction", "worst"), [("min", math.inf), ("max", -math.inf)])
-def test_divergence_is_an_answer_and_failure_is_none(bowl, told, direction, worst):
+@pytest.mark.parametrize(("best", "bad"), [("least", lambda kl: kl), ("greatest", lambda kl: -kl), (0.5, lambda kl: abs(kl - 0.5))])
+def test_divergence_is_an_answer_and_failure_is_none(bowl, told, best, bad):
+    """Optuna is told how bad a trial was."""
     states = dict.fromkeys(("of_1", "of_9", "of_17"), "diverged") | {"of_2": "failed", "of_10": "refused"}
     first, again = bowl(**states), bowl(**states)
-    outcomes = searched(first, direction)
+    outcomes = searched(first, best)
     assert len(outcomes) == 40
     assert [one.state for one in outcomes[:3]] == ["finished", "diverged", "failed"]
-    assert [told()[n] for n in (1, 9, 17)] == [(TrialState.COMPLETE, worst)] * 3
+    assert [told()[n] for n in (1, 9, 17)] == [(TrialState.COMPLETE, math.inf)] * 3
     assert [told()[n] for n in (2, 10)] == [(TrialState.FAIL, None)] * 2
-    assert told()[0] == (TrialState.COMPLETE, outcomes[0].summary["kl"])
-    searched(again, direction)
+    assert told()[0] == (TrialState.COMPLETE, bad(outcomes[0].summary["kl"]))
+    searched(again, best)
     assert first.asked == again.asked
 
 
@@ -160,7 +160,7 @@ def test_batches_are_of_n_jobs_and_trials_that_are_alike_are_one_job(bowl, job, 
     searched(one := bowl(), n_trials=10)
     assert one.batches == [(0, 4), (4, 4), (8, 2)]
     words, two = ("lr=0.1,0.2",), bowl()
-    Search(**TPE).run(words, config.space(words), Ranking("kl", "min"), job, two)
+    Search(**TPE).run(words, config.space(words), job, two)
     assert sorted(two.asked) == [("lr=0.1",), ("lr=0.2",)]
     assert len(told()) == 40
     assert {value for _, value in told()} == {one.summary["kl"] for one in job.outcomes}

@@ -20,8 +20,10 @@ from scipy.stats import t as student
 from sweeps import TINY, Command, diary, train
 
 from ebm_cli import __main__
+from ebm_cli.errors import Problem
+from ebm_cli.jobs import Job, Outcome
 from ebm_cli.run import Run
-from ebm_cli.sweep import id_of
+from ebm_cli.sweep import Lines, Sweep, id_of
 
 BAD = ("raise", "raise@count", "exit", "os_exit", "kill", "segv", "tensor", "memory", "limit")
 WHY = {
@@ -104,7 +106,7 @@ def test_sweep_json_says_it_all(mixed):
     outputs, first, *_, well, _ = mixed
     folder, facts = sweep_of(outputs)
     assert facts["id"] == facts["group"] == folder.name
-    assert (facts["state"], facts["metric"], facts["direction"]) == ("finished", "test_loss", "min")
+    assert (facts["state"], facts["metric"], facts["direction"]) == ("finished", "test_loss", "least")
     assert shlex.split(facts["line"])[-1] == f"objective.how=well,{','.join(BAD)}"
     assert f"best: {facts['best']}\n" in first.out
     assert [run["words"][-1] for run in facts["runs"]] == [f"objective.how={way}" for way in ("well", *BAD)]
@@ -226,6 +228,25 @@ def test_a_metric_that_no_run_will_have_is_refused_before_any_is_trained(seeded)
     assert unknown.code == 2
     assert "error: sweep.metric=test_los: no run will have it\nhint: did you mean test_loss?\n" in unknown.err
     assert times(outputs) == before
+
+
+def test_a_metric_ranks_as_it_says_and_one_that_ranks_nothing_is_refused(tmp_path):
+    """Of draws more are better; of log Z neither less nor more."""
+    words, found = ("objective=ssm", "device=cpu", "metric=[effective_sample_size,short_run_gap]"), {}
+    for metric, more in (("ess", ()), ("short_run_energy_gap", ()), ("kl", ()), ("log_z", ("sweep.direction=max",))):
+        lines = Lines((), here=True)
+        assert lines.check((*words, f"sweep.metric={metric}", *more)) == []
+        found[metric] = lines.best
+    assert found == {"ess": "greatest", "short_run_energy_gap": 0.0, "kl": "least", "log_z": "greatest"}
+    (problem,) = Lines((), here=True).check((*words, "sweep.metric=log_z"))
+    assert problem == Problem("sweep.metric=log_z: no value of it is better than another", "sweep.direction=min, or max")
+    jobs = [Outcome((f"a={k}",), "finished", path=str(tmp_path / str(k))) for k in range(3)]
+    for one, gap in zip(jobs, (-3.0, 1.0, 2.0), strict=True):
+        Path(one.path).mkdir()
+        (Path(one.path) / "summary.json").write_text(json.dumps({"gap": gap}))
+    for best, order in {"least": (0, 1, 2), "greatest": (2, 1, 0), 0.0: (1, 2, 0)}.items():
+        ended = Sweep((), Job((), "id", "group", metric="gap", best=best, outcomes=jobs))
+        assert [line.words for line in ended.lines()] == [(f"a={k}",) for k in order]
 
 
 def test_the_group_of_a_sweep_is_in_its_runs(seeded):

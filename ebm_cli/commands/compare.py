@@ -1,12 +1,11 @@
-"""usage: ebm compare RUN|NAME ... [--metric METRIC] [--max] [--budget BUDGET] [--json] [--csv] [--markdown]
+"""usage: ebm compare RUN|NAME ... [--metric METRIC] [--budget BUDGET] [--json] [--csv] [--markdown]
 
 Runs side by side, the best first: those that differ by their seed alone are one row, with what tells it from the other rows, the mean
 over its seeds, and its difference from the best row, paired by seed. Each with its 95 % Student t interval.
 
   RUN              an id, a unique prefix, a path, or `last`
   NAME             of a group, or the id of a sweep: all its runs
-  --metric METRIC  a number of their summaries, more than one where it is said again; the first orders the rows
-  --max            the greatest is best, not the least (of costs the least is)
+  --metric METRIC  a number of their summaries, more than one where it is said again; the first that has a best orders the rows
   --budget BUDGET  seconds=45, or n_score_evaluations=1e6: not at their ends but at the last evaluation which that pays for; n_steps,
                    n_energy_evaluations and n_hvp_evaluations too
   --json           as JSON, with the numbers of every seed
@@ -26,7 +25,7 @@ from ebm_cli.errors import bad
 from ebm_cli.flags import split
 from ebm_cli.intervals import interval
 
-FLAGS = {"--metric": True, "--budget": True, "--max": False, "--json": False, "--csv": False, "--markdown": False}
+FLAGS = {"--metric": True, "--budget": True, "--json": False, "--csv": False, "--markdown": False}
 
 
 def main(words: Sequence[str]) -> int:
@@ -38,7 +37,7 @@ def main(words: Sequence[str]) -> int:
     if len(chosen) > 1:
         raise bad(f"{' and '.join(chosen)} are two forms of one table", f"{chosen[0]} alone")
     budget = Budget.of(flags["--budget"][-1]) if "--budget" in flags else None
-    made = comparison.compare(runs_of(names), flags.get("--metric", []), budget, greatest="--max" in flags)
+    made = comparison.compare(runs_of(names), flags.get("--metric", []), budget)
     (forms[chosen[0]] if chosen else as_text)(made)
     return 0
 
@@ -113,7 +112,9 @@ def cells(made: Comparison, *, best: str, other: str) -> tuple[list[str], list[l
     for row in made.rows:
         texts = [row.label, str(len(row.seeds))]
         for key in made.metrics:
-            texts.append((best if made.is_best(row, key) else other).format(plus_minus(row.mean(key), row.interval(key))))
+            numbers = row.found[key].values()
+            found = " ".join(map(console.text, numbers)) if row.unaveraged(key) else plus_minus(row.mean(key), row.interval(key))
+            texts.append((best if made.is_best(row, key) else other).format(found))
             if key == made.rank:
                 pairs = of_seeds(made.differences(row))
                 texts.append("" if row is made.rows[0] else plus_minus(mean(pairs), interval(pairs)))
@@ -122,7 +123,8 @@ def cells(made: Comparison, *, best: str, other: str) -> tuple[list[str], list[l
 
 
 def legend(made: Comparison, mark: str) -> str:
-    return f"± is half the 95 % t interval of the mean over n seeds, {mark} the best; {made.rank} - best is paired by seed"
+    paired = f"; {made.rank} - best is paired by seed" if made.rank else ""
+    return f"± is half the 95 % t interval of the mean over n seeds, {mark} the best{paired}"
 
 
 def plus_minus(mean: float | None, low_high: Sequence[float] | None) -> str:

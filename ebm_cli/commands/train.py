@@ -91,8 +91,8 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     if problems:
         raise InputError(*problems)
     first, sweep_id = lines.first, id_of([*words, *(word for word in overrides if word not in words)], dirs)
-    job = Job(tuple(dirs), sweep_id, first["group"] or sweep_id, good)
-    whole = Sweep(tuple(overrides), job, **first["sweep"])
+    job = Job(tuple(dirs), sweep_id, first["group"] or sweep_id, good, first["sweep"]["metric"], lines.best)
+    whole = Sweep(tuple(overrides), job)
     with whole.kept(), tempfile.TemporaryDirectory() as folder:  # Hydra writes multirun.yaml somewhere: not where the user stands
         _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)
     whole.show()

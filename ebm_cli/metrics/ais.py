@@ -50,6 +50,8 @@ class AnnealedImportanceSampling(Metric):
         "ais_ess": "",
     }
     headline: ClassVar[Sequence[str]] = ("ais_nll_lower", "ais_nll_upper")
+    best: ClassVar[Mapping[str, str | float]] = {"ais_nll_upper": "least"}  # a loose lower bound is low too
+    unaveraged: ClassVar[Sequence[str]] = ("ais_log_z_lower_error", "ais_log_z_upper_error")
     waits: ClassVar[bool] = True
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:

@@ -38,6 +38,8 @@ class ClassifierTwoSampleTest(Metric):
     lr: Positive
     units: ClassVar[Mapping[str, str]] = {"c2st_accuracy": "", "c2st_p_value": ""}
     headline: ClassVar[Sequence[str]] = ("c2st_accuracy",)
+    best: ClassVar[Mapping[str, str | float]] = {"c2st_accuracy": 0.5}
+    unaveraged: ClassVar[Sequence[str]] = ("c2st_p_value",)
     waits: ClassVar[bool] = True
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:

@@ -25,6 +25,7 @@ FEWEST = 4  # draws of a chain
 @dataclass(frozen=True)
 class EffectiveSampleSize(Metric):
     units: ClassVar[Mapping[str, str]] = {"ess": "", "ess_per_draw": ""}
+    best: ClassVar[Mapping[str, str | float]] = {"ess": "greatest", "ess_per_draw": "greatest"}
     waits: ClassVar[bool] = True
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:

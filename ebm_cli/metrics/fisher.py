@@ -30,6 +30,8 @@ class Fisher(Metric):
     n_points: Annotated[int, Ge(2)]
     units: ClassVar[Mapping[str, str]] = {"fisher": "", "fisher_error": ""}
     headline: ClassVar[Sequence[str]] = ("fisher",)
+    best: ClassVar[Mapping[str, str | float]] = {"fisher": "least"}
+    unaveraged: ClassVar[Sequence[str]] = ("fisher_error",)
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:
         if not isinstance(case.dataset, Density):

@@ -36,6 +36,8 @@ class KernelSteinDiscrepancy(Metric):
     n_bootstrap: Count
     units: ClassVar[Mapping[str, str]] = {"ksd2": "", "ksd2_p_value": ""}
     headline: ClassVar[Sequence[str]] = ("ksd2",)
+    best: ClassVar[Mapping[str, str | float]] = {"ksd2": "least"}  # below 0 by chance alone: what it estimates is not
+    unaveraged: ClassVar[Sequence[str]] = ("ksd2_p_value",)
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:
         points = case.held_out(self.n_points)

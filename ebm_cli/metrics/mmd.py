@@ -35,6 +35,8 @@ class MaximumMeanDiscrepancy(Metric):
     bandwidth: Positive | None
     units: ClassVar[Mapping[str, str]] = {"mmd2": "", "mmd2_null_std": "", "mmd2_bandwidth": ""}
     headline: ClassVar[Sequence[str]] = ("mmd2",)
+    best: ClassVar[Mapping[str, str | float]] = {"mmd2": "least"}  # below 0 by chance alone: what it estimates is not
+    unaveraged: ClassVar[Sequence[str]] = ("mmd2_null_std",)
     waits: ClassVar[bool] = True
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:

@@ -27,6 +27,7 @@ class ModeWeights(Metric):
     margin: Positive
     units: ClassVar[Mapping[str, str]] = {"mode_weight_error": "", "mode_weight_error_density": ""}
     headline: ClassVar[Sequence[str]] = ("mode_weight_error",)
+    best: ClassVar[Mapping[str, str | float]] = {"mode_weight_error": "least", "mode_weight_error_density": "least"}
     waits: ClassVar[bool] = True
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:

@@ -72,6 +72,8 @@ class Quadrature(Metric):
         "edge_mass": "",
     }
     headline: ClassVar[Sequence[str]] = ("kl", "nll")
+    best: ClassVar[Mapping[str, str | float]] = {"kl": "least", "nll": "least"}
+    unaveraged: ClassVar[Sequence[str]] = ("log_z_error",)
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:
         found = self.on_grid(case)

@@ -25,6 +25,7 @@ from ebm_cli.types import Metric
 class RHat(Metric):
     units: ClassVar[Mapping[str, str]] = {"r_hat": ""}
     headline: ClassVar[Sequence[str]] = ("r_hat",)
+    best: ClassVar[Mapping[str, str | float]] = {"r_hat": "least"}
     waits: ClassVar[bool] = True
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:

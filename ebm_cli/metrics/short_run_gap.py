@@ -33,6 +33,7 @@ class ShortRunGap(Metric):
     n_projections: Count
     units: ClassVar[Mapping[str, str]] = {"short_run_energy_gap": "nats", "short_run_sliced_wasserstein": ""}
     headline: ClassVar[Sequence[str]] = ("short_run_energy_gap",)
+    best: ClassVar[Mapping[str, str | float]] = {"short_run_energy_gap": 0.0, "short_run_sliced_wasserstein": "least"}
     waits: ClassVar[bool] = True
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:

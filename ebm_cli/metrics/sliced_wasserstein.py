@@ -27,6 +27,7 @@ class SlicedWasserstein(Metric):
     n_projections: Count
     units: ClassVar[Mapping[str, str]] = {"sliced_wasserstein": "", "sliced_wasserstein_floor": ""}
     headline: ClassVar[Sequence[str]] = ("sliced_wasserstein",)
+    best: ClassVar[Mapping[str, str | float]] = {"sliced_wasserstein": "least"}
     waits: ClassVar[bool] = True
 
     def __call__(self, case: Case) -> dict[str, float | str]:

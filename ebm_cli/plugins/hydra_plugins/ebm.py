@@ -97,12 +97,11 @@ class OptunaSweeper(Sweeper):
         from omegaconf import OmegaConf
 
         from ebm_cli import config, hydra_nodes, search
-        from ebm_cli.types import Ranking
 
         def launch(lines: Sequence[Sequence[str]], first: int) -> list[Any]:
             return [returned.return_value for returned in self.launcher.launch(lines, first)]
 
         plain = OmegaConf.to_container(self.config)
         words = hydra_nodes.with_params(self.params, arguments)
-        space, ranking = config.space(words, self.job.dirs, plain), Ranking(**plain["sweep"])
-        search.Search(**search.settings(self.settings, [])).run(words, space, ranking, self.job, launch)
+        space = config.space(words, self.job.dirs, plain)
+        search.Search(**search.settings(self.settings, [])).run(words, space, self.job, launch)
