@@ -42,7 +42,7 @@ BOUNDS = {  # of the mean over seeds
         "dsm": {"kl_above_smoothed": 0.02, "train_seconds": 90},
     },
     "twentyfive_gaussians": {
-        **{key: {"kl": 0.03} for key in ("nce", "energy_discrepancy")},
+        **{key: {"kl": 0.03} for key in ("nce", "cnce", "energy_discrepancy")},
         "dsm_multi": {"mode_weight_error": 0.05},
     },
 }
