@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -166,13 +167,34 @@ def test_the_threshold_is_that_of_the_test_rows(world, scored):
     columns, err = scored(world("wine"), np.concatenate([test, far]), "quantile=0.1")
     ordered = np.sort(columns["energy"][:36])
     bound = float(re.search(r"accepted: energy <= (\S+) nats, which at most 0.1 of the data exceed, by 36 held-out rows", err)[1])
-    assert bound == pytest.approx(ordered[33], rel=1e-5)
+    assert bound == pytest.approx(ordered[33], rel=1e-5)  # as it is printed
     assert list(columns) == ["energy", "accepted"]
-    between = (ordered[32] + ordered[33]) / 2, (ordered[33] + ordered[34]) / 2
-    sure = (columns["energy"] < between[0]) | (columns["energy"] > between[1])  # held-out rows are kept in single precision
-    assert columns["accepted"][sure].tolist() == (columns["energy"][sure] < bound).tolist()
+    assert columns["accepted"].tolist() == (columns["energy"] <= ordered[33]).tolist()
     assert columns["accepted"][-2:].tolist() == [0, 0]
-    assert columns["accepted"][:36].sum() in (33, 34)
+    assert columns["accepted"][:36].sum() == 34
+
+
+@pytest.mark.parametrize("n_components", ["null", "1"])
+def test_a_value_that_many_rows_share_is_accepted_or_rejected_as_one(ebm, scored, tmp_path, n_components):
+    """Two columns of four values: 16 kinds of rows, of which the threshold is always one. Whatever the network has learned, of the n = 400
+    test rows at most n - k are above the k-th smallest energy, and rows of a kind have one energy however many stand beside them."""
+    rng = np.random.default_rng(5)
+    rows = rng.choice([0.1, 0.7, 1.3, 2.9], size=(2000, 2), p=[0.4, 0.3, 0.2, 0.1])
+    words = (*SMALL, "objective=nce", "dataset=table", f"dataset.path={write(tmp_path / 'kinds.csv', rows.tolist())}")
+    assert ebm("train", *words, f"dataset.n_components={n_components}")[0] == 0
+    test, kinds = rows_for_the_test(rows), np.unique(rows, axis=0)
+    whole, _ = scored("last", np.concatenate([kinds, test]))
+    energy_of = dict(zip(map(tuple, kinds.tolist()), whole["energy"], strict=False))
+    assert whole["energy"][16:].tolist() == [energy_of[tuple(row)] for row in test.tolist()]
+    for n in (1, 2, 3, 7):
+        assert scored("last", kinds[:n])[0]["energy"].tolist() == whole["energy"][:n].tolist()
+    for q in (0.05, 0.1, 0.2, 0.3, 0.5, 0.8):
+        columns, _ = scored("last", np.concatenate([kinds, test]), f"quantile={q}")
+        accepted = dict(zip(map(tuple, kinds.tolist()), columns["accepted"], strict=False))
+        assert columns["accepted"][16:].tolist() == [accepted[tuple(row)] for row in test.tolist()]
+        k = 401 - int(Fraction(str(q)) * 401)
+        assert columns["accepted"].tolist() == (columns["energy"] <= np.sort(columns["energy"][16:])[k - 1]).tolist()
+        assert (1 - columns["accepted"][16:]).sum() <= 400 - k
 
 
 def test_rows_of_the_datas_own_law_are_rejected_as_often_as_asked_for(world, scored):

@@ -66,8 +66,7 @@ def main(words: Sequence[str]) -> int:
     columns: dict[str, Callable[[float], float]] = {"energy": lambda energy: energy}
     columns |= log_prob(*evaluation.log_z(run.read("summary.json"), given["model"]))
     if given["reference"] is not None:
-        before = (given["reference"] - 1) // CHUNK * CHUNK  # with its chunk, so that its own ratio is 0 to the last bit
-        reference = energies(trained, in_units(trained, table, before))[given["reference"] - 1 - before]
+        (reference,) = energies(trained, table.values[given["reference"] - 1 : given["reference"]])
         columns["log_ratio"] = lambda energy: reference - energy
     if q is not None:
         bound = threshold(opened, trained, Fraction(str(q)))
@@ -93,39 +92,43 @@ def log_prob(log_z: float | None, error: float | None, source: str) -> dict[str,
 
 def threshold(opened: Any, trained: Any, q: Fraction) -> float:
     """The energy that a fraction q of the data's law exceeds at most, by the run's test split; fresh draws where the law is known."""
+    from ebm_cli.datasets.table import TableDataset
+
     opened.check_data()
-    needed = conformal.fewest(q)
-    x = opened.dataset.split("test", max(HELD_OUT, needed), trained.rng)
-    if len(x) < needed:
-        least = math.ceil(1 / LEAST / (len(x) + 1)) * LEAST
-        raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, there are {len(x)}", f"quantile={least:g} or greater")
-    bound = conformal.threshold(energies(trained, x.double()), q)
-    console.say(f"accepted: energy <= {bound:.6g} nats, which at most {float(q):g} of the data exceed, by {len(x)} held-out rows")
+    data, needed = opened.dataset, conformal.fewest(q)
+    n = max(HELD_OUT, needed)
+    if isinstance(data, TableDataset):
+        rows = data.rows("test")[:n]  # as they stand in the file: a value that many rows share has to have one energy
+    else:
+        rows = trained.units.to_data(data.split("test", n, trained.rng)).numpy()
+    if len(rows) < needed:
+        least = math.ceil(1 / LEAST / (len(rows) + 1)) * LEAST
+        raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, there are {len(rows)}", f"quantile={least:g} or greater")
+    bound = conformal.threshold(energies(trained, rows), q)
+    console.say(f"accepted: energy <= {bound:.6g} nats, which at most {float(q):g} of the data exceed, by {len(rows)} held-out rows")
     return bound
 
 
 def scored(trained: Any, table: Any, columns: Iterable[Callable[[float], float]]) -> Iterator[list[str]]:
     """Each row's text with what is computed from its energy."""
     for first in range(0, len(table.values), CHUNK):
-        found = energies(trained, in_units(trained, table, first))
+        found = energies(trained, table.values[first : first + CHUNK])
         for text, energy in zip(table.text[first : first + CHUNK], found, strict=True):
             yield [*text, *(repr(column(energy)) for column in columns)]
 
 
-def in_units(trained: Any, table: Any, first: int) -> Any:
-    """A chunk of rows in the model's units, in double precision."""
-    import torch
-
-    return trained.units.from_data(torch.from_numpy(table.values[first : first + CHUNK]))
-
-
-def energies(trained: Any, u: Any) -> list[float]:
-    """Of points (N, d) in the model's units: in nats, in double precision."""
+def energies(trained: Any, rows: Any) -> list[float]:
+    """Of an array (N, D) in the data's units: in nats, in double precision. Equal rows have equal energies, to the last bit: how a
+    product of matrices is rounded depends on their shapes, so every chunk is filled up to the same."""
     import torch
 
     params, device = {name: value.double() for name, value in trained.params.items()}, trained.fit["mean"].device
+    found = []
     with torch.no_grad():
-        return [energy for part in u.split(CHUNK) for energy in trained.model.energy(params, part.to(device)).tolist()]
+        for part in torch.from_numpy(rows).split(CHUNK):
+            filled = part[torch.arange(CHUNK).clamp(max=len(part) - 1)]
+            found += trained.model.energy(params, trained.units.from_data(filled).to(device))[: len(part)].tolist()
+    return found
 
 
 def write(out: Path, lines: Iterable[list[str]]) -> None:
