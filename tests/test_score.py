@@ -240,7 +240,27 @@ def test_all_columns_at_once_go_to_a_file(world, ebm, tmp_path):
     assert (tmp_path / "out.csv").read_text() == out
 
 
+def test_a_file_that_has_these_columns_is_refused_or_they_are_given_other_names(world, ebm, tmp_path):
+    """Its own output, scored again: by name the run's columns are found in it."""
+    write(tmp_path / "rows.csv", [load_wine().feature_names, *load_wine().data[:3].tolist()])
+    run, twice = str(world("wine")), tmp_path / "twice.csv"
+    assert ebm("score", run, f"data={tmp_path / 'rows.csv'}", f"out={tmp_path / 'once.csv'}")[0] == 0
+    words = ("score", run, f"data={tmp_path / 'once.csv'}", f"out={twice}")
+    code, out, err = ebm(*words)
+    assert (code, out, twice.exists()) == (2, "", False)
+    assert "once.csv has a column energy already" in err
+    assert "prefix=WORD" in err
+    assert ebm(*words, "reference=1", "prefix=new_")[0] == 0
+    header, first, *_ = csv.reader(twice.open())
+    assert header == [*load_wine().feature_names, "energy", "new_energy", "new_log_ratio"]
+    assert first[-3:] == [first[-2], first[-2], "0.0"]
+    write(tmp_path / "once.csv", [[*load_wine().feature_names, "accepted"], *([*row, 1] for row in load_wine().data[:3].tolist())])
+    assert ebm(*words)[0] == 0
+    assert "has a column accepted already" in ebm(*words, "quantile=0.1")[2]
+
+
 FAULTS = [
+    ("prefix=1", "prefix: must be a word, not 1", "prefix=model_"),
     ("reference=0", "reference: rows.csv has no row 0", "its 2 rows are counted from 1"),
     ("reference=3", "reference: rows.csv has no row 3", "its 2 rows are counted from 1"),
     ("reference=-1", "has no row -1", ""),

@@ -1,4 +1,4 @@
-"""usage: ebm score RUN data=FILE [out=FILE] [reference=ROW] [quantile=Q] [model=K] [device=cpu] [dataset.path=FILE]
+"""usage: ebm score RUN data=FILE [out=FILE] [prefix=WORD] [reference=ROW] [quantile=Q] [model=K] [device=cpu] [dataset.path=FILE]
 
 The energy of every row of a file, low for likely rows, and its log-density where log Z is known, as CSV. Of a run that models principal
 components of its columns (dataset.n_components) both are of the components of each row.
@@ -6,6 +6,7 @@ components of its columns (dataset.n_components) both are of the components of e
   RUN           an id, a unique prefix, a path, or `last`
   data          a CSV, TSV, NPY, NPZ or Parquet file; columns by name where the run has names, else by position
   out           the CSV to write; standard output where none is named
+  prefix        what the names of the new columns begin with, for a file that has a column `energy`
   reference     a row of the file, the first is 1: log_ratio is log p(x) / p(reference), which needs no log Z
   quantile      accepted is 1 where the energy is within that of the run's held-out data, 0 where not: so it is for at most this fraction
                 of rows that are drawn as the data were
@@ -38,13 +39,15 @@ def main(words: Sequence[str]) -> int:
     run, overrides, _ = run_and_words(words, __doc__)
     stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
-    base = {"data": None, "out": None, "reference": None, "quantile": None, "model": 0, "device": "cpu"}
+    base = {"data": None, "out": None, "prefix": "", "reference": None, "quantile": None, "model": 0, "device": "cpu"}
     given = config.amend(base | path, overrides)
     if given["data"] is None:
         raise bad("data: a file is needed", "data=points.csv")
     for key in ("model", "reference"):
         if type(given[key]) is not int and (key, given[key]) != ("reference", None):
             raise bad(f"{key}: must be a whole number, not {given[key]!r}")
+    if type(given["prefix"]) is not str:
+        raise bad(f"prefix: must be a word, not {given['prefix']!r}", "prefix=model_")
     q = given["quantile"]
     if q is not None and not (type(q) is float and LEAST <= q < 1):
         raise bad(f"quantile: must be a fraction of at least {LEAST:g} and below 1, not {q!r}", "quantile=0.01")
@@ -65,13 +68,17 @@ def main(words: Sequence[str]) -> int:
         raise bad(f"reference: {data} has no row {given['reference']}", f"its {len(table.values)} rows are counted from 1")
     columns: dict[str, Callable[[float], float]] = {"energy": lambda energy: energy}
     columns |= log_prob(*evaluation.log_z(run.read("summary.json"), given["model"]))
+    asked = [*columns, *(name for name, key in (("log_ratio", "reference"), ("accepted", "quantile")) if given[key] is not None)]
+    header, added = table.header or names, [given["prefix"] + name for name in asked]
+    if twice := [name for name in added if name in header]:
+        raise bad(f"data: {data} has a column {twice[0]} already", "prefix=WORD stands before the names of the new ones")
     if given["reference"] is not None:
         (reference,) = energies(trained, table.values[given["reference"] - 1 : given["reference"]])
         columns["log_ratio"] = lambda energy: reference - energy
     if q is not None:
         bound = threshold(opened, trained, Fraction(str(q)))
         columns["accepted"] = lambda energy: int(energy <= bound)
-    lines = itertools.chain([[*(table.header or names), *columns]], scored(trained, table, columns.values()))
+    lines = itertools.chain([[*header, *added]], scored(trained, table, columns.values()))
     if given["out"] is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
     else:
@@ -97,10 +104,8 @@ def threshold(opened: Any, trained: Any, q: Fraction) -> float:
     opened.check_data()
     data, needed = opened.dataset, conformal.fewest(q)
     n = max(HELD_OUT, needed)
-    if isinstance(data, TableDataset):
-        rows = data.rows("test")[:n]  # as they stand in the file: a value that many rows share has to have one energy
-    else:
-        rows = trained.units.to_data(data.split("test", n, trained.rng)).numpy()
+    # a table's as they stand in the file: rounded, a value that many rows share would lie beside its own energy
+    rows = data.rows("test")[:n] if isinstance(data, TableDataset) else trained.units.to_data(data.split("test", n, trained.rng)).numpy()
     if len(rows) < needed:
         least = math.ceil(1 / LEAST / (len(rows) + 1)) * LEAST
         raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, there are {len(rows)}", f"quantile={least:g} or greater")
