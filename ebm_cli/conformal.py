@@ -4,8 +4,9 @@
 
 for a new value from the same law, exchangeable with the n, if no two are equal (with ties it exceeds t less often still). The probability
 is over both, the held-out values and the new one: given these values it varies about 1 - k / (n + 1) with a standard deviation of about
-sqrt(q (1 - q) / n). Nothing is asked of the energy: a poor one only accepts more than it need. Cost: one sorting. Not for rows of
-another law, whose rejections say nothing about q, nor for values that training has seen.
+sqrt(q (1 - q) / n). Nothing is asked of the energy: a poor one only accepts more than it need. It has to be one function for all of them,
+to the last bit: where many rows are equal, t is the energy of one of these, and rounding would reject them all. Cost: one sorting. Not
+for rows of another law, whose rejections say nothing about q, nor for values that training has seen.
 """
 
 import math

@@ -94,7 +94,7 @@ def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
 def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float | None, str]:
     """log Z of one model, its error where there is one, both in nats, and whence they come: quadrature, else AIS, else the objective.
 
-    Of the stochastic bounds of AIS, lower and upper, the middle between two standard errors below and above; half the width is the error.
+    Of the stochastic bounds of AIS the middle of lower - its error .. upper + its error, and half the width: the error of a 95 % interval.
     """
     found = of_model(summary, "log_z", model)
     if found is not None:
@@ -104,7 +104,7 @@ def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float |
     if None in ends:
         return learned
     lower, lower_error, upper, upper_error = ends
-    low, high = lower - 2 * lower_error, upper + 2 * upper_error
+    low, high = lower - lower_error, upper + upper_error
     return ((low + high) / 2, (high - low) / 2, "between the bounds of annealed importance sampling") if low <= high else learned
 
 

@@ -133,7 +133,7 @@ EXACTLY = [
     ("ebm evaluate last n_", "n_samples= n_chains= n_steps="),
     ("ebm plot last figure=", "figure=density figure=energy figure=marginals figure=samples figure=training"),
     ("ebm plot last dataset.", "dataset.path="),
-    ("ebm score last ", "data= out= reference= quantile= model= device= dataset."),
+    ("ebm score last ", "data= out= prefix= reference= quantile= model= device= dataset."),
     ("ebm score last data=", "data=points.csv|data=two words/"),
     ("ebm score last out='two words/", "out=two words/it's.csv"),
     ("ebm train dataset.path=p", "dataset.path=points.csv"),

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -97,8 +98,8 @@ def test_a_log_density_by_quadrature_has_an_error(world, scored):
 
 
 def test_without_quadrature_the_bounds_of_ais_give_log_z(changed, scored):
-    """Between 3 - 2 (0.1) and 4 + 2 (0.3): 3.7 give or take 0.9."""
-    bounds = {"ais_log_z_lower": 3.0, "ais_log_z_lower_error": 0.1, "ais_log_z_upper": 4.0, "ais_log_z_upper_error": 0.3}
+    """Between 3 - 0.2 and 4 + 0.6: 3.7 give or take 0.9."""
+    bounds = {"ais_log_z_lower": 3.0, "ais_log_z_lower_error": 0.2, "ais_log_z_upper": 4.0, "ais_log_z_upper_error": 0.6}
     columns, err = scored(changed("learned", **bounds), load_wine().data[:4])
     assert columns["log_prob"] == pytest.approx(-columns["energy"] - 3.7)
     assert columns["log_prob_error"] == pytest.approx(np.full(4, 0.9))
@@ -111,11 +112,11 @@ BOUNDS = ("lower", "lower_error", "upper", "upper_error")
 @pytest.mark.parametrize(
     ("numbers", "expected"),
     [
-        ({"log_z": 1.0, "log_z_error": 0.01, "ais": (3.0, 0.1, 4.0, 0.3), "log_z_learned": 2.0}, (1.0, 0.01)),
-        ({"log_z": None, "log_z_error": None, "ais": (3.0, 0.1, 4.0, 0.3), "log_z_learned": 2.0}, (3.7, 0.9)),
-        ({"log_z": None, "ais": (3.0, 0.1, 2.9, 0.1), "log_z_learned": 2.0}, (2.95, 0.15)),  # crossed, by less than the errors
-        ({"log_z": None, "ais": (3.0, 0.1, 2.5, 0.1), "log_z_learned": 2.0}, (2.0, None)),  # by more: one of them is wrong
-        ({"log_z": None, "ais": (3.0, None, 4.0, 0.3), "log_z_learned": 2.0}, (2.0, None)),
+        ({"log_z": 1.0, "log_z_error": 0.01, "ais": (3.0, 0.2, 4.0, 0.6), "log_z_learned": 2.0}, (1.0, 0.01)),
+        ({"log_z": None, "log_z_error": None, "ais": (3.0, 0.2, 4.0, 0.6), "log_z_learned": 2.0}, (3.7, 0.9)),
+        ({"log_z": None, "ais": (3.0, 0.2, 2.9, 0.2), "log_z_learned": 2.0}, (2.95, 0.15)),  # crossed, by less than the errors
+        ({"log_z": None, "ais": (3.0, 0.2, 2.5, 0.2), "log_z_learned": 2.0}, (2.0, None)),  # by more: one of them is wrong
+        ({"log_z": None, "ais": (3.0, None, 4.0, 0.6), "log_z_learned": 2.0}, (2.0, None)),
         ({"log_z": None, "log_z_learned": 2.0}, (2.0, None)),
         ({"log_z": None}, (None, None)),
     ],
@@ -166,13 +167,34 @@ def test_the_threshold_is_that_of_the_test_rows(world, scored):
     columns, err = scored(world("wine"), np.concatenate([test, far]), "quantile=0.1")
     ordered = np.sort(columns["energy"][:36])
     bound = float(re.search(r"accepted: energy <= (\S+) nats, which at most 0.1 of the data exceed, by 36 held-out rows", err)[1])
-    assert bound == pytest.approx(ordered[33], rel=1e-5)
+    assert bound == pytest.approx(ordered[33], rel=1e-5)  # as it is printed
     assert list(columns) == ["energy", "accepted"]
-    between = (ordered[32] + ordered[33]) / 2, (ordered[33] + ordered[34]) / 2
-    sure = (columns["energy"] < between[0]) | (columns["energy"] > between[1])  # held-out rows are kept in single precision
-    assert columns["accepted"][sure].tolist() == (columns["energy"][sure] < bound).tolist()
+    assert columns["accepted"].tolist() == (columns["energy"] <= ordered[33]).tolist()
     assert columns["accepted"][-2:].tolist() == [0, 0]
-    assert columns["accepted"][:36].sum() in (33, 34)
+    assert columns["accepted"][:36].sum() == 34
+
+
+@pytest.mark.parametrize("n_components", ["null", "1"])
+def test_a_value_that_many_rows_share_is_accepted_or_rejected_as_one(ebm, scored, tmp_path, n_components):
+    """Two columns of four values: 16 kinds of rows, of which the threshold is always one. Whatever the network has learned, of the n = 400
+    test rows at most n - k are above the k-th smallest energy, and rows of a kind have one energy however many stand beside them."""
+    rng = np.random.default_rng(5)
+    rows = rng.choice([0.1, 0.7, 1.3, 2.9], size=(2000, 2), p=[0.4, 0.3, 0.2, 0.1])
+    words = (*SMALL, "objective=nce", "dataset=table", f"dataset.path={write(tmp_path / 'kinds.csv', rows.tolist())}")
+    assert ebm("train", *words, f"dataset.n_components={n_components}")[0] == 0
+    test, kinds = rows_for_the_test(rows), np.unique(rows, axis=0)
+    whole, _ = scored("last", np.concatenate([kinds, test]))
+    energy_of = dict(zip(map(tuple, kinds.tolist()), whole["energy"], strict=False))
+    assert whole["energy"][16:].tolist() == [energy_of[tuple(row)] for row in test.tolist()]
+    for n in (1, 2, 3, 7):
+        assert scored("last", kinds[:n])[0]["energy"].tolist() == whole["energy"][:n].tolist()
+    for q in (0.05, 0.1, 0.2, 0.3, 0.5, 0.8):
+        columns, _ = scored("last", np.concatenate([kinds, test]), f"quantile={q}")
+        accepted = dict(zip(map(tuple, kinds.tolist()), columns["accepted"], strict=False))
+        assert columns["accepted"][16:].tolist() == [accepted[tuple(row)] for row in test.tolist()]
+        k = 401 - int(Fraction(str(q)) * 401)
+        assert columns["accepted"].tolist() == (columns["energy"] <= np.sort(columns["energy"][16:])[k - 1]).tolist()
+        assert (1 - columns["accepted"][16:]).sum() <= 400 - k
 
 
 def test_rows_of_the_datas_own_law_are_rejected_as_often_as_asked_for(world, scored):
@@ -218,7 +240,27 @@ def test_all_columns_at_once_go_to_a_file(world, ebm, tmp_path):
     assert (tmp_path / "out.csv").read_text() == out
 
 
+def test_a_file_that_has_these_columns_is_refused_or_they_are_given_other_names(world, ebm, tmp_path):
+    """Its own output, scored again: by name the run's columns are found in it."""
+    write(tmp_path / "rows.csv", [load_wine().feature_names, *load_wine().data[:3].tolist()])
+    run, twice = str(world("wine")), tmp_path / "twice.csv"
+    assert ebm("score", run, f"data={tmp_path / 'rows.csv'}", f"out={tmp_path / 'once.csv'}")[0] == 0
+    words = ("score", run, f"data={tmp_path / 'once.csv'}", f"out={twice}")
+    code, out, err = ebm(*words)
+    assert (code, out, twice.exists()) == (2, "", False)
+    assert "once.csv has a column energy already" in err
+    assert "prefix=WORD" in err
+    assert ebm(*words, "reference=1", "prefix=new_")[0] == 0
+    header, first, *_ = csv.reader(twice.open())
+    assert header == [*load_wine().feature_names, "energy", "new_energy", "new_log_ratio"]
+    assert first[-3:] == [first[-2], first[-2], "0.0"]
+    write(tmp_path / "once.csv", [[*load_wine().feature_names, "accepted"], *([*row, 1] for row in load_wine().data[:3].tolist())])
+    assert ebm(*words)[0] == 0
+    assert "has a column accepted already" in ebm(*words, "quantile=0.1")[2]
+
+
 FAULTS = [
+    ("prefix=1", "prefix: must be a word, not 1", "prefix=model_"),
     ("reference=0", "reference: rows.csv has no row 0", "its 2 rows are counted from 1"),
     ("reference=3", "reference: rows.csv has no row 3", "its 2 rows are counted from 1"),
     ("reference=-1", "has no row -1", ""),

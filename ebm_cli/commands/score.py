@@ -1,4 +1,4 @@
-"""usage: ebm score RUN data=FILE [out=FILE] [reference=ROW] [quantile=Q] [model=K] [device=cpu] [dataset.path=FILE]
+"""usage: ebm score RUN data=FILE [out=FILE] [prefix=WORD] [reference=ROW] [quantile=Q] [model=K] [device=cpu] [dataset.path=FILE]
 
 The energy of every row of a file, low for likely rows, and its log-density where log Z is known, as CSV. Of a run that models principal
 components of its columns (dataset.n_components) both are of the components of each row.
@@ -6,6 +6,7 @@ components of its columns (dataset.n_components) both are of the components of e
   RUN           an id, a unique prefix, a path, or `last`
   data          a CSV, TSV, NPY, NPZ or Parquet file; columns by name where the run has names, else by position
   out           the CSV to write; standard output where none is named
+  prefix        what the names of the new columns begin with, for a file that has a column `energy`
   reference     a row of the file, the first is 1: log_ratio is log p(x) / p(reference), which needs no log Z
   quantile      accepted is 1 where the energy is within that of the run's held-out data, 0 where not: so it is for at most this fraction
                 of rows that are drawn as the data were
@@ -13,7 +14,8 @@ components of its columns (dataset.n_components) both are of the components of e
   device        cpu, or cuda for large files (energies are in double precision)
   dataset.path  where a table is now, if it has moved; quantile reads it
 
-log_prob_error is how far log_prob may be off, by the error of log Z: the same for all rows, and none where the objective learned log Z."""
+log_prob_error is how far log_prob may be off, by the error of log Z (of metric.ais with 95 %): the same for all rows, and none where the
+objective learned log Z."""
 
 import csv
 import itertools
@@ -38,13 +40,15 @@ def main(words: Sequence[str]) -> int:
     run, overrides, _ = run_and_words(words, __doc__)
     stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
-    base = {"data": None, "out": None, "reference": None, "quantile": None, "model": 0, "device": "cpu"}
+    base = {"data": None, "out": None, "prefix": "", "reference": None, "quantile": None, "model": 0, "device": "cpu"}
     given = config.amend(base | path, overrides)
     if given["data"] is None:
         raise bad("data: a file is needed", "data=points.csv")
     for key in ("model", "reference"):
         if type(given[key]) is not int and (key, given[key]) != ("reference", None):
             raise bad(f"{key}: must be a whole number, not {given[key]!r}")
+    if type(given["prefix"]) is not str:
+        raise bad(f"prefix: must be a word, not {given['prefix']!r}", "prefix=model_")
     q = given["quantile"]
     if q is not None and not (type(q) is float and LEAST <= q < 1):
         raise bad(f"quantile: must be a fraction of at least {LEAST:g} and below 1, not {q!r}", "quantile=0.01")
@@ -65,14 +69,17 @@ def main(words: Sequence[str]) -> int:
         raise bad(f"reference: {data} has no row {given['reference']}", f"its {len(table.values)} rows are counted from 1")
     columns: dict[str, Callable[[float], float]] = {"energy": lambda energy: energy}
     columns |= log_prob(*evaluation.log_z(run.read("summary.json"), given["model"]))
+    asked = [*columns, *(name for name, key in (("log_ratio", "reference"), ("accepted", "quantile")) if given[key] is not None)]
+    header, added = table.header or names, [given["prefix"] + name for name in asked]
+    if twice := [name for name in added if name in header]:
+        raise bad(f"data: {data} has a column {twice[0]} already", "prefix=WORD stands before the names of the new ones")
     if given["reference"] is not None:
-        before = (given["reference"] - 1) // CHUNK * CHUNK  # with its chunk, so that its own ratio is 0 to the last bit
-        reference = energies(trained, in_units(trained, table, before))[given["reference"] - 1 - before]
+        (reference,) = energies(trained, table.values[given["reference"] - 1 : given["reference"]])
         columns["log_ratio"] = lambda energy: reference - energy
     if q is not None:
         bound = threshold(opened, trained, Fraction(str(q)))
         columns["accepted"] = lambda energy: int(energy <= bound)
-    lines = itertools.chain([[*(table.header or names), *columns]], scored(trained, table, columns.values()))
+    lines = itertools.chain([[*header, *added]], scored(trained, table, columns.values()))
     if given["out"] is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
     else:
@@ -93,39 +100,41 @@ def log_prob(log_z: float | None, error: float | None, source: str) -> dict[str,
 
 def threshold(opened: Any, trained: Any, q: Fraction) -> float:
     """The energy that a fraction q of the data's law exceeds at most, by the run's test split; fresh draws where the law is known."""
+    from ebm_cli.datasets.table import TableDataset
+
     opened.check_data()
-    needed = conformal.fewest(q)
-    x = opened.dataset.split("test", max(HELD_OUT, needed), trained.rng)
-    if len(x) < needed:
-        least = math.ceil(1 / LEAST / (len(x) + 1)) * LEAST
-        raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, there are {len(x)}", f"quantile={least:g} or greater")
-    bound = conformal.threshold(energies(trained, x.double()), q)
-    console.say(f"accepted: energy <= {bound:.6g} nats, which at most {float(q):g} of the data exceed, by {len(x)} held-out rows")
+    data, needed = opened.dataset, conformal.fewest(q)
+    n = max(HELD_OUT, needed)
+    # a table's as they stand in the file: rounded, a value that many rows share would lie beside its own energy
+    rows = data.rows("test")[:n] if isinstance(data, TableDataset) else trained.units.to_data(data.split("test", n, trained.rng)).numpy()
+    if len(rows) < needed:
+        least = math.ceil(1 / LEAST / (len(rows) + 1)) * LEAST
+        raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, there are {len(rows)}", f"quantile={least:g} or greater")
+    bound = conformal.threshold(energies(trained, rows), q)
+    console.say(f"accepted: energy <= {bound:.6g} nats, which at most {float(q):g} of the data exceed, by {len(rows)} held-out rows")
     return bound
 
 
 def scored(trained: Any, table: Any, columns: Iterable[Callable[[float], float]]) -> Iterator[list[str]]:
     """Each row's text with what is computed from its energy."""
     for first in range(0, len(table.values), CHUNK):
-        found = energies(trained, in_units(trained, table, first))
+        found = energies(trained, table.values[first : first + CHUNK])
         for text, energy in zip(table.text[first : first + CHUNK], found, strict=True):
             yield [*text, *(repr(column(energy)) for column in columns)]
 
 
-def in_units(trained: Any, table: Any, first: int) -> Any:
-    """A chunk of rows in the model's units, in double precision."""
-    import torch
-
-    return trained.units.from_data(torch.from_numpy(table.values[first : first + CHUNK]))
-
-
-def energies(trained: Any, u: Any) -> list[float]:
-    """Of points (N, d) in the model's units: in nats, in double precision."""
+def energies(trained: Any, rows: Any) -> list[float]:
+    """Of an array (N, D) in the data's units: in nats, in double precision. Equal rows have equal energies, to the last bit: how a
+    product of matrices is rounded depends on their shapes, so every chunk is filled up to the same."""
     import torch
 
     params, device = {name: value.double() for name, value in trained.params.items()}, trained.fit["mean"].device
+    found = []
     with torch.no_grad():
-        return [energy for part in u.split(CHUNK) for energy in trained.model.energy(params, part.to(device)).tolist()]
+        for part in torch.from_numpy(rows).split(CHUNK):
+            filled = part[torch.arange(CHUNK).clamp(max=len(part) - 1)]
+            found += trained.model.energy(params, trained.units.from_data(filled).to(device))[: len(part)].tolist()
+    return found
 
 
 def write(out: Path, lines: Iterable[list[str]]) -> None:

@@ -67,7 +67,7 @@ class TableDataset:
 
     @cached_property
     def units(self) -> Units:
-        rows = torch.from_numpy(self.table.values[self._rows["train"]])
+        rows = torch.from_numpy(self.rows("train"))
         units = Units.of(rows)
         constant = [name for name, one in zip(self.column_names, (rows.amin(0) == rows.amax(0)).tolist(), strict=True) if one]
         if not units.scale.isfinite().all():
@@ -99,6 +99,10 @@ class TableDataset:
         points = self._points[name][:n].to(rng.generator.device)
         return points.expand(*rng.model_shape, *points.shape)
 
+    def rows(self, name: SplitName) -> np.ndarray:
+        """A split's rows as they stand in the file, (N, D), in double precision."""
+        return self.table.values[self._rows[name]]
+
     @cached_property
     def _rows(self) -> dict[str, np.ndarray]:
         n = len(self.table.values)
@@ -112,7 +116,7 @@ class TableDataset:
     @cached_property
     def _points(self) -> dict[str, Tensor]:
         dtype = torch.get_default_dtype()
-        return {name: self.units.from_data(torch.from_numpy(self.table.values[rows])).to(dtype) for name, rows in self._rows.items()}
+        return {name: self.units.from_data(torch.from_numpy(self.rows(name))).to(dtype) for name in self._rows}
 
     @cached_property
     def _minibatches(self) -> dict[torch.device, Minibatches]:

@@ -7,10 +7,13 @@ from the Gaussian of the training data's moments to the model, one exact transit
 
     log Z >= log mean exp(w),  u_0 from the Gaussian, upwards          log Z <= -log mean exp(-w),  u_K from the model, downwards
 
-bound log Z in expectation (up to the Gaussian's own constant). Each is repeated; `_error` is the standard error over repeats. The upper
+bound log Z in expectation (up to the Gaussian's own constant). Each is repeated; `_error` is half of the 95 % Student t interval of the
+mean over R = `n_repeats`, the t quantile of R - 1 degrees of freedom times the standard error: lower - error to upper + error covers
+log Z with 95 % at least, so far as the repeats are normal. The NLL's bounds are given with theirs taken off and put on, that of the mean
+energy over held-out points included: in squares each with its own quantile, which covers with 95 % at least (Banerjee 1961). The upper
 bound needs draws from the model: with one or two coordinates they come from the quadrature's grid, else they are the run's samples, and
 it is as good as these. Step sizes are found by a pilot run and then fixed: chains that adapt would not be exact. `ais_ess` is the share of
-upward weights that count, (sum w)^2 / (n sum w^2). The NLL's bounds are two standard errors wide, those of the mean energy included.
+upward weights that count, (sum w)^2 / (n sum w^2).
 Cost: 2 `n_repeats` `n_chains` `n_temperatures` transitions, and half as many for the pilot. Not for networks that output the score.
 """
 
@@ -24,6 +27,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ebm_cli.case import Case
+from ebm_cli.intervals import quantile
 from ebm_cli.metrics.quadrature import Quadrature, at_data
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Metric, Params, Sampler
@@ -62,19 +66,19 @@ class AnnealedImportanceSampling(Metric):
         found = self.estimates(case)
         if isinstance(found, str):
             return found
+        if not all(values.isfinite().all() for values in found):
+            return "the weights of some repeats are not finite"
         (lower, lower_error), (upper, upper_error) = map(mean_and_error, found[:2])
         ess = found[2].mean().item()
-        if not lower - 3 * lower_error <= upper + 3 * upper_error:
+        if not lower - lower_error <= upper + upper_error:
             what = f"the bounds of log Z cross, {lower:.4g} +- {lower_error:.2g} and {upper:.4g} +- {upper_error:.2g}"
             case.warn(f"ais: {what}: the samples are not yet of the model, or metric.ais.n_temperatures is too small")
         if ess < FEW:
             case.warn(f"ais: only {ess:.2%} of the weights count, the lower bound may be far off: more metric.ais.n_temperatures")
-        energy, energy_error = mean_and_error(at_data(case))
         return {
             **{"ais_log_z_lower": lower, "ais_log_z_lower_error": lower_error},
             **{"ais_log_z_upper": upper, "ais_log_z_upper_error": upper_error},
-            "ais_nll_lower": energy + lower - 2 * math.hypot(energy_error, lower_error),
-            "ais_nll_upper": energy + upper + 2 * math.hypot(energy_error, upper_error),
+            **nll(at_data(case), (lower, lower_error), (upper, upper_error)),
             "ais_ess": ess,
         }
 
@@ -153,6 +157,17 @@ def log_mean_exp(w: Tensor) -> Tensor:
     return w.logsumexp(-1) - math.log(w.shape[-1])
 
 
+def nll(energy: Tensor, lower: tuple[float, float], upper: tuple[float, float]) -> dict[str, float | str]:
+    """Bounds from the energies at held-out points, (N,), and those of log Z with their errors."""
+    if len(energy) < 2:
+        return dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), f"the mean energy of {len(energy)} held-out points has no error")
+    if not energy.isfinite().all():
+        return dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), "the energy is not finite at some held-out points")
+    mean, error = mean_and_error(energy)
+    return {"ais_nll_lower": mean + lower[0] - math.hypot(error, lower[1]), "ais_nll_upper": mean + upper[0] + math.hypot(error, upper[1])}
+
+
 def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """With the standard error of the mean."""
-    return values.mean().item(), (values.std() / len(values) ** 0.5).item()
+    """With half of the 95 % Student t interval of the mean, of two values at least."""
+    n = len(values)
+    return values.mean().item(), quantile(n - 1) * (values.std() / n**0.5).item()

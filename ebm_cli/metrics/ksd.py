@@ -41,6 +41,8 @@ class KernelSteinDiscrepancy(Metric):
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:
         points = case.held_out(self.n_points)
+        if len(points) < 2:
+            return f"{len(points)} held-out points are too few: two are needed"
         x, score = points.flatten(1).cpu().double(), score_of(case.model, case.params, points)
         if not score.isfinite().all():
             return "the model's score is not finite at some held-out points"
@@ -49,6 +51,8 @@ class KernelSteinDiscrepancy(Metric):
             return COINCIDE
         u = stein.operator(x, score, stein.inverse_multiquadric, h).fill_diagonal_(0)
         ksd2 = u.sum() / (len(u) * (len(u) - 1))
+        if not ksd2.isfinite():
+            return "the model's score is so large that its products are not finite"
         greater = (null_values(u, self.n_bootstrap, case.rng.at("ksd")) >= ksd2).sum().item()
         return {"ksd2": ksd2.item(), "ksd2_p_value": (1 + greater) / (1 + self.n_bootstrap)}
 

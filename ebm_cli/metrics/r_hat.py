@@ -37,7 +37,7 @@ def r_hat(x: Tensor) -> float:
     """Of one coordinate of the chains, (M, N)."""
     n = x.shape[1] // 2
     halves = torch.cat([x[:, :n], x[:, -n:]])  # of an odd number of draws the middle one is left out
-    return max(of_ranks(halves), of_ranks((halves - halves.quantile(0.5)).abs()))
+    return max(of_ranks(halves), of_ranks((halves - median(halves)).abs()))
 
 
 def of_ranks(x: Tensor) -> float:
@@ -46,6 +46,12 @@ def of_ranks(x: Tensor) -> float:
     z = torch.special.ndtri((ranks(x) - 0.375) / (x.numel() + 0.25))
     within, between = z.var(1).mean(), z.mean(1).var()  # B / N
     return ((n - 1) / n + between / within).sqrt().item()
+
+
+def median(x: Tensor) -> Tensor:
+    """Over all entries, however many (torch's quantile takes 2^24); of an even number the middle between two."""
+    ordered = x.flatten().sort().values
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def ranks(x: Tensor) -> Tensor:

@@ -34,12 +34,13 @@ def test_equal_laws_are_at_chance_and_the_p_value_keeps_its_level():
     assert 0 < sum(one["c2st_p_value"] <= 0.1 for one in found) <= binom.ppf(1 - 1e-6, 60, 0.1)
 
 
-@pytest.mark.parametrize("delta", [0.8, 1.5, 3.0])
-def test_shifted_gaussians_are_told_apart_as_well_as_they_can_be(delta):
+@pytest.mark.parametrize(("delta", "scale"), [(0.8, 1.0), (1.5, 1.0), (3.0, 1.0), (1.5, 1e-4), (1.5, 1e4)])
+def test_shifted_gaussians_are_told_apart_as_well_as_they_can_be(delta, scale):
     """Phi(delta / 2): no more than 4.5 standard errors of 2,000 points above it (a false alarm in 3e5), and at most 2 % of hits fewer."""
-    best = norm.cdf(delta / 2)
+    best, dataset = norm.cdf(delta / 2), Normal(None, (0.0, 0.0), ((scale**2, 0.0), (0.0, scale**2)))
     error = (best * (1 - best) / 2000) ** 0.5
-    assert -4.5 * error - 0.02 < measure(draws(2000, mean=(0.6 * delta, -0.8 * delta)))["c2st_accuracy"] - best < 4.5 * error
+    samples = draws(2000, mean=(0.6 * delta * scale, -0.8 * delta * scale), std=scale)
+    assert -4.5 * error - 0.02 < measure(samples, dataset)["c2st_accuracy"] - best < 4.5 * error
 
 
 def test_a_wider_gaussian_takes_more_than_a_line():
@@ -56,6 +57,27 @@ def test_disjoint_laws_are_told_apart_whatever_their_place_and_scale():
         found = measure(samples, dataset, n_points=500)
         assert found["c2st_accuracy"] > 0.99
         assert found["c2st_p_value"] < 1e-100
+
+
+@pytest.mark.parametrize("far", [1e3, 1e6, 1e10, 3e38])
+def test_a_few_draws_that_are_far_out_do_not_hide_the_others(far):
+    """Four of 2,000 samples, the others shifted by 1: Phi(1/2), in the bounds of the shifted Gaussians. (Some are of the training half.)"""
+    samples = draws(2000, mean=(1.0, 0.0))
+    samples[:2], samples[-2:] = far, -far
+    best = norm.cdf(0.5)
+    found = measure(samples)
+    assert abs(found["c2st_accuracy"] - best) < 4.5 * (best * (1 - best) / 2000) ** 0.5 + 0.02
+    assert found["c2st_p_value"] < 1e-20
+
+
+def test_a_coordinate_of_one_value_tells_nothing():
+    """Where data and samples share it; and everything where the samples have another."""
+    flat = Normal(None, (0.0, 3.0), ((1.0, 0.0), (0.0, 1e-30)))
+    samples = draws(600)
+    samples[..., 1] = 3.0
+    assert abs(measure(samples, flat, n_points=600)["c2st_accuracy"] - 0.5) < 5 * 0.5 / 600**0.5
+    samples[..., 1] = 3.1
+    assert measure(samples, flat, n_points=600)["c2st_accuracy"] > 0.99
 
 
 def test_the_p_value_is_that_of_the_binomial():

@@ -1,5 +1,6 @@
 """The kernel Stein discrepancy of points to a model. Seeded; what is random says how often it would fail what is right."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -85,20 +86,24 @@ def test_the_bandwidth_is_the_median_distance_and_points_are_held_out():
 
 
 class Cliff(nn.Module):
-    """A score that is not finite."""
+    """A score of one value."""
 
     outputs_score = True
 
-    def __init__(self):
+    def __init__(self, score):
         super().__init__()
-        self.one = nn.Parameter(torch.ones(()))
+        self.score = nn.Parameter(torch.tensor(score))
 
     def forward(self, x):
-        return self.one / torch.zeros_like(x)
+        return self.score.expand_as(x)
 
 
 def test_where_there_is_no_number_there_is_a_sentence():
     Path("ties.csv").write_text("a,b\n" + "".join(f"{i % 17 == 0:d},{i % 19 == 0:d}\n" for i in range(400)))
     module = Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.0], [0.0, 1.0]])
     assert "coincide" in measure(module, TableDataset("ties.csv", None, 0.1, 0.2, 0, None))
-    assert "not finite" in measure(Cliff(), Normal(None, *SLANTED))
+    Path("few.csv").write_text("0.0,1.0\n1.0,2.0\n2.0,1.0\n3.0,0.0\n1.0,0.0\n4.0,4.0\n")
+    for bandwidth in (None, 1.0):
+        assert "1 held-out points" in measure(module, TableDataset("few.csv", None, 0.2, 0.2, 0, None), bandwidth=bandwidth)
+    assert "not finite at" in measure(Cliff(math.inf), Normal(None, *SLANTED))
+    assert "products are not finite" in measure(Cliff(1e200), Normal(None, *SLANTED))

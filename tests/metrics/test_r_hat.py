@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chi2, norm, rankdata
 
 from ebm_cli.case import Case
-from ebm_cli.metrics.r_hat import RHat, of_ranks, r_hat
+from ebm_cli.metrics.r_hat import RHat, median, of_ranks, r_hat
 from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -45,6 +45,11 @@ def test_is_the_plain_calculation(n_chains, n, digits):
     for one in (x, x + 3 * torch.arange(n) / n, x + 0.3 * k, x * (1 + k)):
         rounded = (2 * one).round(decimals=digits)
         assert r_hat(rounded) == pytest.approx(plain(rounded), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [3, 4, 2**24 + 2])
+def test_the_median_of_any_number_of_draws(n):
+    assert median(torch.arange(n).double().flip(0).view(-1, 2 - n % 2)).item() == (n - 1) / 2
 
 
 def test_chains_of_one_law_are_at_one():
