@@ -74,7 +74,6 @@ class Pinwheel(Density):
         u, v = (x / SCALE).unsqueeze(-1).unbind(-2)
         with torch.no_grad():
             a, level, there = self._roots(torch.hypot(u, v), torch.atan2(v, u))
-        u, v = torch.where(there, u, 0), torch.where(there, v, 0)  # Newton's rule with no root in reach: infinities that meet a 0 backward
         turn = 2 * math.pi / self.n_arms * level
         for _ in range(2):
             f = RATE * a.exp() - turn
