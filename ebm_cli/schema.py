@@ -34,11 +34,13 @@ KINDS_OF_LISTS = {"metric": types.Metric, "regularizer": types.Regularizer}
 PLAIN = {"trainer": Settings, "draws": Draws, "sweep": Ranking}
 INJECTED = {types.Energy: ("shape", "mean", "scale")}  # what a component gets from the data rather than from its config
 FENCE = ("ebm_cli", "torch.nn", "torch.optim")
+A_LIST = "must be a list, [a,b]"
 WORDS = {
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
     **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
-    **dict.fromkeys(("sequence_str", "list_type", "tuple_type", "is_instance_of"), "must be a list, [a,b]"),
+    **dict.fromkeys(("sequence_str", "list_type", "tuple_type", "is_instance_of"), A_LIST),
 }
+LENGTHS = {"too_short": "must have one value at least"}
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
@@ -176,10 +178,22 @@ def check_signature(target: Any, values: Any, key: str, problems: list[Problem],
         typed = create_model(getattr(target, "__name__", "node"), __config__=CONFIG, **fields).model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         typed = {}
-        problems += [_problem(prefix, one) for one in error.errors()]
+        problems += [_problem(prefix, one) for one in _of_its_kind(error.errors())]
     for name, kind in nested.items():
         typed[name] = check_node(values.get(name), f"{prefix}{name}", kind, problems)
     return typed
+
+
+def _of_its_kind(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without what the other member of a union says: that a list is no number, and a number no list, is not what is wrong with them."""
+
+    def other(error: Mapping[str, Any]) -> bool:
+        if error["type"] not in WORDS or any(isinstance(part, int) for part in error["loc"]):  # it, or the list around it, has fitted
+            return False
+        return (WORDS[error["type"]] == A_LIST) != isinstance(error["input"], list)
+
+    kept = {error["loc"][0] for error in errors if not other(error)}
+    return [error for error in errors if error["loc"][0] not in kept or not other(error)]
 
 
 def _problem(prefix: str, error: Mapping[str, Any]) -> Problem:
@@ -188,7 +202,7 @@ def _problem(prefix: str, error: Mapping[str, Any]) -> Problem:
     place = prefix + str(name) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
     if error["type"] == "missing":
         return Problem(f"{place}: a value is needed", f"{place}=...")
-    message = WORDS.get(error["type"]) or error["msg"].replace("Input should be", "must be").replace("Input ", "")
+    message = (WORDS | LENGTHS).get(error["type"]) or error["msg"].replace("Input should be", "must be").replace("Input ", "")
     return Problem(f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}")
 
 

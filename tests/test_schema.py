@@ -4,6 +4,7 @@ import pytest
 
 from ebm_cli import config, schema
 from ebm_cli.errors import InputError
+from ebm_cli.objectives.energy_discrepancy import EnergyDiscrepancy
 
 
 def refusal(change):
@@ -40,3 +41,29 @@ def test_types_are_those_of_the_signature():
 def test_a_checked_config_is_a_fixed_point():
     typed = schema.check(config.compose(["objective=pcd"]).config)
     assert schema.check(typed) == typed
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "objective.t: must have one value at least, not []"),
+        ([0.3, -1], "objective.t[1]: must be greater than 0, not -1"),
+        ([0.3, "x"], "objective.t[1]: must be a number, not 'x'"),
+        ([[1.0]], "objective.t[0]: must be a number, not [1.0]"),
+        ("x", "objective.t: must be a number, not 'x'"),
+        (0, "objective.t: must be greater than 0, not 0"),
+        (None, "objective.t: must be a number, not None"),
+    ],
+)
+def test_of_a_union_one_fault_is_named_once(value, message):
+    """A number or a list of them: what the other kind would have been is not what is wrong."""
+    problems = []
+    schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0}, "objective", problems)
+    assert [one.message for one in problems] == [message]
+
+
+@pytest.mark.parametrize("value", [0.3, [0.3], [0.3, 2.0]])
+def test_of_a_union_each_kind_is_taken(value):
+    problems = []
+    assert schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0}, "objective", problems)["t"] == value
+    assert problems == []
