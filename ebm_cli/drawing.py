@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import yaml
 
-from ebm_cli import config, console, matching, pictures, results, schema, starts
+from ebm_cli import config, console, matching, output, pictures, results, samples_file, schema, starts
 from ebm_cli.chain import Draws
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.metrics import quadrature
@@ -63,6 +63,7 @@ def check(settings: Mapping[str, Any], chosen: Mapping[str, str], signature: Any
 
 def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence[str], signature: Any) -> int:
     typed = check(settings, chosen, signature)
+    out = samples_file.place(typed.pop("out"))
     device, started = pick_device(typed["device"]), time.perf_counter()
     energy, sampler = schema.build(typed["energy"]), schema.build(typed["sampler"])
     trained = Trained.known(energy, typed["seed"], device)
@@ -89,7 +90,10 @@ def draw(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence
     console.table(["", "value", "unit"], [[key, console.text(value), UNITS.get(key, "")] for key, value in shown.items()])
     for key, reason in summary["reasons"].items():
         print(f"no {key}: {reason}")
-    print(f"Samples saved to {path / 'samples.npz'}")
+    if out is not None:
+        with output.told(out, "out"):
+            samples_file.save(out, trained, samples, draws.n_samples, [0])
+    print(f"Samples saved to {path / 'samples.npz'}" + (f" and {out}" if out else ""))
     for name in drawn:
         print(f"Picture saved to {path / name}")
     return 0
@@ -170,7 +174,7 @@ def save(path: Path, typed: Any, trained: Trained, samples: torch.Tensor, summar
     try:
         partial.mkdir(parents=True, exist_ok=True)
         (partial / "config.yaml").write_text(yaml.safe_dump(dict(typed), sort_keys=False))
-        results.save_samples(partial / "samples.npz", trained, samples, typed["n_samples"], [0])
+        samples_file.save(partial / "samples.npz", trained, samples, typed["n_samples"], [0])
         (partial / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         drawn = [str(one.relative_to(partial)) for one in pictures.save(partial / "figures", scene)]
         shutil.rmtree(path, ignore_errors=True)

@@ -1,13 +1,9 @@
 """What a trained run yields: samples, numbers, pictures and the table that shows them."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-
-from ebm_cli import checkpoint, console, evaluation, pictures, schema
+from ebm_cli import checkpoint, console, evaluation, pictures, samples_file, schema
 from ebm_cli.chain import Draws
 from ebm_cli.errors import RunFailed, bad
 from ebm_cli.experiment import Experiment
@@ -42,7 +38,7 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
         row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
         for seed, row in zip(trained.rng.seed_list, rows, strict=True)
     ]
-    save_samples(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)))
+    samples_file.save(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)))
     summary = {"id": run.id, "seed": config["seed"], **({"seeds": config["seeds"]} if stacked else {})}
     unaveraged = list(dict.fromkeys(key for metric in (*metrics.values(), Quadrature) for key in metric.unaveraged))
     summary |= evaluation.summarise(rows, stacked=stacked, unaveraged=unaveraged) | dict(cost) | {"metrics": list(config["metric"])}
@@ -98,28 +94,6 @@ def warnings_of(info: Info) -> list[str]:
     if "acceptance_rate" in info and info["acceptance_rate"].min() < 0.02:
         return ["the chains hardly move: the samples, and what is measured on them, say little; try another sampler.step_size"]
     return []
-
-
-def save_samples(path: Path, trained: Trained, samples: torch.Tensor, n_samples: int, models: Sequence[int]) -> None:
-    """`x` in data units, (*m, n_samples, *d), chain by chain; the names of the columns; which models of a stack they are of."""
-    m = len(trained.rng.model_shape)
-    x = trained.units.to_data(samples.flatten(m, m + 1)).numpy()[(slice(None),) * m + (slice(n_samples),)]
-    partial = path.with_name(f".{path.name}")
-    with open(partial, "wb") as file:
-        np.savez(file, x=x, columns=np.array(trained.column_names), models=np.array(models))
-    partial.replace(path)
-
-
-def load_samples(path: Path, trained: Trained, model: int) -> torch.Tensor:
-    """The stored samples of one model, in its units, as chains of one draw each: (n_samples, 1, *d)."""
-    if not path.is_file():
-        raise bad(f"{path} is not there yet", "ebm sample draws it")
-    with np.load(path, allow_pickle=False) as stored:
-        x, models = torch.from_numpy(stored["x"]), stored["models"].tolist()
-    if model not in models:
-        raise bad(f"model={model}: {path.name} holds samples of model {models[0]}", f"ebm sample RUN model={model}")
-    x = x[models.index(model)] if x.ndim > 1 + trained.units.mean.ndim else x
-    return trained.units.from_data(x).unsqueeze(1).to(trained.fit["mean"])
 
 
 def check_sampler(sampler: Sampler, trained: Trained) -> None:

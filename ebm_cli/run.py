@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ebm_cli import output
 from ebm_cli.errors import Busy, InputError, Problem, bad, nearest
 
 # of the identity: they change no parameter
@@ -197,13 +198,9 @@ class Run:
 
 
 def write(path: Path, text: str) -> None:
-    """A file, whole or not at all: written under another name, synced, renamed."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(partial, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """A file, whole or not at all."""
+    with output.whole(path) as file:
+        file.write(text.encode())
 
 
 def every() -> list[Run]:

@@ -1,12 +1,13 @@
-"""Tables of numbers from files: CSV, TSV, NPY, NPZ and, with pyarrow, Parquet. Every bad cell is named."""
+"""Tables of numbers from files: CSV, TSV, NPY, NPZ and, with pyarrow, Parquet, where every bad cell is named; and into CSV."""
 
 import csv
+import io
 import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -52,6 +53,13 @@ def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: s
     chosen = list(range(width)) if columns is None else [_position(column, names, width, columns_key or key) for column in columns]
     values = _numbers(text, chosen, names, lines, path, key, columns_key)
     return Table([names[i] for i in chosen] if names else None, values, chosen, names, text)
+
+
+def write(file: BinaryIO, lines: Iterable[Sequence[Any]]) -> None:
+    """CSV, in UTF-8."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    text.detach()  # flushed, and left open
 
 
 def names(path: str | Path, *, key: str) -> list[str] | None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from ebm_cli import checkpoint, pictures, run
+from ebm_cli import checkpoint, pictures, run, tables
 from ebm_cli.rng import Rng
 from ebm_cli.trained import Trained
 
@@ -51,6 +51,17 @@ def test_the_folder(drawn):
     assert out.splitlines()[-3:] == [f"Samples saved to {folder / 'samples.npz'}"] + [
         f"Picture saved to {folder / 'figures' / name}.png" for name in ("density", "energy")
     ]
+
+
+def test_a_copy_where_the_user_wants_one(drawn, ebm):
+    """It is no part of what is computed: the folder is the same."""
+    folder, _ = drawn("energy=four_wells", *SHORT)
+    x = x_of(folder)
+    code, out, _ = ebm("sample", "energy=four_wells", "out=wells.csv", *SHORT)
+    assert code == 0
+    assert f"Samples saved to {folder / 'samples.npz'} and wells.csv\n" in out
+    assert Path("wells.csv").read_text().splitlines()[0] == "x0,x1"
+    np.testing.assert_array_equal(tables.read("wells.csv", key="data").values, x)
 
 
 def test_the_same_line_draws_the_same_and_another_seed_another(drawn, ebm):

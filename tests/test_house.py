@@ -10,7 +10,7 @@ import ebm_cli
 ROOT = Path(ebm_cli.__file__).parent
 COMPONENTS = ("datasets", "energies", "objectives", "samplers", "regularizers", "metrics", "optimizers")
 LAYERS = (  # a module imports from its own layer or from those before it
-    {"errors", "shells", "intervals", "conformal"},
+    {"errors", "shells", "intervals", "conformal", "output"},
     {"types"},
     {"rng", "units", "model", "schedule", "tables", "flags"},
     {"case", "views", "mixture", "chain", "minibatches", "laws", "diffusion", "stein"},
@@ -23,7 +23,7 @@ LAYERS = (  # a module imports from its own layer or from those before it
     {"comparison"},
     {"checkpoint", "schema", "environment", "slots"},
     {"matching", "trained", "parent", "console"},
-    {"evaluation", "figures", "mirror", "composition", "starts"},
+    {"evaluation", "figures", "mirror", "composition", "starts", "samples_file"},
     {"loggers"},
     {"pictures"},
     {"experiment"},

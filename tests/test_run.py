@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ebm_cli import config, run, schema
+from ebm_cli import config, output, run, schema
 from ebm_cli.errors import InputError
 from ebm_cli.jobs import Job
 from ebm_cli.launcher import Died
@@ -139,14 +139,22 @@ def test_replacing_keeps_the_old_folder():
 def test_a_file_is_written_whole_or_not_at_all(monkeypatch):
     one = made("moons-ssm-s0-a", 1)
     one.write("summary.json", {"kl": 1.0})
-    monkeypatch.setattr(run.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("the disk is full")))
+    monkeypatch.setattr(output.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("the disk is full")))
     with pytest.raises(OSError, match="full"):
         one.write("summary.json", {"kl": 2.0})
     assert one.read("summary.json") == {"kl": 1.0}
-    (left,) = one.path.glob(".summary*")
-    with one.lock(wait=False):  # who takes the run up again sweeps it out
+    assert not list(one.path.glob(".summary*"))
+
+
+def test_what_a_kill_leaves_of_a_file_is_swept_out_by_who_takes_the_run_up():
+    one = made("moons-ssm-s0-a", 1)
+    one.write("summary.json", {"kl": 1.0})
+    left = one.path / ".summary.json.4711"
+    left.write_text('{"kl": 2')
+    with one.lock(wait=False):
         assert not left.exists()
         assert one.state() == "finished"
+    assert one.read("summary.json") == {"kl": 1.0}
 
 
 def test_who_reports_a_death_leaves_a_run_alone_that_another_process_has_taken_up(tmp_path):

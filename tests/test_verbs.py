@@ -1,12 +1,15 @@
 """list, show, plot and rm: what they print, what they leave alone."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ebm_cli import config, results, run
+from ebm_cli import config, run, samples_file, tables
 from ebm_cli.run import Run
 from ebm_cli.trained import Trained
 
@@ -64,7 +67,7 @@ def test_stored_samples_come_back_in_the_models_units(ebm, stack):
     with np.load(stack.path / "samples.npz") as stored:
         assert stored["x"].shape == (2, 90, 2)
         expected = stored["x"][1]
-    draws = results.load_samples(stack.path / "samples.npz", trained.one(1), 1)
+    draws = samples_file.load(stack.path / "samples.npz", trained.one(1), 1)
     np.testing.assert_allclose(trained.units.to_data(draws[:, 0]).numpy(), expected, atol=1e-6)
 
 
@@ -75,6 +78,40 @@ def test_samples_of_another_model_are_not_taken_for_ones_own(ebm, stack):
     assert code == 2
     assert "holds samples of model 1" in err
     assert ebm("plot", "last", "model=1", "figure=density")[0] == 0
+
+
+def test_samples_in_a_file_of_the_users(ebm, stack):
+    """Of one model of a stack, whatever the kind of the file; nothing in the run's folder is touched."""
+    before = {path: path.read_bytes() for path in stack.path.rglob("*") if path.is_file()}
+    for suffix in ("csv", "npy", "npz"):
+        code, out, err = ebm("sample", "last", "model=1", "n_samples=40", "n_steps=4", f"out=drawn.{suffix}")
+        assert code == 0, err
+        assert out.splitlines()[-1] == f"Samples saved to drawn.{suffix}"
+    assert {path: path.read_bytes() for path in stack.path.rglob("*") if path.is_file()} == before
+    x = np.load("drawn.npy")
+    assert x.shape == (40, 2)
+    for suffix in ("csv", "npz"):
+        table = tables.read(f"drawn.{suffix}", key="data")
+        assert table.names == stack.read("dataset.json")["columns"]
+        np.testing.assert_array_equal(table.values, x)
+    assert ebm("sample", "last", "model=1", "n_samples=40", "n_steps=4")[0] == 0
+    np.testing.assert_array_equal(np.load(stack.path / "samples.npz")["x"], x)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["a folder of that name", "a full disk"])
+def test_samples_that_cannot_be_written_leave_nothing(ebm, stack, full, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if full:
+        monkeypatch.setattr(os, "fsync", refuse)
+    else:
+        Path("drawn.csv").mkdir()
+    before = set(Path().rglob("*"))
+    code, _, err = ebm("sample", "last", "n_samples=40", "n_steps=4", "out=drawn.csv")
+    assert code == 2
+    assert f"error: out: drawn.csv cannot be written: {'No space' if full else 'Is a dir'}" in err
+    assert set(Path().rglob("*")) == before
 
 
 def test_rm(ebm, stack, monkeypatch):

@@ -25,13 +25,13 @@ def main(words: Sequence[str]) -> int:
     if not isinstance(given["model"], int):
         raise bad(f"model: must be a number, not {given['model']!r}")
 
-    from ebm_cli import evaluation, experiment, pictures, results
+    from ebm_cli import evaluation, experiment, pictures, samples_file
     from ebm_cli.trained import Trained
     from ebm_cli.trainer import pick_device
 
     opened = experiment.Experiment.load(run, pick_device("cpu"), {"dataset": stored["dataset"] | given.get("dataset", {})})
     trained = Trained.load(run, opened.device).one(given["model"])
-    samples = results.load_samples(run.path / "samples.npz", trained, given["model"])
+    samples = samples_file.load(run.path / "samples.npz", trained, given["model"])
     log_z = evaluation.of_model(run.read("summary.json"), "log_z", given["model"])
     scene = pictures.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
     drawn = pictures.save(run.figures, scene, given["figure"])

@@ -1,5 +1,5 @@
-"""usage: ebm sample RUN [n_samples=10000] [n_steps=1000] [n_chains=1000] [sampler=OPTION] [sampler.KEY=VALUE] [model=K] [seed=S]
-       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE]
+"""usage: ebm sample RUN [n_samples=10000] [n_steps=1000] [n_chains=1000] [sampler=OPTION] [sampler.KEY=VALUE] [out=FILE] [model=K] [seed=S]
+       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE] [out=FILE]
 
 Draw samples from a trained run into its samples.npz, in the data's own units, with their picture. Without a run: from an energy that
 is known as it stands (energy=four_wells; `ebm list energy`), from a dataset's own density (energy=exact dataset=moons), or from runs
@@ -12,6 +12,7 @@ composed (energy=compose energy.runs=[A,B] energy.how=mixture), into a folder un
   n_chains        chains that they come from
   n_steps         transitions of each chain, half of them warm-up (in which the step size of mala adapts)
   sampler         the transition kernel; the run's own where none is named, mala without a run
+  out             a .csv, .npy or .npz file for the samples; those in the run's folder, and their picture, then stay as they are
   start           where chains start: noise (a Gaussian as wide as the data), data, buffer (of a run with chains of its own), or a FILE
   model           which model of a stack (0)
   seed            other draws from the same model (0)
@@ -45,12 +46,12 @@ def of_a_run(words: Sequence[str]) -> int:
         raise bad(f"energy: the energy of {run.path.name} is the one that was trained", "without a run: ebm sample energy=OPTION")
     stored = run.config()
     settings = config.amend(
-        {**stored["draws"], "sampler": stored["sampler"], "start": "noise", "model": 0, "seed": 0, "device": "auto"},
+        {**stored["draws"], "sampler": stored["sampler"], "start": "noise", "out": None, "model": 0, "seed": 0, "device": "auto"},
         overrides,
         ("sampler",),
     )
 
-    from ebm_cli import console, evaluation, experiment, pictures, results, schema, starts
+    from ebm_cli import console, evaluation, experiment, output, pictures, results, samples_file, schema, starts
     from ebm_cli.chain import Draws
     from ebm_cli.trained import Trained
     from ebm_cli.trainer import pick_device
@@ -60,6 +61,7 @@ def of_a_run(words: Sequence[str]) -> int:
     typed = schema.check_signature(draw_settings, settings, "", problems)
     if problems:
         raise InputError(*problems)
+    out = samples_file.place(typed["out"])
     opened = experiment.Experiment.load(run, pick_device(typed["device"]))
     trained = Trained.load(run, opened.device).one(typed["model"])
     sampler = schema.build(sampler_node)
@@ -73,14 +75,18 @@ def of_a_run(words: Sequence[str]) -> int:
     start = starts.points(typed["start"], trained, dataset, draws.starts(sampler, trained.model), seed=typed["seed"])
     with console.waiting("drawing samples"):
         samples, info = trained.draw(sampler, draws, seed=typed["seed"], start=start)
-    results.save_samples(run.path / "samples.npz", trained, samples, draws.n_samples, [typed["model"]])
-    log_z = evaluation.of_model(run.read("summary.json"), "log_z", typed["model"])
-    scene = pictures.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
-    drawn = [path for name in ("density", "samples", "marginals") for path in pictures.save(run.figures, scene, name)]
+    path = out or run.path / "samples.npz"
+    with output.told(path, "out"):
+        samples_file.save(path, trained, samples, draws.n_samples, [typed["model"]])
+    drawn = []
+    if out is None:  # the pictures are of the run's own samples
+        log_z = evaluation.of_model(run.read("summary.json"), "log_z", typed["model"])
+        scene = pictures.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
+        drawn = [picture for name in ("density", "samples", "marginals") for picture in pictures.save(run.figures, scene, name)]
     console.table(["", "value"], [[name, f"{value.item():.4g}"] for name, value in info.items()])
-    print(f"Samples saved to {run.path / 'samples.npz'}")
-    for path in drawn:
-        print(f"Picture saved to {path}")
+    print(f"Samples saved to {path}")
+    for picture in drawn:
+        print(f"Picture saved to {picture}")
     return 0
 
 
@@ -102,8 +108,10 @@ def base() -> dict[str, Any]:
     train, groups = yaml.safe_load((config.conf_dir() / "train.yaml").read_text()), config.groups()
     defaults = {group: option for entry in train["defaults"] if isinstance(entry, dict) for group, option in entry.items()}
     nodes = {group: yaml.safe_load(groups[group][defaults[group]].path.read_text()) for group in ("sampler", "dataset")}
-    return {"energy": None, **nodes, **train["draws"], "start": "noise", "seed": 0, "device": "auto"}
+    return {"energy": None, **nodes, **train["draws"], "start": "noise", "out": None, "seed": 0, "device": "auto"}
 
 
-def draw_settings(*, n_samples: Count, n_chains: Count, n_steps: Count, start: str, model: Natural, seed: Natural, device: str) -> None:
+def draw_settings(
+    *, n_samples: Count, n_chains: Count, n_steps: Count, start: str, out: str | None, model: Natural, seed: Natural, device: str
+) -> None:
     """The keys of `ebm sample`."""

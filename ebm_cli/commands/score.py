@@ -20,14 +20,13 @@ objective learned log Z."""
 import csv
 import itertools
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ebm_cli import config, conformal, console
+from ebm_cli import config, conformal, console, output
 from ebm_cli.commands import run_and_words
 from ebm_cli.errors import bad
 
@@ -82,8 +81,11 @@ def main(words: Sequence[str]) -> int:
     lines = itertools.chain([[*header, *added]], scored(trained, table, columns.values()))
     if given["out"] is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
-    else:
-        write(Path(str(given["out"])).expanduser(), lines)
+        return 0
+    out = Path(str(given["out"])).expanduser()
+    with output.told(out, "out"), output.whole(out) as file:
+        tables.write(file, lines)
+    print(f"Scores saved to {out}")
     return 0
 
 
@@ -135,16 +137,3 @@ def energies(trained: Any, rows: Any) -> list[float]:
             filled = part[torch.arange(CHUNK).clamp(max=len(part) - 1)]
             found += trained.model.energy(params, trained.units.from_data(filled).to(device))[: len(part)].tolist()
     return found
-
-
-def write(out: Path, lines: Iterable[list[str]]) -> None:
-    """A CSV, whole or not at all."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(lines)
-        partial.replace(out)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise bad(f"out: {out} cannot be written: {error.strerror}") from None
-    print(f"Scores saved to {out}")
