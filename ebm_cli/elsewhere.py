@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,68 +105,101 @@ class Away:
         self.path.unlink(missing_ok=True)
 
 
+@dataclass
+class Dispatch:
+    """The lines of a sweep on their way: those that wait for a machine, those that are away, those that have ended."""
+
+    job: Job
+    lines: Sequence[Sequence[str]]
+    logs: Sequence[Path]
+    engine: Engine
+    board: Board
+    waiting: list[int] = field(init=False)
+    runs: dict[int, Run] = field(default_factory=dict)
+    away: dict[int, Away] = field(default_factory=dict)
+    results: dict[int, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.waiting = list(range(len(self.lines)))
+        self.sent = replace(self.job, outcomes=[])
+        self.environment = {name: value for name, value in os.environ.items() if name.startswith(OURS) and name != SECRET}
+
+    @property
+    def complete(self) -> bool:
+        return len(self.results) == len(self.lines)
+
+    def turn(self) -> None:
+        """What can be done now: jobs are sent, what they tell is shown, those that have ended are taken in."""
+        if parcels := dict(self.ready()):
+            self.engine.start(parcels)
+        for number, one in self.away.items():
+            for event in one.news():
+                self.board.see(number, event)
+        for number, result in self.engine.ended():
+            if result is None:
+                self.board.see(number, {"event": "ended", "result": None})
+                self.waiting.append(number)
+            else:
+                self.end(number, result)
+        self.board.see(-1, {})
+
+    def ready(self) -> Iterator[tuple[int, Parcel]]:
+        """Those of the waiting that nobody trains; the finished among them end here."""
+        for number in list(self.waiting):
+            if number in self.runs and self.runs[number].state() == "running":
+                continue
+            known = look(self.job, self.lines[number])
+            if isinstance(known, Outcome):
+                self.waiting.remove(number)
+                self.end(number, known)
+                continue
+            self.runs[number] = known
+            if known.state() != "running":
+                self.waiting.remove(number)
+                yield number, self.pack(number)
+
+    def pack(self, number: int) -> Parcel:
+        words, path, log = tuple(self.lines[number]), self.runs[number].path, self.logs[number]
+        parcel = Parcel(self.sent, words, path, log, os.getcwd(), self.environment, time.time())
+        self.away[number] = Away(parcel.events)
+        self.away[number].forget()  # what an earlier one told
+        return parcel
+
+    def end(self, number: int, result: Outcome | Died) -> None:
+        path = str(self.runs[number].path) if number in self.runs and self.runs[number].state() != "new" else ""
+        if isinstance(result, Died) and not path:
+            with open(self.logs[number], "a") as file:
+                file.write(f"{result.reason}\n")
+        self.results[number] = self.job.outcome_of(self.lines[number], result, path, self.logs[number])
+        if number in self.away:
+            self.away.pop(number).forget()
+        self.board.see(number, {"event": "ended", "result": self.results[number]})
+
+    def cancel(self) -> None:
+        """Every job is told to end; what has ended before is the sweep's."""
+        self.engine.cancel()
+        for one in self.away.values():
+            one.forget()
+        self.job.outcomes += [self.results[number] for number in sorted(self.results)]
+
+
 def launch(job: Job, lines: Sequence[Sequence[str]], first: int, engine: Engine) -> list[Outcome]:
     """The outcome of every line, in their order. No machine is taken for what is finished, or to wait for what another process trains."""
     folder = run.outputs() / "sweeps" / job.id
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name.startswith(OURS) and name != SECRET}
     logs = [folder / f"{first + number}.log" for number in range(len(lines))]
-    sent = replace(job, outcomes=[])
-    waiting, runs, results, away = list(range(len(lines))), {}, {}, {}
     with Board(lines, [engine.name], [one.words for one in job.outcomes]) as board, Stop().listening():
-
-        def pack(number: int) -> Parcel:
-            return Parcel(sent, tuple(lines[number]), runs[number].path, logs[number], os.getcwd(), environment, time.time())
-
-        def end(number: int, result: Outcome | Died) -> None:
-            path = str(runs[number].path) if number in runs and runs[number].state() != "new" else ""
-            if isinstance(result, Died) and not path:
-                with open(logs[number], "a") as file:
-                    file.write(f"{result.reason}\n")
-            results[number] = job.outcome_of(lines[number], result, path, logs[number])
-            if number in away:
-                away.pop(number).forget()
-            board.see(number, {"event": "ended", "result": results[number]})
-
+        sweep = Dispatch(job, lines, logs, engine, board)
         try:
-            while len(results) < len(lines):
-                parcels = {}
-                for number in list(waiting):
-                    if number in runs and runs[number].state() == "running":
-                        continue
-                    known = look(job, lines[number])
-                    if isinstance(known, Outcome):
-                        end(number, known)
-                    else:
-                        runs[number] = known
-                        if known.state() == "running":
-                            continue
-                        parcels[number] = pack(number)
-                        away[number] = Away(parcels[number].events)
-                        away[number].forget()
-                    waiting.remove(number)
-                if parcels:
-                    engine.start(parcels)
-                for number, one in away.items():
-                    for event in one.news():
-                        board.see(number, event)
-                for number, result in engine.ended():
-                    if result is None:
-                        board.see(number, {"event": "ended", "result": None})
-                        waiting.append(number)
-                    else:
-                        end(number, result)
-                board.see(-1, {})
-                time.sleep(TICK_S if len(results) < len(lines) else 0)
+            while not sweep.complete:
+                sweep.turn()
+                time.sleep(0 if sweep.complete else TICK_S)
         except Interrupted as stop:
-            engine.cancel()
-            for one in away.values():
-                one.forget()
-            job.outcomes += [results[number] for number in sorted(results)]
+            sweep.cancel()
             done = sum(one.state in GOOD for one in job.outcomes)
             hint = f"{done} of {first + len(lines)} jobs are done, the others were told to end; the same line again goes on"
             raise Interrupted(stop.signal, hint) from None
-    return [results[number] for number in range(len(lines))]
+    return [sweep.results[number] for number in range(len(lines))]
 
 
 def look(job: Job, words: Sequence[str]) -> Outcome | Run:
