@@ -31,16 +31,16 @@ N_EVALUATIONS = 1.5e6  # of the table at equal evaluations: half of what the dea
 
 
 def cell(rows: Rows, key: str = "kl") -> str:
-    """Mean and half the width of its 95 % t interval over seeds; a dash where a seed has no number."""
+    """Mean and half the width of its 95 % t interval over seeds; where a seed has no number there is no mean: how many have none."""
     values = [one.get(key) for one in rows]
     if not values or None in values:
-        return "-"
+        return f"- ({values.count(None)} of {len(values)})" if any(values) else "-"
     half = interval(values)
     return f"{statistics.mean(values):.4f}" + (f" ± {(half[1] - half[0]) / 2:.4f}" if half else "")
 
 
 def table(rows: Rows, of: Callable[[Rows], str]) -> str:
-    """Objectives down, datasets across; the best of a column but `exact` in bold, by the number that it begins with."""
+    """Objectives down, datasets across; the best of a column but `exact` in bold, by the number that it begins with, if it does."""
     datasets, objectives = (tuple(dict.fromkeys(one[key] for one in rows)) for key in ("dataset", "objective"))
     cells = {
         (objective, dataset): of([one for one in rows if (one["objective"], one["dataset"]) == (objective, dataset)])
@@ -48,7 +48,7 @@ def table(rows: Rows, of: Callable[[Rows], str]) -> str:
         for dataset in datasets
     }
     for dataset in datasets:
-        numbers = {one: float(cells[one, dataset].split()[0]) for one in objectives if one != "exact" and cells[one, dataset] != "-"}
+        numbers = {one: float(cells[one, dataset].split()[0]) for one in objectives if one != "exact" and cells[one, dataset][0] != "-"}
         if numbers:
             best = min(numbers, key=numbers.get)
             cells[best, dataset] = f"**{cells[best, dataset]}**"
@@ -107,7 +107,9 @@ def read(path: Path) -> tuple[Rows, Rows]:
 def maker(rows: Rows) -> str:
     commits = sorted({commit for one in rows for commit in one["made_by"]["commits"]})
     made = measured.maker(rows[0]["made_by"] | {"commits": commits})
-    return f"Mean over seeds {', '.join(map(str, SEEDS))} ± half of the 95 % t interval. Made by `make benchmark` at {made}."
+    seeds = f"Mean over seeds {', '.join(map(str, SEEDS))} ± half of the 95 % t interval"
+    dash = "-: there is no log Z (of so many of the seeds, where not of all)"
+    return f"{seeds}; {dash}. Made by `make benchmark` at {made}."
 
 
 def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
@@ -160,7 +162,9 @@ def picture(runs: Path, path: Path) -> None:
         for row, objective in enumerate((None, *SHOWN)):
             axis, found = axes[row, column], density(runs, dataset, objective)
             axis.set(xticks=[], yticks=[])
-            if found:
+            if found is None:
+                axis.text(0.5, 0.5, "no log Z", ha="center", va="center", transform=axis.transAxes)
+            else:
                 axis.imshow(found[0], origin="lower", extent=(*box[0], *box[1]), vmin=0, vmax=true.max(), cmap="magma", aspect="auto")
             axis.set_box_aspect(1)
             if row == 0:

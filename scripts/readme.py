@@ -3,7 +3,7 @@
     python scripts/readme.py [--check]
 
 `options` comes from the files of conf/, `methods` from results/methods.json (made by scripts/methods.py), `sweep` from
-results/sweep.json (made by scripts/sweep_table.py).
+results/sweep.json (made by scripts/sweep_table.py), `benchmark` from results/benchmark.md (made by scripts/benchmark_tables.py).
 """
 
 import json
@@ -93,9 +93,15 @@ def sweep():
     return f"```\n$ {stored['line']}\n{stored['printed']}```\n\n{note}"
 
 
+def benchmark():
+    """The first table of results/benchmark.md and what made it."""
+    text = (ROOT / "results" / "benchmark.md").read_text()
+    return text.split("\n## ")[1].partition("\n\n")[2] + "\n" + text.strip().rpartition("\n\n")[2]
+
+
 def written(text):
     """The README with its generated parts as they should be."""
-    for name, make in {"options": options, "methods": methods, "sweep": sweep}.items():
+    for name, make in {"options": options, "methods": methods, "benchmark": benchmark, "sweep": sweep}.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         made = make().replace("\\", r"\\")
         text, n = pattern.subn(rf"\g<1>{made}\n\g<2>", text)

@@ -72,7 +72,8 @@ def test_tables_by_hand(scripts):
     assert lines[2] == "| `exact` | 0.0010 ± 0.0000 |"
     assert lines[3] == f"| `nce` | **0.0200 ± {4.302652729749464 * 0.01 / 3**0.5:.4f}** |"
     assert lines[4] == "| `ssm` | 0.0500 ± 0.0000 |"
-    assert lines[5] == "| `pcd` | - |"
+    assert lines[5] == "| `pcd` | - (1 of 3) |"
+    assert tables.cell([row("pcd", "moons", seed, None) for seed in range(3)]) == "-"
 
 
 @pytest.mark.parametrize(("budget", "expected"), [(1e6, "-"), (1.6e6, "0.5000"), (2.4e6, "0.3162"), (4e6, "0.1000"), (4.1e6, "-")])
