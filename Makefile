@@ -60,7 +60,7 @@ methods: $(READY) ## every objective on two datasets and three seeds, held to bo
 	$(BIN)/python scripts/methods.py
 	$(BIN)/python scripts/readme.py
 
-benchmark: $(READY) ## objectives x datasets x seeds at equal cost, into results/ and README (two hours on two quiet cores; goes on where it was)
+benchmark: $(READY) ## objectives x datasets x seeds at equal cost, into results/ and README (three hours on two cores; goes on where it was)
 	$(BIN)/python scripts/benchmark.py run
 	$(BIN)/python scripts/benchmark_tables.py
 	$(BIN)/python scripts/readme.py
