@@ -16,7 +16,8 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Case:
-    """`samples`: (n_chains, n_draws, *d) in the model's units, at the end of training. `final`: take the time for error estimates."""
+    """`samples`: (n_chains, n_draws, *d) in the model's units, at the end of training. `final`: take the time for error estimates.
+    `rng`: that of the run, by which the dataset knows the points that it was trained on."""
 
     model: Model
     params: Params

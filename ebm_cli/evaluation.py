@@ -33,7 +33,7 @@ def measure(
     for k, _ in enumerate(trained.rng.seed_list):
         one, row = trained.one(k), {}
         part = samples[k] if samples is not None and trained.rng.model_shape else samples
-        case = Case(one.model, one.params, dataset, one.rng.at("metric"), part, final, warn)
+        case = Case(one.model, one.params, dataset, one.rng, part, final, warn)
         for metric in metrics.values():
             if final or not metric.waits:
                 found = metric(case)

@@ -53,6 +53,7 @@ class Dataset(Protocol):
     column_names: Sequence[str]  # one per coordinate of the data
     named: bool  # whether these names are the data's own
     fingerprint: str  # sha256 of the file behind it; "" where draws are made fresh
+    n_train: int | None  # points of the training set; None: every batch is drawn fresh
 
     def batch(self, step: int, n: int, rng: Rng) -> Tensor:
         """(*m, n, *d), a function of (seed, step): there is no position to store."""

@@ -6,7 +6,7 @@
 The seconds of a step are measured once, on a quiet machine, and committed: each objective then has a fixed number of steps, and its runs
 can be reproduced anywhere. `run` trains as many cells side by side as there are cores, one thread each; a finished cell is appended to
 the file, and skipped from then on. `fixed` cells train on 8,192 points instead of fresh draws: the gap between train and test. What `run`
-keeps of each run: exact KL with its error, mode weights, seconds, evaluations, and the curve of the KL over the steps.
+keeps of each run: exact KL with its error, mode weights, that gap, seconds, evaluations, and the curve of the KL over the steps.
 """
 
 import argparse
@@ -38,7 +38,7 @@ N_FIXED = 8192
 SEEDS = (0, 1, 2)
 N_POINTS = 20  # of a curve
 KEPT = ("kl", "nll", "log_z_error", "mode_weight_error", "mode_weight_error_density", "sliced_wasserstein", "train_seconds", "n_steps")
-KEPT += ("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
+KEPT += ("generalization_gap", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Plan:
 
 
 FULL = Plan(45.0, DATASETS, FIXED, ROOT / "outputs" / "benchmark", ROOT / "results")
-QUICK = Plan(3.0, ("moons", "twentyfive_gaussians"), (), ROOT / "outputs" / "benchmark-quick", ROOT / "outputs" / "benchmark-quick")
+QUICK = Plan(3.0, ("moons", "twentyfive_gaussians"), FIXED, ROOT / "outputs" / "benchmark-quick", ROOT / "outputs" / "benchmark-quick")
 
 
 def words(objective: str, dataset: str, *, fixed: bool) -> list[str]:

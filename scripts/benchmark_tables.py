@@ -137,7 +137,11 @@ def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
         ),
     }
     if fixed:
-        parts["On fixed points"] = ("Exact KL (nats) after the same time on 8,192 points.", table(fixed, cell))
+        parts["On fixed points"] = (
+            "After the same time on 8,192 points: exact KL (nats); generalization gap (nats by which the training points are fitted better "
+            "than test points; it needs no log Z).",
+            table(fixed, lambda rows: f"{cell(rows)}; {cell(rows, 'generalization_gap')}"),
+        )
     sections = [f"## {head}\n\n{text}\n\n{body}\n" for head, (text, body) in parts.items()]
     return "\n".join(["# Benchmark\n", *sections, maker(fresh + fixed), ""])
 

@@ -86,6 +86,16 @@ def test_every_model_is_measured_with_its_own_parameters_samples_and_numbers(tra
         assert case is beside
 
 
+@pytest.mark.parametrize("words", [("seed=4",), ("seed=4", "seeds=2")])
+def test_a_metric_sees_the_very_points_that_the_model_was_trained_on(trainer, words):
+    built, metric = trainer("dataset.n_train=60", *words), Recording("a", waits=False)
+    evaluation.measure(Trained.of(built), built.dataset, {"a": metric}, None, final=True)
+    batches = torch.cat([built.dataset.batch(step, 20, built.rng) for step in range(3)], -2).reshape(-1, 60, 2)  # an epoch
+    for case, seen in zip(metric.calls, batches, strict=True):
+        points = case.dataset.split("train", 100, case.rng)
+        assert sorted(points.tolist()) == sorted(seen.tolist())
+
+
 def test_a_sentence_stands_for_every_number_of_a_metric(trainer):
     class Refusing(Recording):
         def __call__(self, case):

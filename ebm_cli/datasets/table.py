@@ -54,6 +54,10 @@ class TableDataset:
         return sha256(Path(self.path).expanduser().read_bytes()).hexdigest()
 
     @property
+    def n_train(self) -> int:
+        return len(self._rows["train"])
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return (self.n_components or self.table.values.shape[1],)
 

@@ -131,6 +131,7 @@ def test_splits_share_out_every_row_once(validation, test, sizes, split_seed, cs
     dataset = table(csv_file, validation=validation, test=test, split_seed=split_seed)
     parts = [dataset.units.to_data(dataset.split(name, 1000, Rng(0))) for name in ("train", "validation", "test")]
     assert tuple(map(len, parts)) == sizes
+    assert dataset.n_train == sizes[0]
     np.testing.assert_allclose(np.sort(torch.cat(parts).numpy(), 0), np.sort(VALUES, 0), rtol=1e-5)
     assert len({round(row[1], 4) for part in parts for row in part.tolist()}) == 40
 
