@@ -37,7 +37,17 @@ FIXED = tuple((objective, dataset) for dataset in ("moons", "twentyfive_gaussian
 N_FIXED = 8192
 SEEDS = (0, 1, 2)
 N_POINTS = 20  # of a curve
-KEPT = ("kl", "nll", "log_z_error", "mode_weight_error", "mode_weight_error_density", "sliced_wasserstein", "train_seconds", "n_steps")
+KEPT = (
+    "kl",
+    "kl_error",
+    "nll",
+    "log_z_error",
+    "mode_weight_error",
+    "mode_weight_error_density",
+    "sliced_wasserstein",
+    "train_seconds",
+    "n_steps",
+)
 KEPT += ("generalization_gap", "n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
 
 
@@ -109,7 +119,8 @@ def train(cell: tuple[str, str, bool], plan: Plan) -> list[dict]:
     """A cell's seeds, one after the other, as a sweep; the numbers of each."""
     objective, dataset, fixed = cell
     n = n_steps(objective, plan.seconds)
-    line = [*words(objective, dataset, fixed=fixed), f"trainer.n_steps={n}", f"trainer.evaluate_every={max(n // N_POINTS, 1)}"]
+    every = max(n // N_POINTS, 1)
+    line = [*words(objective, dataset, fixed=fixed), f"trainer.n_steps={n}", f"trainer.evaluate_every={every}"]
     line += [f"seed={','.join(map(str, SEEDS))}", f"group={group(fixed=fixed)}", "hydra.launcher.cpu_jobs=1"]
     environ = os.environ | {"EBM_OUTPUTS": str(plan.outputs), "OMP_NUM_THREADS": "1"}
     command = [Path(sys.executable).with_name("ebm"), "train", "-m", *line]
@@ -119,8 +130,9 @@ def train(cell: tuple[str, str, bool], plan: Plan) -> list[dict]:
     sweep = json.loads((Path(done.stdout.rpartition("Results saved to ")[2].split("\n")[0])).read_text())
     rows = []
     for run in (Run(Path(one["path"])) for one in sweep["runs"] if one["path"]):
-        curve = [[one["step"], one["kl"] and round(one["kl"], 6)] for one in run.rows() if "kl" in one]
-        rows.append({"dataset": dataset, "fixed": fixed, **row(run, KEPT), "curve": curve, "made_by": made_by(run)})
+        evaluated = [(one["step"], one.get("kl")) for one in run.rows() if one["step"] % every == 0 or one["step"] == n]
+        curve = [[step, kl and round(kl, 6)] for step, kl in evaluated]
+        rows.append({"dataset": dataset, "fixed": fixed, "kl": None, **row(run, KEPT), "curve": curve, "made_by": made_by(run)})
     return rows
 
 

@@ -61,8 +61,10 @@ def at_equal_evaluations(rows: Rows) -> str:
     """The KL of each seed's curve at the step which the budget pays for; none of a seed that has none at its end."""
     found = []
     for one in rows:
-        step = N_EVALUATIONS * one["n_steps"] / sum(one[key] for key in EVALUATIONS)
-        found.append({"kl": None if one["kl"] is None else read_off(one["curve"], step)})
+        kl = None
+        if one["kl"] is not None:
+            kl = read_off(one["curve"], N_EVALUATIONS * one["n_steps"] / sum(one[key] for key in EVALUATIONS))
+        found.append({"kl": kl})
     return cell(found)
 
 
@@ -85,7 +87,9 @@ def costs(rows: Rows) -> str:
     heads += [f"of the schedule at {N_EVALUATIONS / 1e6:g} million"]
     lines = [heads, ["---"] * len(heads)]
     for objective in dict.fromkeys(one["objective"] for one in rows):
-        own = [one for one in rows if one["objective"] == objective]
+        own = [one for one in rows if one["objective"] == objective and "n_steps" in one]
+        if not own:  # all of them diverged
+            continue
         n, step = own[0]["n_steps"], seconds_per_step(objective)
         measured_s = statistics.median(one["train_seconds"] for one in own)
         counts = [f"{own[0][key] / 1e6:.3g}" for key in EVALUATIONS]

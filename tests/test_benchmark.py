@@ -115,6 +115,24 @@ def test_the_whole_page(scripts, tmp_path, monkeypatch):
     assert "| `dsm` | -; 0.1250 ± 0.0000 |" in page
 
 
+def test_a_run_that_diverged_has_a_row_and_no_number(scripts, tmp_path, monkeypatch):
+    """Of the runner itself: not finite from the first steps on."""
+    benchmark, tables = scripts["benchmark"], scripts["benchmark_tables"]
+    plan = benchmark.Plan(0.0, ("moons",), (), tmp_path, tmp_path / "results")
+    monkeypatch.setattr(benchmark, "OBJECTIVES", ("ssm",))
+    monkeypatch.setattr(benchmark, "SEEDS", (3,))
+    words = benchmark.words
+    monkeypatch.setattr(benchmark, "words", lambda *cell, fixed: [*words(*cell, fixed=fixed), "optimizer.lr=1e30"])
+    benchmark.run(plan)
+    (found,) = (json.loads(line) for line in plan.rows.read_text().splitlines())
+    assert (found["state"], found["kl"]) == ("diverged", None)
+    rows = [*(row("ssm", "moons", seed, 0.02) for seed in range(2)), found]
+    page = tables.markdown(rows, [], seconds=45)
+    assert page.count("| `ssm` | - (1 of 3) |") == 2  # KL and mode weights
+    assert "| `ssm` | 1000 |" in page
+    tables.markdown([found], [], seconds=45)
+
+
 @pytest.mark.slow
 def test_from_the_runner_to_the_page(scripts, tmp_path, monkeypatch):
     """One cell of 40 steps for real: a curve that ends at the result, a page and a picture."""

@@ -2,19 +2,21 @@
 
     log Z = log sum exp(-E) dA        KL(p || q) = sum p (log p + E + log Z) dA        NLL = KL + entropy
 
-For smooth densities the rule converges spectrally once the spacing is below the smallest length. At the end of training resolution and
-box are doubled until both changes of log Z are below the tolerance; `log_z_error` is the sum of the two. The NLL of a table is the
-mean of E + log Z over its test rows. `edge_mass` is the model's mass in the outer twentieth of the box. Where the density jumps, the
-rule is that of midpoints, in cells that end at the jumps.
+For smooth densities the rule converges spectrally once the spacing is below the smallest length. Where the density of the data jumps, it
+is Gauss and Legendre's instead, between the jumps: a model that follows them is smooth there, but for steep slopes at the ends, where
+that rule's points are dense. The resolution is doubled until neither log Z nor the data's mean energy moves. `log_z_error` is what the
+last doubling has moved, and what doubling the box does; `kl_error` has what the mean energy has moved besides. The NLL of a table is the
+mean of E + log Z over its test rows. `edge_mass` is the model's mass in the outer twentieth of the box.
 """
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +30,8 @@ Box = tuple[tuple[float, ...], ...]  # per coordinate its ends, and between them
 CHUNK = 16384  # grid points evaluated at once
 FIRST = 2**17  # points of the first grid, at most
 MOST = 2**21  # of the finest
+FINER = 200.0  # at the end of training doubling moves no more than this part of the tolerance, if that many points will do
+PANEL = 64  # points of a Gauss-Legendre rule
 MOST_COORDINATES = 3
 N_DATA = 10_000  # held-out points
 MISSED = 1.0  # nats by which the data may lie below all the grid's energies
@@ -35,16 +39,41 @@ MISSED = 1.0  # nats by which the data may lie below all the grid's energies
 
 @dataclass(frozen=True)
 class Grid:
-    """An energy on a grid that resolves it: `points` (N, d), each one's `log_volume`, `energy` and the data's `log_p`, all (N,)."""
+    """An energy on a grid: its `points` (N, d), the logarithm of each one's volume and the energy there, both (N,)."""
 
     points: Tensor
     log_volume: Tensor
     energy: Tensor
-    log_p: Tensor | None  # where the density of the data is known
-    log_z: float
-    log_z_error: float | None  # at the end of training
     box: Box
     spacing: float
+    dataset: Dataset
+
+    @classmethod
+    def of(cls, model: Model, params: Params, dataset: Dataset, box: Box, spacing: float) -> "Grid":
+        return cls(*grid(box, spacing), evaluate(model, params, box, spacing), box, spacing, dataset)
+
+    @cached_property
+    def log_z(self) -> float:
+        return torch.logsumexp(self.log_volume - self.energy, -1).item()
+
+    @cached_property
+    def log_p(self) -> Tensor | None:
+        """The logarithm of the data's density, (N,), where it is known."""
+        return true_log_prob(self.dataset, self.box, self.spacing) if isinstance(self.dataset, Density) else None
+
+    @cached_property
+    def entropy(self) -> float | None:
+        """Of the data, where their density is known."""
+        return None if self.log_p is None else -self._mean(self.log_p)
+
+    @cached_property
+    def mean_energy(self) -> float | None:
+        """Over the data: KL = mean energy + log Z - entropy."""
+        return None if self.log_p is None else self._mean(self.energy)
+
+    def _mean(self, values: Tensor) -> float:
+        p = (self.log_p + self.log_volume).exp()
+        return torch.where(p > 0, p * values, 0).sum().item()
 
     @property
     def mass(self) -> Tensor:
@@ -62,65 +91,84 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Resolved:
+    """The finest `grid` that was needed, and what the last doubling of resolution and box moved, in nats."""
+
+    grid: Grid
+    log_z_moved: Mapping[str, float]
+    mean_moved: float  # of the energy over the data, by the resolution: beyond the box there are none
+
+
+@dataclass(frozen=True)
 class Quadrature(Metric):
     """`tolerance`, in nats, bounds what doubling may change; `margin` widens the data's box for the model's tails."""
 
     tolerance: Positive
     margin: Positive
     units: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("kl", "nll", "entropy", "log_z", "log_z_error"), "nats"),
+        **dict.fromkeys(("kl", "kl_error", "nll", "entropy", "log_z", "log_z_error"), "nats"),
         "edge_mass": "",
     }
     headline: ClassVar[Sequence[str]] = ("kl", "nll")
     best: ClassVar[Mapping[str, str | float]] = {"kl": "least", "nll": "least"}
-    unaveraged: ClassVar[Sequence[str]] = ("log_z_error",)
+    unaveraged: ClassVar[Sequence[str]] = ("kl_error", "log_z_error")
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:
-        found = self.on_grid(case)
+        found = self.resolved(case)
         if isinstance(found, str):
             return found
-        log_det, log_z = case.dataset.units.log_det, found.log_z
-        numbers = {"log_z": log_z + log_det} | ({"log_z_error": found.log_z_error} if case.final else {})
-        low, high = torch.tensor([(axis[0], axis[-1]) for axis in found.box], dtype=torch.double).T
-        border = ((2 * found.points - low - high) / (high - low)).abs().amax(-1) > 0.95
-        numbers["edge_mass"] = found.mass[border].sum().item()
-        if found.log_p is None:
+        fine, log_det, log_z_error = found.grid, case.dataset.units.log_det, sum(found.log_z_moved.values())
+        low, high = torch.tensor([(axis[0], axis[-1]) for axis in fine.box], dtype=torch.double).T
+        border = ((2 * fine.points - low - high) / (high - low)).abs().amax(-1) > 0.95
+        of_log_z = {"log_z": fine.log_z + log_det, "log_z_error": log_z_error, "edge_mass": fine.mass[border].sum().item()}
+        if fine.log_p is None:
             reason = "the true density of this dataset is not known"
-            return {"kl": reason, "nll": at_data(case).mean().item() + log_z + log_det, "entropy": reason} | numbers
-        log_p, p = found.log_p, (found.log_p + found.log_volume).exp()
-        kl = torch.where(p > 0, p * (log_p + found.energy + log_z), 0).sum().item()
-        entropy = -torch.where(p > 0, p * log_p, 0).sum().item() + log_det
-        return {"kl": kl, "nll": kl + entropy, "entropy": entropy} | numbers
+            nll = at_data(case).mean().item() + fine.log_z + log_det
+            return {"kl": reason, "kl_error": reason, "nll": nll, "entropy": reason} | of_log_z
+        kl, kl_error, entropy = fine.mean_energy + fine.log_z - fine.entropy, found.mean_moved + log_z_error, fine.entropy + log_det
+        if not kl_error <= 2 * self.tolerance:
+            moved = f"doubling the resolution moves the mean energy of the data by {found.mean_moved:.2g} nats"
+            reason = f"{moved}: the grid does not resolve the energy there"
+            return {"kl": reason, "kl_error": reason, "nll": reason, "entropy": entropy} | of_log_z
+        return {"kl": kl, "kl_error": kl_error, "nll": kl + entropy, "entropy": entropy} | of_log_z
 
     def on_grid(self, case: Case) -> Grid | str:
-        """The energy on its grid; where there is no log Z, the reason why."""
-        return case.once(self, lambda: self._on_grid(case))
+        """The energy on a grid that resolves it; where there is no log Z, the reason why."""
+        found = self.resolved(case)
+        return found if isinstance(found, str) else found.grid
 
-    def _on_grid(self, case: Case) -> Grid | str:
+    def resolved(self, case: Case) -> Resolved | str:
+        return case.once(self, lambda: self._resolved(case))
+
+    def _resolved(self, case: Case) -> Resolved | str:
         model, params, dataset = case.model, case.params, case.dataset
         if "energy" not in model.provides:
             return "a score network has no energy"
         if len(dataset.shape) > 1 or dataset.shape[0] > MOST_COORDINATES:
             return f"quadrature takes at most {MOST_COORDINATES} coordinates, these events have {'x'.join(map(str, dataset.shape))}"
         box, spacing = self.first_grid(dataset, case.rng)
-        energy = evaluate(model, params, box, spacing)
-        log_z, error = log_integral(energy, box, spacing), None
-        if case.final:
-            energy, spacing, log_z, changes = self._double(model, params, box, spacing, log_z)
-            error = sum(changes.values())
-            if not error <= self.tolerance:
-                worst = max(changes, key=changes.get)
-                reason = f"doubling the {worst} moves log Z by {changes[worst]:.2g} nats"
-                return f"{reason}: the energy may not be normalisable, or is not resolved by the grid"
-        if at_data(case).min() < energy.min() - MISSED:
+        aim = self.tolerance / (FINER if case.final else 2)
+        fine = Grid.of(model, params, dataset, box, 2 * spacing)
+        while True:
+            coarse, fine = fine, Grid.of(model, params, dataset, box, spacing)
+            resolution = abs(fine.log_z - coarse.log_z)
+            mean = 0.0 if fine.log_p is None else abs(fine.mean_energy - coarse.mean_energy)
+            if max(resolution, mean) <= aim or 2 ** len(box) * len(fine.points) > MOST:
+                break
+            spacing /= 2
+        wide = Grid.of(model, params, dataset, widen(box, 2.0), 2 * spacing)
+        moved = {"resolution": resolution, "box": abs(wide.log_z - fine.log_z)}
+        if not sum(moved.values()) <= self.tolerance:
+            worst = max(moved, key=moved.get)
+            reason = f"doubling the {worst} moves log Z by {moved[worst]:.2g} nats"
+            return f"{reason}: the energy may not be normalisable, or is not resolved by the grid"
+        if at_data(case).min() < fine.energy.min() - MISSED:
             return "the data lie in valleys of the energy that are narrower than the finest grid"
-        points, log_volume = grid(box, spacing)
-        log_p = true_log_prob(dataset, box, spacing) if isinstance(dataset, Density) else None
-        if log_p is not None:
-            mass = (log_p + log_volume).exp().sum()
+        if fine.log_p is not None:
+            mass = (fine.log_p + fine.log_volume).exp().sum()
             if not abs(mass - 1) <= self.tolerance:
                 return f"the grid gives the data's density a mass of {mass:.3g}: it does not resolve it"
-        return Grid(points, log_volume, energy, log_p, log_z, error, box, spacing)
+        return Resolved(fine, moved, mean)
 
     def first_grid(self, dataset: Dataset, rng: Rng) -> tuple[Box, float]:
         """Where the data lie, widened, and a spacing that resolves them, if that many points will do."""
@@ -132,20 +180,6 @@ class Quadrature(Metric):
             x = dataset.split("train", 10_000, rng)
             box, spacing = widen(tuple(zip(x.amin(0).tolist(), x.amax(0).tolist(), strict=True)), 2 * self.margin), 0.05
         return box, max(spacing, (math.prod(axis[-1] - axis[0] for axis in box) / FIRST) ** (1 / len(box)))
-
-    def _double(
-        self, model: Model, params: Params, box: Box, spacing: float, log_z: float
-    ) -> tuple[Tensor, float, float, dict[str, float]]:
-        """Energy, spacing and log Z of a grid that doubling no longer changes, and what doubling resolution and box still changed."""
-        while True:
-            spacing, coarse = spacing / 2, log_z
-            energy = evaluate(model, params, box, spacing)
-            log_z = log_integral(energy, box, spacing)
-            if abs(log_z - coarse) <= 0.5 * self.tolerance or 2 ** len(box) * len(energy) > MOST:
-                break
-        wide = widen(box, 2.0)
-        wider = log_integral(evaluate(model, params, wide, 2 * spacing), wide, 2 * spacing)
-        return energy, spacing, log_z, {"resolution": abs(log_z - coarse), "box": abs(wider - log_z)}
 
 
 def at_data(case: Case) -> Tensor:
@@ -168,13 +202,28 @@ def grid(box: Box, spacing: float) -> tuple[Tensor, Tensor]:
 def axis_of(ends: Sequence[float], spacing: float) -> tuple[Tensor, Tensor, Tensor]:
     """Points of one coordinate, and the two ends of the cell of each, (n,)."""
     low, *jumps, high = ends
-    if jumps:  # the middles of equal cells between each two
-        borders = [torch.linspace(a, b, _cells(b - a, spacing) + 1, dtype=torch.double) for a, b in itertools.pairwise(ends)]
-        lows, highs = torch.cat([one[:-1] for one in borders]), torch.cat([one[1:] for one in borders])
-        return (lows + highs) / 2, lows, highs
+    if jumps:
+        return tuple(map(torch.cat, zip(*(_gauss(a, b, spacing) for a, b in itertools.pairwise(ends)), strict=True)))
     points = torch.linspace(low, high, max(_cells(high - low, spacing), 2) + 1, dtype=torch.double)
     middles = (points[1:] + points[:-1]) / 2  # from end to end, where the cells are half as wide
     return points, torch.cat([points[:1], middles]), torch.cat([middles, points[-1:]])
+
+
+def _gauss(low: float, high: float, spacing: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gauss and Legendre's rule in equal panels. As wide as their weights, cells side by side hold a point each (Szego 1939, 3.41)."""
+    n_panels = math.ceil(_cells(high - low, spacing) / PANEL)
+    points, weights = map(torch.from_numpy, _legendre(max(_cells((high - low) / n_panels, spacing), 2)))
+    width = (high - low) / n_panels
+    corners = low + width * torch.arange(n_panels, dtype=torch.double).unsqueeze(-1)
+    borders = torch.cat([torch.zeros(1, dtype=torch.double), weights.cumsum(0)])
+    return tuple((corners + width * part).flatten() for part in (points, borders[:-1], borders[1:]))
+
+
+@lru_cache
+def _legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights of the rule on [0, 1], (n,)."""
+    points, weights = np.polynomial.legendre.leggauss(n)
+    return (points + 1) / 2, weights / 2
 
 
 def _cells(width: float, spacing: float) -> int:
@@ -193,11 +242,11 @@ def energy_of(model: Model, params: Params, x: Tensor) -> Tensor:
 
 
 def log_integral(energy: Tensor, box: Box, spacing: float) -> float:
-    """log Z in nats."""
+    """log Z in nats, of an energy on its grid (N,)."""
     return torch.logsumexp(grid(box, spacing)[1] - energy, -1).item()
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def true_log_prob(dataset: Density, box: Sequence[tuple[float, float]], spacing: float) -> Tensor:
     """log p at the points of the grid: every evaluation of a run asks for the same."""
     return torch.cat([dataset.log_prob(part) for part in grid(box, spacing)[0].split(CHUNK)])
