@@ -11,7 +11,13 @@ from ebm_cli.errors import bad
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """Written under another name, synced, renamed: what stood at the place stands there until then."""
+    """Written under another name, synced, renamed: what stood at the place stands there until then. A link goes on to where it points;
+    into a pipe or a device is written as it comes."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with open(path, "wb") as file:
+            yield file
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(partial, "wb") as file:

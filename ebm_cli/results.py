@@ -60,6 +60,8 @@ def measure(experiment: Experiment, trained: Trained, dead: Mapping[int, int], c
 def measure_again(experiment: Experiment) -> dict[str, Any]:
     """The metrics of a run that is there, from its checkpoint; its summary is written anew."""
     run = experiment.run
+    if run.state() == "diverged" and not run.read("summary.json"):  # what the checkpoint holds is not what was to be trained
+        raise bad(f"{run.path.name} {run.read('status.json')['reason']}: there is nothing to measure", DIVERGED)
     experiment.check_data()
     trained = Trained.load(run, experiment.device)
     check_sampler(schema.build(experiment.config["sampler"]), trained)

@@ -41,7 +41,5 @@ def _of_file(path: str, trained: Trained) -> Tensor:
     if not Path(path).expanduser().exists() and "." not in path and "/" not in path:
         raise bad(f"start: there is no start {path!r}, and no such file", nearest(path, (*NAMED, "FILE")))
     names = trained.column_names
-    table = tables.read(path, names if {*names} <= {*(tables.names(path, key="start") or ())} else None, key="start")
-    if table.values.shape[1] != len(names):
-        raise bad(f"start: {path} has {table.values.shape[1]} columns, the events have {len(names)}: {', '.join(names)}")
+    table = tables.events(path, names, key="start", named=False)
     return trained.units.from_data(torch.from_numpy(table.values)).reshape(-1, *trained.fit["mean"].shape)

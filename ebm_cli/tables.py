@@ -62,9 +62,14 @@ def write(file: BinaryIO, lines: Iterable[Sequence[Any]]) -> None:
     text.detach()  # flushed, and left open
 
 
-def names(path: str | Path, *, key: str) -> list[str] | None:
-    """The names of a file's columns; None where it has none."""
-    return read(path, [], key=key).header
+def events(path: str | Path, names: Sequence[str], *, key: str, named: bool) -> Table:
+    """The table in a file as points with these coordinates: by name where the file has all the names, else by position. Where the names
+    are the data's own (`named`), a file that has others is refused."""
+    header = read(path, [], key=key).header or ()
+    table = read(path, names if header and (named or {*names} <= {*header}) else None, key=key)
+    if table.values.shape[1] != len(names):
+        raise bad(f"{key}: {path} has {table.values.shape[1]} columns, the events have {len(names)}: {', '.join(names)}")
+    return table
 
 
 def _position(column: str | int, names: list[str] | None, width: int, key: str) -> int:

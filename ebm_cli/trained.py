@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebm_cli import chain, checkpoint, schema
+from ebm_cli import chain, checkpoint, console, schema
 from ebm_cli.chain import Draws
 from ebm_cli.errors import bad
 from ebm_cli.model import Model, tensors
@@ -46,6 +46,8 @@ class Trained:
         path = checkpoint.newest(run.checkpoints, run.log)
         if path is None or not data:
             raise bad(f"{run.path.name} has no checkpoint yet", "train it first: type its line again")
+        if run.state() == "diverged":
+            console.say(f"warning: {run.path.name}: {run.read('status.json')['reason']}")
         stored = checkpoint.read(path)
         shape = tuple(data["shape"])
         module = schema.build(config["energy"], shape=shape, mean=torch.zeros(shape), scale=torch.ones(shape))

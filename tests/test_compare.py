@@ -357,6 +357,10 @@ def test_p_values_of_several_seeds_have_no_mean(make, compare, ebm):
     out = ebm("compare", "mine", "--metric", "p_value")[1]
     assert "3.2e-09 0.26" in out
     assert "0.5 0.75" in out
+    table = {
+        row["objective"]: row["p_value"] for row in csv.DictReader(ebm("compare", "mine", "--metric", "p_value", "--csv")[1].splitlines())
+    }
+    assert table == {"ssm": "3.2e-09 0.26", "nce": "0.5 0.75"}
 
 
 def test_one_seed_without_a_number_leaves_the_mean_without_one(make, compare, ebm):
@@ -546,6 +550,16 @@ def test_what_a_run_lacks_at_its_end_it_lacks_before(make, compare):
     assert rows == {"pcd": {"0": 0.5}, "ssm": {"0": None, "1": 0.4}, "nce": {"0": None}}
     assert "no kl of objective=ssm at seed 0: seed 0 diverged at step 60" in made["notes"]
     assert "no kl of objective=nce: it could not be measured at step 60" in made["notes"]
+
+
+@pytest.mark.parametrize(("budget", "there"), [("seconds=15", True), ("n_steps=15", True), ("n_energy_evaluations=1e9", False)])
+def test_of_a_run_that_was_measured_before_its_first_step_no_step_has_a_known_cost(make, compare, budget, there):
+    make("nce", kl=0.1, group="mine", rows=curve((10, 10.0, 0.9), (100, 20.0, 0.1)))
+    make("ssm", kl=0.8, group="mine", rows=curve((10, 10.0, 0.7)), state="interrupted", n_steps=0, counts=(0, 0, 0))
+    made = compare("mine", "--budget", budget)
+    rows = {row["differs"]["objective"]: numbers(row)["per_seed"]["0"] for row in made["rows"]}
+    assert rows["ssm"] == (0.7 if there else None)
+    assert rows["nce"] == (0.9 if there else 0.1)
 
 
 @pytest.fixture

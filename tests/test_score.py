@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,7 +262,44 @@ def test_a_file_that_has_these_columns_is_refused_or_they_are_given_other_names(
     assert "has a column accepted already" in ebm(*words, "quantile=0.1")[2]
 
 
+def test_out_may_be_a_link_or_a_pipe_and_stays_one(world, ebm, tmp_path):
+    write("rows.csv", [[0.5, 0.25], [9, 9]])
+    words = ("score", str(world("moons")), "data=rows.csv")
+    scores = ebm(*words)[1]
+    Path("old.csv").write_text("old")
+    Path("link.csv").symlink_to("old.csv")
+    assert ebm(*words, "out=link.csv")[0] == 0
+    assert Path("link.csv").is_symlink()
+    assert Path("old.csv").read_text() == scores
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        assert ebm(*words, "out=pipe")[0] == 0
+        assert reader.communicate()[0] == scores
+    assert Path("pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("x1,x0", [0.5, 0.25]), ("x0,x1", [0.25, 0.5]), ("a,b", [0.25, 0.5]), ("x0,label,x1", [0.25, 0.5]), ("label,a,b", None)],
+)
+def test_coordinates_are_found_by_their_names_where_a_file_has_them(world, ebm, header, expected):
+    """A run whose data have no names of their own calls them x0, x1, as `ebm sample out=FILE` does. The column `label` is 3."""
+    names, values = header.split(","), iter((0.25, 0.5))
+    write("named.csv", [names, [3 if name == "label" else next(values) for name in names]])
+    run = str(world("moons"))
+    code, out, err = ebm("score", run, "data=named.csv")
+    if expected is None:
+        assert (code, "has 3 columns, the events have 2: x0, x1" in err) == (2, True)
+        return
+    write("plain.csv", [expected])
+    assert out.splitlines()[1].split(",")[-3:] == ebm("score", run, "data=plain.csv")[1].splitlines()[1].split(",")[-3:]
+
+
 FAULTS = [
+    ("out=s.npz", "out: s.npz: scores are written as CSV", "out=s.csv"),
+    ("out=.", "out: . cannot be written: Is a directory", ""),
+    ("out=", "out: . cannot be written: Is a directory", ""),
+    ("out=there/is/none.csv", "out: there/is/none.csv cannot be written: No such file", ""),
     ("prefix=1", "prefix: must be a word, not 1", "prefix=model_"),
     ("reference=0", "reference: rows.csv has no row 0", "its 2 rows are counted from 1"),
     ("reference=3", "reference: rows.csv has no row 3", "its 2 rows are counted from 1"),
@@ -279,7 +319,7 @@ FAULTS = [
 @pytest.mark.parametrize(("word", "message", "hint"), FAULTS)
 def test_refused(world, ebm, word, message, hint):
     write("rows.csv", load_wine().data[:2].tolist())
-    code, out, err = ebm("score", str(world("wine")), "data=rows.csv", "out=out.csv", word)
+    code, out, err = ebm("score", str(world("wine")), "data=rows.csv", *(["out=out.csv"] * (not word.startswith("out"))), word)
     assert (code, out) == (2, "")
     assert message in err
     assert hint in err

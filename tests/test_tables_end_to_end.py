@@ -180,7 +180,7 @@ def test_without_names_columns_are_taken_by_position(ebm, world, tmp_path):
     np.save(tmp_path / "narrow.npy", data.data[:, :5])
     code, _, err = ebm("score", run, f"data={tmp_path / 'narrow.npy'}")
     assert code == 2
-    assert "has 5 columns, the run has 13" in err
+    assert "has 5 columns, the events have 13" in err
 
 
 def test_two_columns_have_a_density_in_their_own_units(ebm, world, tmp_path):

@@ -347,9 +347,13 @@ def test_what_was_measured_in_another_way_is_told_apart(ebm):
     assert one.read("summary.json")["measured_with"]["metric"].keys() == {"sliced_wasserstein"}
     rows = json.loads(ebm("compare", "mine", "--metric", "test_loss", "--json")[1])["rows"]
     assert sorted(row["differs"]["sampler"] for row in rows) == ["langevin", "mala", "mala"]
+    assert ebm("evaluate", one.id, "metric=[mmd]", "metric.mmd.n_points=50")[0] == 0
+    assert ebm("evaluate", one.id, "sampler=langevin")[0] == 0
+    measured = one.read("summary.json")["measured_with"]["metric"]
+    assert (measured.keys(), measured["mmd"]["n_points"]) == ({"sliced_wasserstein", "mmd"}, 50)
     err = ebm("train", *NO_METRIC, "group=mine", "seed=1")[2]
     assert "measuring again" in err
-    assert one.read("summary.json")["measured_with"]["metric"].keys() == {"sliced_wasserstein"}
+    assert one.read("summary.json")["measured_with"]["metric"].keys() == {"sliced_wasserstein", "mmd"}
     assert "measuring again" not in ebm("train", *NO_METRIC, "group=mine", "seed=1")[2]
     assert sorted(row["n"] for row in json.loads(ebm("compare", "mine", "--metric", "test_loss", "--json")[1])["rows"]) == [1, 2]
 
@@ -440,6 +444,15 @@ def test_a_diverged_run(ebm, tmp_path):
     assert status(run)["reason"] in again
     assert "stored" in again
     assert files(tmp_path) == before
+    code, out, err = ebm("evaluate", run.id)  # it has a checkpoint, of an untrained network
+    assert (code, out) == (2, "")
+    assert f"{run.path.name} diverged: loss or gradient was not finite" in err
+    assert "there is nothing to measure" in err
+    assert not run.read("summary.json")
+    np.savetxt("rows.csv", np.zeros((2, 2)), delimiter=",")
+    code, _, err = ebm("score", run.id, "data=rows.csv")
+    assert code == 0
+    assert f"warning: {run.path.name}: diverged: loss or gradient was not finite" in err
 
 
 def test_a_stack_in_which_one_model_diverges(ebm, trained, monkeypatch):

@@ -71,7 +71,8 @@ def as_markdown(made: Comparison) -> None:
 
 
 def as_csv(made: Comparison) -> None:
-    """Every digit, an interval as its two ends; what is said of the rows goes to stderr."""
+    """Every digit, an interval as its two ends, of p-values and standard errors those of each seed; what is said of the rows goes to
+    stderr."""
     keys = list(dict.fromkeys(key for row in made.rows for key in row.differs))
     heads = [*keys, "n"]
     for key in made.metrics:
@@ -81,7 +82,10 @@ def as_csv(made: Comparison) -> None:
     for row in made.rows:
         cells = [*(row.differs.get(key, "") for key in keys), len(row.seeds)]
         for key in made.metrics:
-            cells += [row.mean(key), *(row.interval(key) or (None, None))]
+            cells += [
+                " ".join("" if one is None else repr(one) for one in row.found[key].values()) if row.unaveraged(key) else row.mean(key),
+                *(row.interval(key) or (None, None)),
+            ]
             cells += [mean(pairs := of_seeds(made.differences(row))), *(interval(pairs) or (None, None))] if key == made.rank else []
         rows.append(cells)
     csv.writer(sys.stdout, lineterminator="\n").writerows([heads, *rows])

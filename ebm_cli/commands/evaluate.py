@@ -3,7 +3,7 @@
 Measure a trained run again, from its checkpoint, and renew its summary.json, samples and pictures.
 
   RUN           an id, a unique prefix, a path, or `last`
-  metric        metrics to measure besides the run's own
+  metric        metrics to measure besides those that it was measured with before
   n_samples     samples that metrics are given; n_chains, n_steps and sampler as for `ebm sample`
   dataset.path  where a table is now, if it has moved
   device        auto, cpu, cuda, cuda:1 or mps
@@ -19,6 +19,7 @@ from ebm_cli.commands import run_and_words
 def main(words: Sequence[str]) -> int:
     run, overrides, flags = run_and_words(words, __doc__, ["--json"])
     stored = run.config()
+    stored["metric"] |= run.read("summary.json").get("measured_with", {}).get("metric", {})
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     base = {**stored["draws"], "sampler": stored["sampler"], "metric": stored["metric"], "device": "auto", **path}
     given = config.amend(base, overrides, ("sampler", "metric"))

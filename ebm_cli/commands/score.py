@@ -4,7 +4,7 @@ The energy of every row of a file, low for likely rows, and its log-density wher
 components of its columns (dataset.n_components) both are of the components of each row.
 
   RUN           an id, a unique prefix, a path, or `last`
-  data          a CSV, TSV, NPY, NPZ or Parquet file; columns by name where the run has names, else by position
+  data          a CSV, TSV, NPY, NPZ or Parquet file; columns by name where run and file have names, else by position
   out           the CSV to write; standard output where none is named
   prefix        what the names of the new columns begin with, for a file that has a column `energy`
   reference     a row of the file, the first is 1: log_ratio is log p(x) / p(reference), which needs no log Z
@@ -31,6 +31,7 @@ from ebm_cli.commands import run_and_words
 from ebm_cli.errors import bad
 
 CHUNK = 8192  # rows scored at once
+OTHERS = (".tsv", ".npy", ".npz", ".parquet")  # that are read, and not written
 HELD_OUT = 10_000  # points of the data, where there are as many; more where the quantile needs more and they can be drawn
 LEAST = 1e-6  # quantile
 
@@ -48,6 +49,9 @@ def main(words: Sequence[str]) -> int:
             raise bad(f"{key}: must be a whole number, not {given[key]!r}")
     if type(given["prefix"]) is not str:
         raise bad(f"prefix: must be a word, not {given['prefix']!r}", "prefix=model_")
+    out = None if given["out"] is None else Path(str(given["out"])).expanduser()
+    if out and out.suffix.lower() in OTHERS:
+        raise bad(f"out: {out.name}: scores are written as CSV", f"out={out.with_suffix('.csv')}")
     q = given["quantile"]
     if q is not None and not (type(q) is float and LEAST <= q < 1):
         raise bad(f"quantile: must be a fraction of at least {LEAST:g} and below 1, not {q!r}", "quantile=0.01")
@@ -61,9 +65,7 @@ def main(words: Sequence[str]) -> int:
     if "energy" not in trained.model.provides:
         raise bad(f"{run.path.name} has no energy: its network outputs the score", "train with energy=mlp to score rows")
     names, data = trained.column_names, str(given["data"])
-    table = tables.read(data, names if run.read("dataset.json")["named"] and tables.names(data, key="data") else None, key="data")
-    if table.values.shape[1] != len(names):
-        raise bad(f"data: {data} has {table.values.shape[1]} columns, the run has {len(names)}: {', '.join(names)}")
+    table = tables.events(data, names, key="data", named=run.read("dataset.json")["named"])
     if given["reference"] is not None and not 1 <= given["reference"] <= len(table.values):
         raise bad(f"reference: {data} has no row {given['reference']}", f"its {len(table.values)} rows are counted from 1")
     columns: dict[str, Callable[[float], float]] = {"energy": lambda energy: energy}
@@ -79,10 +81,9 @@ def main(words: Sequence[str]) -> int:
         bound = threshold(opened, trained, Fraction(str(q)))
         columns["accepted"] = lambda energy: int(energy <= bound)
     lines = itertools.chain([[*header, *added]], scored(trained, table, columns.values()))
-    if given["out"] is None:
+    if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
         return 0
-    out = Path(str(given["out"])).expanduser()
     with output.told(out, "out"), output.whole(out) as file:
         tables.write(file, lines)
     print(f"Scores saved to {out}")

@@ -26,12 +26,14 @@ from ebm_cli.metrics.mmd import COINCIDE, median_distance
 from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Metric, Positive
 
+FEWEST = 4  # points: of two or three all bootstrap weights are nearly alike
+
 
 @dataclass(frozen=True)
 class KernelSteinDiscrepancy(Metric):
     """`n_points` held-out points at most; `bandwidth`: h, null for the median distance between them; `n_bootstrap` draws of the weights."""
 
-    n_points: Annotated[int, Ge(2)]
+    n_points: Annotated[int, Ge(FEWEST)]
     bandwidth: Positive | None
     n_bootstrap: Count
     units: ClassVar[Mapping[str, str]] = {"ksd2": "", "ksd2_p_value": ""}
@@ -41,8 +43,8 @@ class KernelSteinDiscrepancy(Metric):
 
     def __call__(self, case: Case) -> dict[str, float | str] | str:
         points = case.held_out(self.n_points)
-        if len(points) < 2:
-            return f"{len(points)} held-out points are too few: two are needed"
+        if len(points) < FEWEST:
+            return f"{len(points)} held-out points are too few: {FEWEST} are needed"
         x, score = points.flatten(1).cpu().double(), score_of(case.model, case.params, points)
         if not score.isfinite().all():
             return "the model's score is not finite at some held-out points"

@@ -313,4 +313,4 @@ def test_fingerprint_is_of_the_content_and_not_of_the_path(csv_file):
 
 def test_names_of_a_files_columns(written):
     path, named = written
-    assert tables.names(path, key="dataset.path") == (NAMES if named else None)
+    assert tables.read(path, [], key="dataset.path").header == (NAMES if named else None)

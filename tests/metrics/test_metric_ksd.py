@@ -105,5 +105,6 @@ def test_where_there_is_no_number_there_is_a_sentence():
     Path("few.csv").write_text("0.0,1.0\n1.0,2.0\n2.0,1.0\n3.0,0.0\n1.0,0.0\n4.0,4.0\n")
     for bandwidth in (None, 1.0):
         assert "1 held-out points" in measure(module, TableDataset("few.csv", None, 0.2, 0.2, 0, None), bandwidth=bandwidth)
+        assert "3 held-out points" in measure(module, TableDataset("few.csv", None, 0.2, 0.5, 0, None), bandwidth=bandwidth)
     assert "not finite at" in measure(Cliff(math.inf), Normal(None, *SLANTED))
     assert "products are not finite" in measure(Cliff(1e200), Normal(None, *SLANTED))
