@@ -65,7 +65,7 @@ benchmark: $(READY) ## objectives x datasets x seeds at equal cost, into results
 	$(BIN)/python scripts/benchmark_tables.py
 	$(BIN)/python scripts/readme.py
 
-benchmark-quick: $(READY) ## the same with two datasets and three seconds for each model into outputs/ (ten minutes)
+benchmark-quick: $(READY) ## the same with two datasets and two seconds for each model into outputs/ (ten minutes)
 	$(BIN)/python scripts/benchmark.py run --quick
 	$(BIN)/python scripts/benchmark_tables.py --quick
 

@@ -27,7 +27,7 @@ from ebm_cli.trained import Trained
 Rows = list[dict]
 SHOWN = ("exact", "nce", "ssm", "pcd", "dsm")  # of the picture
 EVALUATIONS = ("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
-N_EVALUATIONS = 1.5e6  # of the table at equal evaluations: half of what the dearest step can spend in its time
+EVALUATIONS_PER_S = 1.5e6 / 45  # of the table at equal evaluations: half of what the dearest step can spend in its time
 
 
 def cell(rows: Rows, key: str = "kl") -> str:
@@ -57,13 +57,13 @@ def table(rows: Rows, of: Callable[[Rows], str]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def at_equal_evaluations(rows: Rows) -> str:
-    """The KL of each seed's curve at the step which the budget pays for; none of a seed that has none at its end."""
+def at_equal_evaluations(rows: Rows, budget: float) -> str:
+    """The KL of each seed's curve at the step which a budget of evaluations pays for; none of a seed that has none at its end."""
     found = []
     for one in rows:
         kl = None
         if one["kl"] is not None:
-            kl = read_off(one["curve"], N_EVALUATIONS * one["n_steps"] / sum(one[key] for key in EVALUATIONS))
+            kl = read_off(one["curve"], budget * one["n_steps"] / sum(one[key] for key in EVALUATIONS))
         found.append({"kl": kl})
     return cell(found)
 
@@ -76,15 +76,15 @@ def read_off(curve: list, step: float) -> float | None:
     return None
 
 
-def share(rows: Rows) -> str:
-    """How much of their schedule is behind them at equal evaluations."""
-    return f"{N_EVALUATIONS / sum(rows[0][key] for key in EVALUATIONS):.0%}"
+def share(rows: Rows, budget: float) -> str:
+    """How much of their schedule is behind them after a budget of evaluations."""
+    return f"{budget / sum(rows[0][key] for key in EVALUATIONS):.0%}"
 
 
-def costs(rows: Rows) -> str:
+def costs(rows: Rows, budget: float) -> str:
     """Steps, calibrated seconds of them all, measured seconds (with whatever else the machine had to do), and millions of evaluations."""
     heads = ["objective", "steps", "ms per step", "seconds", "as measured", "energies", "scores", "Hessian-vector products"]
-    heads += [f"of the schedule at {N_EVALUATIONS / 1e6:g} million"]
+    heads += [f"of the schedule at {budget / 1e6:.2g} million"]
     lines = [heads, ["---"] * len(heads)]
     for objective in dict.fromkeys(one["objective"] for one in rows):
         own = [one for one in rows if one["objective"] == objective and "n_steps" in one]
@@ -93,7 +93,7 @@ def costs(rows: Rows) -> str:
         n, step = own[0]["n_steps"], seconds_per_step(objective)
         measured_s = statistics.median(one["train_seconds"] for one in own)
         counts = [f"{own[0][key] / 1e6:.3g}" for key in EVALUATIONS]
-        lines.append([f"`{objective}`", str(n), f"{1e3 * step:.2f}", f"{n * step:.1f}", f"{measured_s:.0f}", *counts, share(own)])
+        lines.append([f"`{objective}`", str(n), f"{1e3 * step:.2f}", f"{n * step:.1f}", f"{measured_s:.0f}", *counts, share(own, budget)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -117,13 +117,14 @@ def maker(rows: Rows) -> str:
 
 
 def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
-    millions = f"{N_EVALUATIONS / 1e6:g} million evaluations"
+    budget = EVALUATIONS_PER_S * seconds
     parts = {
         "At equal time": (f"Exact KL (nats) after {seconds:.0f} s of one core for each model, on fresh draws.", table(fresh, cell)),
         "At equal evaluations": (
-            f"Exact KL (nats) after {millions} (energies, scores and Hessian-vector products, each as one), read off the same curves. "
-            "Their middle points are not annealed: the learning rate was still high (the costs' last column says how high).",
-            table(fresh, at_equal_evaluations),
+            f"Exact KL (nats) after {budget / 1e6:.2g} million evaluations (energies, scores and Hessian-vector products, each as one), "
+            "read off the same curves. Their middle points are not annealed: the learning rate was still high (the costs' last column says "
+            "how high).",
+            table(fresh, lambda rows: at_equal_evaluations(rows, budget)),
         ),
         "Mode weights": (
             "Total variation between the modes' weights under the model's density and the true ones.",
@@ -137,7 +138,7 @@ def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
         ),
         "What they cost": (
             "256 data points a step; millions of evaluations. The critic that `lsd` trains besides is not counted.",
-            costs(fresh),
+            costs(fresh, budget),
         ),
     }
     if fixed:

@@ -77,11 +77,10 @@ def test_tables_by_hand(scripts):
 
 
 @pytest.mark.parametrize(("budget", "expected"), [(1e6, "-"), (1.6e6, "0.5000"), (2.4e6, "0.3162"), (4e6, "0.1000"), (4.1e6, "-")])
-def test_at_equal_evaluations_the_curve_is_read_off(scripts, budget, expected, monkeypatch):
+def test_at_equal_evaluations_the_curve_is_read_off(scripts, budget, expected):
     """4,000 evaluations a step: 400 steps are 1.6 million. Halfway between 0.5 and 0.2 is the square root of 0.1."""
     tables = scripts["benchmark_tables"]
-    monkeypatch.setattr(tables, "N_EVALUATIONS", budget)
-    assert tables.at_equal_evaluations([row("nce", "moons", seed, 0.1) for seed in range(2)]).split(" ")[0] == expected
+    assert tables.at_equal_evaluations([row("nce", "moons", seed, 0.1) for seed in range(2)], budget).split(" ")[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -93,10 +92,9 @@ def test_at_equal_evaluations_the_curve_is_read_off(scripts, budget, expected, m
         (0.1, [[400, 0.5], [800, 0.2], [1000, None]], "0.3162"),
     ],
 )
-def test_at_equal_evaluations_there_is_no_number_where_a_run_had_none(scripts, kl, curve, expected, monkeypatch):
+def test_at_equal_evaluations_there_is_no_number_where_a_run_had_none(scripts, kl, curve, expected):
     tables = scripts["benchmark_tables"]
-    monkeypatch.setattr(tables, "N_EVALUATIONS", 2.4e6)
-    assert tables.at_equal_evaluations([row("nce", "moons", 0, kl, curve=curve)]) == expected
+    assert tables.at_equal_evaluations([row("nce", "moons", 0, kl, curve=curve)], 2.4e6) == expected
 
 
 def test_the_whole_page(scripts, tmp_path, monkeypatch):
