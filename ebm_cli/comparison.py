@@ -68,7 +68,7 @@ class Comparison:
     rows: list[Row]
     metrics: list[str]
     rank: str | None
-    best: dict[str, float]  # of each column that has a best
+    best: dict[str, float]  # of each column that has a best, where two rows have a number
     notes: list[str] = field(default_factory=list)
 
     def is_best(self, row: Row, key: str) -> bool:
@@ -94,8 +94,8 @@ def compare(runs: Sequence[Run], wanted: Sequence[str], budget: Budget | None = 
     if any(key.partition(".")[0] == "objective" for row in rows for key in row.differs):
         wins.pop("test_loss", None)  # of two objectives: two scales
     means = {key: [mean for row in rows if (mean := row.mean(key)) is not None] for key in metrics if key in wins}
-    best = {key: min(found, key=lambda mean, key=key: badness(mean, wins[key])) for key, found in means.items() if found}
-    rank = next(iter(best), None)
+    best = {key: min(found, key=lambda mean, key=key: badness(mean, wins[key])) for key, found in means.items() if len(found) > 1}
+    rank = next((key for key, found in means.items() if found), None)
     if rank is not None:
         rows.sort(key=lambda row: (row.mean(rank) is None, badness(row.mean(rank) or 0.0, wins[rank])))
     made = Comparison(rows, metrics, rank, best)

@@ -68,7 +68,10 @@ def events(path: str | Path, names: Sequence[str], *, key: str, named: bool) -> 
     header = read(path, [], key=key).header or ()
     table = read(path, names if header and (named or {*names} <= {*header}) else None, key=key)
     if table.values.shape[1] != len(names):
-        raise bad(f"{key}: {path} has {table.values.shape[1]} columns, the events have {len(names)}: {', '.join(names)}")
+        raise bad(
+            f"{key}: {path} has {table.values.shape[1]} columns, the events have {len(names)}: {', '.join(names)}",
+            "where a file's header has these names, other columns may stand beside them",
+        )
     return table
 
 

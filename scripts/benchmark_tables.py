@@ -40,8 +40,8 @@ def cell(rows: Rows, key: str = "kl") -> str:
 
 
 def table(rows: Rows, of: Callable[[Rows], str]) -> str:
-    """Objectives down, datasets across; the best of a column but `exact` in bold, by the number that it begins with, if it does; all
-    that are the same as printed."""
+    """Objectives down, datasets across; the best of a column but `exact` in bold, by the number that it begins with, if it does, up to a
+    semicolon; all that are the same as printed."""
     datasets, objectives = (tuple(dict.fromkeys(one[key] for one in rows)) for key in ("dataset", "objective"))
     cells = {
         (objective, dataset): of([one for one in rows if (one["objective"], one["dataset"]) == (objective, dataset)])
@@ -51,7 +51,8 @@ def table(rows: Rows, of: Callable[[Rows], str]) -> str:
     for dataset in datasets:
         numbers = {one: float(cells[one, dataset].split()[0]) for one in objectives if one != "exact" and cells[one, dataset][0] != "-"}
         for one in [one for one in numbers if numbers[one] == min(numbers.values())]:
-            cells[one, dataset] = f"**{cells[one, dataset]}**"
+            best, *more = cells[one, dataset].split(";")
+            cells[one, dataset] = ";".join([f"**{best}**", *more])
     lines = [["objective", *datasets], ["---"] * (len(datasets) + 1)]
     lines += [[f"`{objective}`", *(cells[objective, dataset] for dataset in datasets)] for objective in objectives]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

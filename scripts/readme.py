@@ -94,9 +94,10 @@ def sweep():
 
 
 def benchmark():
-    """The first table of results/benchmark.md and what made it."""
+    """The first and the last table of results/benchmark.md and what made them."""
     text = (ROOT / "results" / "benchmark.md").read_text()
-    return text.split("\n## ")[1].partition("\n\n")[2] + "\n" + text.strip().rpartition("\n\n")[2]
+    sections = text.split("\n## ")
+    return sections[1].partition("\n\n")[2] + "\n" + sections[-1].partition("\n\n")[2].strip()
 
 
 def written(text):

@@ -304,6 +304,16 @@ def test_what_is_best_is_what_its_metric_says(make, compare, key, values, best):
     assert [row["difference"]["mean"] for row in made["rows"][1:]] == pytest.approx([value - first for value in others])
 
 
+def test_a_number_that_no_other_row_has_is_not_the_best_of_any(make, compare, ebm):
+    """It orders its row first all the same."""
+    make("ssm", kl=None, group="mine", reasons={"kl": "a score network has no energy"})
+    make("nce", kl=0.2, r_hat=1.4, best=BEST | {"r_hat": 1.0}, group="mine")
+    made = compare("mine", "--metric", "kl", "--metric", "r_hat")
+    assert [row["differs"]["objective"] for row in made["rows"]] == ["nce", "ssm"]
+    assert made["ordered_by"] == "kl"
+    assert [numbers(made["rows"][0], key)["best"] for key in ("kl", "r_hat", "train_seconds")] == [False, False, True]
+
+
 def test_of_two_bounds_the_upper_one_orders(make, compare):
     """The loosest measurement has the least lower bound."""
     changed = {"headline": ["nll_lower", "nll_upper"], "best": {"nll_upper": "least"}, "group": "mine"}
