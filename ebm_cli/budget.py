@@ -42,8 +42,10 @@ class Budget:
 
     def spent(self, entry: Entry, row: Mapping[str, Any]) -> float:
         """What a run had cost at a row."""
-        if self.cost in ("seconds", "n_steps"):
-            return row[{"seconds": "seconds", "n_steps": "step"}[self.cost]]
+        if self.cost == "seconds":
+            return row["seconds"]
+        if self.cost == "n_steps":
+            return row["step"]
         measured_at = entry.summary["n_steps"]  # 0: it was interrupted before its first checkpoint, and what a step costs is not known
         return entry.summary[self.cost] * row["step"] / measured_at if measured_at else math.inf
 

@@ -22,6 +22,7 @@ from ebm_cli import config, console, matching, output, pictures, results, sample
 from ebm_cli.chain import Draws
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.metrics import quadrature
+from ebm_cli.metrics.quadrature import Grid
 from ebm_cli.run import find, outputs
 from ebm_cli.trained import Trained
 from ebm_cli.trainer import pick_device
@@ -142,23 +143,21 @@ def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dic
     box = tuple(energy.box)
     for _ in range(WIDENED):
         spacing = max(energy.length_scale, (math.prod(high - low for low, high in box) / quadrature.FIRST) ** (1 / len(box)))
-        coarse = quadrature.log_integral(quadrature.evaluate(model, params, box, spacing), box, spacing)
+        coarse = Grid.of(model, params, None, box, spacing).log_z
         wide, inner = quadrature.widen(box, 2.0), box
-        wider = quadrature.log_integral(quadrature.evaluate(model, params, wide, spacing), wide, spacing)
+        wider = Grid.of(model, params, None, wide, spacing).log_z
         if abs(wider - coarse) <= TOLERANCE / 2:
             break
         box = wide
-    box = inner
-    values = quadrature.evaluate(model, params, box, spacing / 2)
-    log_z = quadrature.log_integral(values, box, spacing / 2)
-    changes = {"resolution": abs(log_z - coarse), "box": abs(wider - coarse)}
+    fine = Grid.of(model, params, None, inner, spacing / 2)
+    changes = {"resolution": abs(fine.log_z - coarse), "box": abs(wider - coarse)}
     if not sum(changes.values()) <= TOLERANCE:
         worst = max(changes, key=lambda name: changes[name])
         reasons["log_z_quadrature"] = f"doubling the {worst} of the grid moves log Z by {changes[worst]:.2g} nats" + MAYBE.get(worst, "")
         return {"log_z_quadrature": None}
-    p = (quadrature.grid(box, spacing / 2)[1] - values - log_z).exp()
-    mean = torch.where(p > 0, p * values, 0).sum().item()
-    return {"log_z_quadrature": log_z + log_det, "log_z_error": sum(changes.values()), "mean_energy_quadrature": mean}
+    p = fine.mass
+    mean = torch.where(p > 0, p * fine.energy, 0).sum().item()
+    return {"log_z_quadrature": fine.log_z + log_det, "log_z_error": sum(changes.values()), "mean_energy_quadrature": mean}
 
 
 def place(typed: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:

@@ -108,6 +108,14 @@ def test_more_dimensions_and_one(drawn):
     assert summary["log_z_quadrature"] == pytest.approx(summary["log_z"], abs=1e-4)
 
 
+@pytest.mark.parametrize("d", [1, 3])
+def test_mean_energy_of_a_gaussian(drawn, d):
+    """d/2, whatever its mean and covariance are."""
+    covariance = json.dumps([[2.0 * (i == j) for i in range(d)] for j in range(d)], separators=(",", ":"))
+    folder, _ = drawn("energy=gaussian", f"energy.mean={[3] * d}", f"energy.covariance={covariance}", *SHORT)
+    assert json.loads((folder / "summary.json").read_text())["mean_energy_quadrature"] == pytest.approx(d / 2, abs=1e-4)
+
+
 def test_a_number_that_does_not_apply_has_a_reason(drawn):
     folder, out = drawn("energy=funnel", "energy.scale=6.0", *SHORT)
     summary = json.loads((folder / "summary.json").read_text())

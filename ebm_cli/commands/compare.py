@@ -82,10 +82,8 @@ def as_csv(made: Comparison) -> None:
     for row in made.rows:
         cells = [*(row.differs.get(key, "") for key in keys), len(row.seeds)]
         for key in made.metrics:
-            cells += [
-                " ".join("" if one is None else repr(one) for one in row.found[key].values()) if row.unaveraged(key) else row.mean(key),
-                *(row.interval(key) or (None, None)),
-            ]
+            per_seed = " ".join("" if one is None else repr(one) for one in row.found[key].values())
+            cells += [per_seed if row.unaveraged(key) else row.mean(key), *(row.interval(key) or (None, None))]
             cells += [mean(pairs := of_seeds(made.differences(row))), *(interval(pairs) or (None, None))] if key == made.rank else []
         rows.append(cells)
     csv.writer(sys.stdout, lineterminator="\n").writerows([heads, *rows])

@@ -46,14 +46,17 @@ class Grid:
     energy: Tensor
     box: Box
     spacing: float
-    dataset: Dataset
+    dataset: Dataset | None
 
     @classmethod
-    def of(cls, model: Model, params: Params, dataset: Dataset, box: Box, spacing: float) -> "Grid":
-        return cls(*grid(box, spacing), evaluate(model, params, box, spacing), box, spacing, dataset)
+    def of(cls, model: Model, params: Params, dataset: Dataset | None, box: Box, spacing: float) -> "Grid":
+        points, log_volume = grid(box, spacing)
+        energy = torch.cat([energy_of(model, params, part) for part in points.split(CHUNK)])
+        return cls(points, log_volume, energy, box, spacing, dataset)
 
     @cached_property
     def log_z(self) -> float:
+        """In nats."""
         return torch.logsumexp(self.log_volume - self.energy, -1).item()
 
     @cached_property
@@ -230,20 +233,10 @@ def _cells(width: float, spacing: float) -> int:
     return max(math.ceil(width / spacing - 1e-6), 1)
 
 
-def evaluate(model: Model, params: Params, box: Box, spacing: float) -> Tensor:
-    """E at the points of the grid, (N,)."""
-    return torch.cat([energy_of(model, params, part) for part in grid(box, spacing)[0].split(CHUNK)])
-
-
 @torch.no_grad()
 def energy_of(model: Model, params: Params, x: Tensor) -> Tensor:
     """E at points (N, d), in double precision on the CPU."""
     return model.energy(params, x.to(params[model.names[0]])).cpu().double()
-
-
-def log_integral(energy: Tensor, box: Box, spacing: float) -> float:
-    """log Z in nats, of an energy on its grid (N,)."""
-    return torch.logsumexp(grid(box, spacing)[1] - energy, -1).item()
 
 
 @lru_cache(maxsize=4)

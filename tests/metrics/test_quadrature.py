@@ -115,7 +115,7 @@ def random_mlp(seed, confinement, d):
 def test_volume_of_the_box(d):
     """The trapezoid rule is exact for a constant: the ends of the box have half a cell each."""
     box = ((-1.0, 2.0), (0.5, 1.75))[:d]
-    volume = quadrature.log_integral(torch.zeros(len(quadrature.grid(box, 0.25)[0])), box, 0.25)
+    volume = quadrature.grid(box, 0.25)[1].logsumexp(0).item()
     assert volume == pytest.approx(math.log(3.0) + (d == 2) * math.log(1.25), abs=1e-12)
 
 
