@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from ebm_cli.run import Run
+from ebm_cli.runs.run import Run
 
 SECONDS_BETWEEN_LINES = 5.0
 HIDDEN = ("seed", "seeds", "n_steps")

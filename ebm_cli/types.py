@@ -17,11 +17,11 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ebm_cli.case import Case
-    from ebm_cli.model import Model
-    from ebm_cli.rng import Rng
-    from ebm_cli.run import Run
-    from ebm_cli.units import Units
+    from ebm_cli.core.metric_context import MetricContext
+    from ebm_cli.core.model import Model
+    from ebm_cli.core.rng import Rng
+    from ebm_cli.core.standardize import Standardization
+    from ebm_cli.runs.run import Run
 
 Positive = Annotated[float, Gt(0)]
 Positives = Annotated[Sequence[Positive], MinLen(1)]
@@ -49,7 +49,7 @@ class Dataset(Protocol):
     """A source of events, in the units in which the model works."""
 
     shape: tuple[int, ...]  # d
-    units: Units  # from the model's units to the data's own
+    standardization: Standardization  # from the model's units to the data's own
     column_names: Sequence[str]  # one per coordinate of the data
     named: bool  # whether these names are the data's own
     fingerprint: str  # sha256 of the file behind it; "" where draws are made fresh
@@ -68,13 +68,13 @@ class Energy(Protocol):
     """An `nn.Module` built from its config and the training data's `shape`, `mean` and `scale` (*d): x (B, *d) -> E(x) (B,).
 
     A class that says `outputs_score = True` maps to the score (B, *d) instead; one that says `takes_noise_level = True` is called
-    with the standard deviation of the noise, (B,), as well. One that says `learns = False` is known as it stands: it is built from its
+    with the standard deviation of the noise, (B,), as well. One that says `trainable = False` is known as it stands: it is built from its
     config alone, and there is nothing in it to train (see energies/analytic.py).
     """
 
     outputs_score: ClassVar[bool] = False
     takes_noise_level: ClassVar[bool] = False
-    learns: ClassVar[bool] = True
+    trainable: ClassVar[bool] = True
 
     def forward(self, x: Tensor, *noise_level: Tensor) -> Tensor: ...
 
@@ -87,7 +87,7 @@ class Sampler(Protocol):
     requires: ClassVar[frozenset[str]] = frozenset()  # of the model: {"energy"}, {"noise_level"}
     target_acceptance: ClassVar[float | None] = None  # what step-size adaptation aims at; None: nothing to adapt
     differentiable: ClassVar[bool] = True  # whether a gradient passes through its proposals
-    remembers: ClassVar[bool] = False  # whether a transition depends on more than x: one that is begun anew at x is then another
+    has_memory: ClassVar[bool] = False  # whether a transition depends on more than x: one that is begun anew at x is then another
 
     @property
     def temperature(self) -> float:
@@ -150,7 +150,7 @@ class Optimizer(Protocol):
     """A rule for the parameters: hyperparameters only. (torch.optim's classes import the compiler: seconds at every start.)"""
 
     def init(self, theta: Tensor) -> Params:
-        """What the rule remembers of the vector `theta`, (*m, P)."""
+        """What the rule has_memory of the vector `theta`, (*m, P)."""
         ...
 
     def update(self, theta: Tensor, gradient: Tensor, state: Params, *, step: int, lr: float) -> None:
@@ -171,7 +171,7 @@ class Metric(Protocol):
     unaveraged: ClassVar[Sequence[str]] = ()  # p-values and standard errors: over seeds they have no mean
     waits: ClassVar[bool] = False  # it is left to the end of training: for want of samples before, or since it takes long
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         """Its numbers; in place of one that does not apply, or of all, a sentence that says why."""
         ...
 

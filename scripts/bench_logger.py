@@ -15,8 +15,9 @@ import time
 
 import torch
 
-from ebm_cli import config, training
-from ebm_cli.experiment import Experiment
+from ebm_cli.config import compose
+from ebm_cli.runner import train
+from ebm_cli.runner.experiment import Experiment
 
 LINE = ["objective=ssm", "dataset=moons", "device=cpu"]
 LOGGERS = {"wandb": ["logger=wandb", "logger.mode=offline"], "tensorboard": ["logger=tensorboard"]}
@@ -28,11 +29,11 @@ class Side:
 
     def __init__(self, folder, *words):
         os.environ["EBM_OUTPUTS"] = folder
-        composed = config.compose([*LINE, *words])
+        composed = compose.compose([*LINE, *words])
         self.experiment = Experiment.of(composed)
         self.run, self.trainer = self.experiment.run, self.experiment.trainer()
         self.run.path.mkdir(parents=True)
-        training.create(self.experiment, composed)
+        train.create(self.experiment, composed)
         self.mirrors, self.row_seconds = self.experiment.mirrors(), []
         for mirror in self.mirrors:
             mirror.start(self.run, self.experiment.config, 0)

@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ebm_cli import config, run
+from ebm_cli.config import compose
+from ebm_cli.runs import run
 
 BOUNDS = {
     "ebm --help": 0.1,
@@ -33,7 +34,7 @@ N_SEEDS, N_ROWS = 5, 65  # of a config, and of metrics.jsonl
 
 def make_runs(outputs, n):
     """Run folders as `ebm runs` and `ebm compare` read them: learning rates, and of each a few seeds."""
-    text = config.to_yaml([]) if n else ""
+    text = compose.to_yaml([]) if n else ""
     units = {"kl": "nats", "nll": "nats", "sliced_wasserstein": ""}
     numbers = {"kl": 0.01, "nll": 1.02, "sliced_wasserstein": 0.02, "n_steps": 100 * N_ROWS, "train_seconds": 60.0}
     for i in range(n):

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from ebm_cli import config
-from ebm_cli.experiment import Experiment
+from ebm_cli.config import compose
+from ebm_cli.runner.experiment import Experiment
 
 BATCH, N_STEPS, HIDDEN, N_TRANSITIONS = 256, 6000, 64, 15
 
@@ -135,7 +135,7 @@ def ours(objective, compiled, *words):
     ]
     sizes += [f"objective.n_steps={N_TRANSITIONS}", "objective.n_chains=8192"] if objective == "pcd" else []
     line = ["dataset=moons", f"objective={objective}", "device=cpu", f"trainer.compile={str(compiled).lower()}", *sizes, *words]
-    return Experiment.of(config.compose(line)).trainer()
+    return Experiment.of(compose.compose(line)).trainer()
 
 
 def seconds(step, n):

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ebm_cli.slots import n_cores
+from ebm_cli.sweeps.slots import n_cores
 
 LINE = ("experiment=smoke", "trainer.n_steps=200")
 

@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 from measured import ROOT, made_by, row
 
-from ebm_cli import config
-from ebm_cli.experiment import Experiment
-from ebm_cli.run import Run
+from ebm_cli.config import compose
+from ebm_cli.runner.experiment import Experiment
+from ebm_cli.runs.run import Run
 
 STEPS = ROOT / "results" / "benchmark_steps.json"
 OBJECTIVES = ("exact", "nce", "cnce", "energy_discrepancy", "ism", "ssm", "fd_ssm", "dsm", "cd", "pcd", "recovery", "lsd", "ksd")
@@ -88,7 +88,7 @@ def calibrate(*, rounds: int = 5, n: int = 40) -> None:
         key = f"{dataset} {objective}"
         if key in found or fixed:
             continue
-        trainer = Experiment.of(config.compose([*words(objective, dataset, fixed=False), "seed=100"])).trainer()
+        trainer = Experiment.of(compose.compose([*words(objective, dataset, fixed=False), "seed=100"])).trainer()
         for _ in range(20):
             trainer.step()
         times = []

@@ -19,10 +19,11 @@ import torch
 from benchmark import DATASETS, FULL, OBJECTIVES, QUICK, SEEDS, Plan, group, seconds_per_step
 from matplotlib.figure import Figure
 
-from ebm_cli import pictures, schema
-from ebm_cli.intervals import interval
-from ebm_cli.run import Run
-from ebm_cli.trained import Trained
+from ebm_cli.config import schema
+from ebm_cli.core.student_t import interval
+from ebm_cli.runner import plots
+from ebm_cli.runner.trained_model import TrainedModel
+from ebm_cli.runs.run import Run
 
 Rows = list[dict]
 SHOWN = ("exact", "nce", "ssm", "pcd", "dsm")  # of the picture
@@ -160,9 +161,9 @@ def density(runs: Path, dataset: str, objective: str | None) -> tuple[np.ndarray
     if not rows:
         return None
     run = min(rows, key=lambda one: one.read("summary.json")["kl"])
-    trained, data = Trained.load(run, torch.device("cpu")).one(0), schema.build(run.config()["dataset"])
+    trained, data = TrainedModel.load(run, torch.device("cpu")).select(0), schema.build(run.config()["dataset"])
     log_z = run.read("summary.json")["log_z"]
-    scene = pictures.Scene(trained, data, torch.zeros(1, 1, 2), log_z, [], "")
+    scene = plots.Scene(trained, data, torch.zeros(1, 1, 2), log_z, [], "")
     _, _, points = scene.grid()
     values = data.log_prob(points).exp().numpy() if objective is None else np.exp(-scene.energy(points) - log_z)
     n = round(len(points) ** 0.5)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ebm_cli.run import Run
+from ebm_cli.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORTER = {"train_seconds": 0, "kl": 5, "mode_weight_error": 4, "log_z": 4, "log_z_learned": 4, "sliced_wasserstein": 4}

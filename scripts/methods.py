@@ -16,14 +16,14 @@ from statistics import mean
 import torch
 from measured import ROOT, made_by, row, sweep
 
-from ebm_cli import config, schema
+from ebm_cli.config import compose, schema
 from ebm_cli.datasets.moons import Moons
 from ebm_cli.metrics.quadrature import true_log_prob
-from ebm_cli.run import Run
+from ebm_cli.runs.run import Run
 
 RESULTS = ROOT / "results" / "methods.json"
 OUTPUTS = ROOT / "outputs" / "methods"
-OBJECTIVES = sorted(config.groups()["objective"])
+OBJECTIVES = sorted(compose.groups()["objective"])
 DATASETS = ("moons", "twentyfive_gaussians")
 SEEDS = (0, 1, 2)
 LINE = ("metric=[quadrature,mode_weights,sliced_wasserstein]", f"seed={','.join(map(str, SEEDS))}", "device=cpu")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from measured import maker
 
-from ebm_cli import config
+from ebm_cli.config import compose
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def options():
     """A table of every group's options."""
     lines = ["| group | option | what it is | reference |", "|---|---|---|---|"]
-    for group, found in config.groups().items():
+    for group, found in compose.groups().items():
         lines += [f"| {group} | `{name}` | {option.description} | {option.reference} |" for name, option in found.items()]
     return "\n".join(lines)
 

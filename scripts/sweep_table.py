@@ -17,7 +17,7 @@ from pathlib import Path
 
 from measured import ROOT, made_by
 
-from ebm_cli.run import Run
+from ebm_cli.runs.run import Run
 
 LINE = ("train", "-m", "objective=ssm,nce,pcd", "dataset=moons", "optimizer.lr=0.001,0.003,0.01,0.03", "seeds=4", "trainer.n_steps=2000")
 

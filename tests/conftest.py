@@ -7,8 +7,9 @@ import sys
 import pytest
 import torch
 
-from ebm_cli import __main__, config
-from ebm_cli.experiment import Experiment
+from ebm_cli import __main__
+from ebm_cli.config import compose
+from ebm_cli.runner.experiment import Experiment
 
 torch.set_num_threads(1)
 SMALL = ("energy=mlp", "energy.hidden=[16,16]", "trainer.batch_size=32", "metric=quadrature", "device=cpu")
@@ -58,7 +59,7 @@ def trainer():
     """`trainer("objective=nce", "seeds=3")` is a small trainer that has taken no step."""
 
     def build(*words):
-        return Experiment.of(config.compose([*SMALL, *words])).trainer()
+        return Experiment.of(compose.compose([*SMALL, *words])).trainer()
 
     return build
 

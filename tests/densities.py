@@ -10,14 +10,14 @@ import torch
 import yaml
 from scipy.stats import chisquare
 
-from ebm_cli import config, schema
+from ebm_cli.config import compose, schema
+from ebm_cli.core.rng import Rng
 from ebm_cli.metrics import quadrature
-from ebm_cli.rng import Rng
 
 
 def option(name, **changes):
     """The dataset of conf/dataset/NAME.yaml with some values of one's own."""
-    return schema.build(yaml.safe_load(config.groups()["dataset"][name].path.read_text()) | changes)
+    return schema.build(yaml.safe_load(compose.groups()["dataset"][name].path.read_text()) | changes)
 
 
 def cells(dataset, n=400, wider=1.0):

@@ -9,9 +9,9 @@ from scipy.stats import kstest
 from torch import nn
 from torch.special import ndtr
 
-from ebm_cli import chain
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core import chain
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 
 FALSE_ALARM = 1e-6  # of each Kolmogorov-Smirnov or sign test
 N = 20_000  # chains

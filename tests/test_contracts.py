@@ -12,15 +12,16 @@ import yaml
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ebm_cli import chain, config, matching, schema
-from ebm_cli.case import Case
+from ebm_cli.config import compatibility, compose, schema
+from ebm_cli.core import chain
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.errors import InputError
-from ebm_cli.experiment import Experiment
-from ebm_cli.model import Model, tensors
-from ebm_cli.rng import Rng
-from ebm_cli.views import Laddered
+from ebm_cli.runner.experiment import Experiment
 
-GROUPS = config.groups()
+GROUPS = compose.groups()
 EXCUSED: dict[str, str] = {}  # option: why its loss or step does not trace whole
 SMALL = ["trainer.batch_size=32", "trainer.n_steps=50", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
 NARROW = {"hidden": "energy.hidden=[16,16]", "width": "energy.width=16"}  # where an energy has such a key
@@ -62,16 +63,16 @@ def trainer(tmp_path, *words):
     words += [*SHORT.get(chosen.get("objective"), []), *(word for key, word in NARROW.items() if key in node)]
     if chosen.get("dataset") == "table":
         words.append(f"dataset.path='{table(tmp_path)}'")
-    return Experiment.of(config.compose(words)).trainer()
+    return Experiment.of(compose.compose(words)).trainer()
 
 
 def pairs():
     """Every objective with the plainest energy that it can be trained with, and every energy that learns with one such objective."""
     objectives = sorted(nodes("objective"), key=lambda one: (one[0] != "ssm", one[0]))
-    energies = sorted((one for one in nodes("energy") if matching.learns(one[1])), key=lambda one: (len(one[0]), one[0]))
+    energies = sorted((one for one in nodes("energy") if compatibility.trainable(one[1])), key=lambda one: (len(one[0]), one[0]))
 
     def fit(objective, energy):
-        needs, has = matching.requires(objective, "objective"), matching.provides(energy)
+        needs, has = compatibility.requires(objective, "objective"), compatibility.provides(energy)
         return needs <= has and ("noise_level" in needs) == ("noise_level" in has)
 
     found = [(one, next((energy for energy, has in energies if fit(node, has)), None)) for one, node in objectives]
@@ -166,7 +167,7 @@ def test_a_step_reads_nothing_back(tmp_path, objective, energy, seeds, monkeypat
 )
 def test_stack_equals_its_models(tmp_path, objective, energy, dataset):
     """Model m of a stack: the single run with its seed. Draws are equal to the bit; parameters, after 50 steps, to 1e-5."""
-    needs = matching.requires(dict(nodes("objective"))[objective.removeprefix("objective=")], "objective")
+    needs = compatibility.requires(dict(nodes("objective"))[objective.removeprefix("objective=")], "objective")
     # a constant in the energy, which no gradient but the penalty's moves, would follow the sign of rounding errors
     words = (dataset, objective, energy, *(["regularizer=[energy_l2]"] if "energy" in needs else []))
     stack, singles = trainer(tmp_path, *words, "seeds=3"), [trainer(tmp_path, *words, f"seed={seed}") for seed in range(3)]
@@ -204,7 +205,7 @@ def asked(kernel, one, *, outputs_score=False):
         return one.model, one.frozen
     module = NoiseConditional(outputs_score)
     params = {name: one.rng.normal(name, *value.shape) for name, value in tensors(module).items()}
-    return Laddered(Model(module, event_ndim=1, stacked=one.model.stacked), (2.0, 0.5)), params
+    return AtNoiseLevel(Model(module, event_ndim=1, stacked=one.model.stacked), (2.0, 0.5)), params
 
 
 @pytest.mark.parametrize("seeds", [None, 3])
@@ -268,7 +269,7 @@ def test_dataset(tmp_path, dataset):
             assert torch.equal(points, data.split(name, 6, rng))
         assert not torch.equal(data.split("test", 6, rng), data.split("validation", 6, rng))
     assert len(data.column_names) == data.shape[0]
-    round_trip = data.units.from_data(data.units.to_data(x))
+    round_trip = data.standardization.from_data(data.standardization.to_data(x))
     torch.testing.assert_close(round_trip, x.double(), atol=1e-6, rtol=0)
 
 
@@ -276,7 +277,7 @@ def built(node, seed=0):
     """A component of its node, for events of two columns; a network's own weights."""
     torch.manual_seed(seed)
     return schema.build(
-        node, **({"shape": (2,), "mean": torch.ones(2), "scale": torch.tensor([2.0, 0.5])} if matching.learns(node) else {})
+        node, **({"shape": (2,), "mean": torch.ones(2), "scale": torch.tensor([2.0, 0.5])} if compatibility.trainable(node) else {})
     )
 
 
@@ -287,7 +288,7 @@ def test_energy(energy):
     node.pop("defaults", None)
     if energy == "exact":
         node["dataset"] = yaml.safe_load(GROUPS["dataset"]["moons"].path.read_text())
-    modules = [built(node, seed) for seed in range(2 if matching.learns(node) else 1)]
+    modules = [built(node, seed) for seed in range(2 if compatibility.trainable(node) else 1)]
     model, params = Model(modules[0], event_ndim=1, stacked=False), [{k: v.detach() for k, v in tensors(one).items()} for one in modules]
     ask = model.score if model.outputs_score else model.energy
     for reach in (1.0, 30.0):
@@ -298,7 +299,7 @@ def test_energy(energy):
         assert answer.isfinite().all()
         assert torch.equal(answer, ask(params[0], x, *level))
         torch.testing.assert_close(ask(params[0], x[3:5], *(one[3:5] for one in level)), answer[3:5])
-        if not matching.learns(node):
+        if not compatibility.trainable(node):
             continue
         stack = Model(modules[0], event_ndim=1, stacked=True)
         both = {name: torch.stack([one[name] for one in params]) for name in params[0]}
@@ -307,10 +308,10 @@ def test_energy(energy):
             torch.testing.assert_close(answers[m], ask(params[m], x, *level))
 
 
-@pytest.mark.parametrize("energy", sorted(option for option, node in nodes("energy") if not matching.learns(node)))
+@pytest.mark.parametrize("energy", sorted(option for option, node in nodes("energy") if not compatibility.trainable(node)))
 def test_what_learns_nothing_is_not_trained(energy):
     with pytest.raises(InputError, match="nothing to train") as refused:
-        Experiment.of(config.compose([f"energy={energy}"]))
+        Experiment.of(compose.compose([f"energy={energy}"]))
     assert f"ebm sample energy={energy}" in refused.value.problems[0].hint
 
 
@@ -344,10 +345,10 @@ def test_optimizer_leaves_a_diverged_model_of_a_stack_alone(tmp_path, optimizer)
 
 @pytest.mark.parametrize("metric", options("metric"))
 def test_metric(tmp_path, metric):
-    experiment = Experiment.of(config.compose([*SMALL[:-2], "energy=mlp", NARROW["hidden"], f"metric=[{metric}]", "device=cpu"]))
+    experiment = Experiment.of(compose.compose([*SMALL[:-2], "energy=mlp", NARROW["hidden"], f"metric=[{metric}]", "device=cpu"]))
     one, samples = experiment.trainer(), Rng(1).normal("samples", 20, 5, 2)
     (measure,) = experiment.metrics().values()
-    numbers, again = (measure(Case(one.model, one.frozen, one.dataset, one.rng, samples)) for _ in range(2))
+    numbers, again = (measure(MetricContext(one.model, one.frozen, one.dataset, one.rng, samples)) for _ in range(2))
     assert numbers == again
     assert {*measure.headline, *measure.best, *measure.unaveraged} <= set(measure.units)
     assert all(isinstance(best, float) or best in ("least", "greatest") for best in measure.best.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ebm_cli.__main__ import main
-from ebm_cli.run import Run
+from ebm_cli.runs.run import Run
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

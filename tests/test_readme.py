@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ebm_cli import __main__, config, hydra_nodes
+from ebm_cli import __main__
+from ebm_cli.config import compose, hydra_section
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,8 +29,8 @@ def test_every_verb_is_shown():
 def test_every_train_line_composes(line, tmp_path):
     Path("data.csv").write_text("a,b\n" + "\n".join(f"{i},{i * i % 7}" for i in range(30)))
     words = [word for word in shlex.split(line) if word != "-m"]
-    for one in config.star(hydra_nodes.of_hydra(words).words):
-        assert not config.compose(one).problems
+    for one in compose.one_at_a_time(hydra_section.of_hydra(words).words):
+        assert not compose.compose(one).problems
 
 
 def test_pictures_are_there():

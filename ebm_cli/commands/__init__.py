@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from ebm_cli import run
+from ebm_cli.commands._flags import split
 from ebm_cli.errors import bad
-from ebm_cli.flags import split
-from ebm_cli.run import Run
+from ebm_cli.runs import run
+from ebm_cli.runs.run import Run
 
 
 def words_of(words: Sequence[str], flags: Sequence[str] = ()) -> tuple[set[str], list[str]]:

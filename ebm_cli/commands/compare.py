@@ -18,12 +18,13 @@ import math
 import sys
 from collections.abc import Sequence
 
-from ebm_cli import comparison, console, run
-from ebm_cli.budget import Budget
-from ebm_cli.comparison import Comparison
+from ebm_cli import console
+from ebm_cli.commands._flags import split
+from ebm_cli.comparison.budget import Budget
+from ebm_cli.comparison.compare import Comparison, compare
+from ebm_cli.core.student_t import interval
 from ebm_cli.errors import bad
-from ebm_cli.flags import split
-from ebm_cli.intervals import interval
+from ebm_cli.runs import run
 
 FLAGS = {"--metric": True, "--budget": True, "--json": False, "--csv": False, "--markdown": False}
 
@@ -37,7 +38,7 @@ def main(words: Sequence[str]) -> int:
     if len(chosen) > 1:
         raise bad(f"{' and '.join(chosen)} are two forms of one table", f"{chosen[0]} alone")
     budget = Budget.of(flags["--budget"][-1]) if "--budget" in flags else None
-    made = comparison.compare(runs_of(names), flags.get("--metric", []), budget)
+    made = compare(runs_of(names), flags.get("--metric", []), budget)
     (forms[chosen[0]] if chosen else as_text)(made)
     return 0
 

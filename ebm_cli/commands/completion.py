@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ebm_cli import config, overrides, run
-from ebm_cli.budget import KEYS as BUDGETS
+from ebm_cli.commands._shells import SHELLS
+from ebm_cli.comparison.budget import KEYS as BUDGETS
+from ebm_cli.config import compose, overrides
 from ebm_cli.errors import bad
-from ebm_cli.shells import SHELLS
+from ebm_cli.runs import run
 
 SHORT = {"--config-dir": "-cd", "--cfg": "-c"}  # which no usage shows
 NEWEST = 20  # runs whose numbers are offered
@@ -117,12 +118,12 @@ def candidates(words: Sequence[str]) -> Found:
 def of_train(word: str, given: Sequence[str]) -> Found:
     """Groups, options and keys, those of the options that the line chooses."""
     dirs = folders(given)
-    groups = config.groups(dirs)
+    groups = compose.groups(dirs)
     if {"-m", "--multirun"} & {*given}:
-        for path in sorted(file for folder in (config.conf_dir(), *dirs) for file in folder.glob("hydra/*/*.yaml")):
+        for path in sorted(file for folder in (compose.conf_dir(), *dirs) for file in folder.glob("hydra/*/*.yaml")):
             described = "".join(re.findall(r"\A# (.*)", path.read_text()))
-            groups.setdefault(f"hydra/{path.parent.name}", {})[path.stem] = config.Option(described, "", path)
-    train = config.conf_dir() / "train.yaml"
+            groups.setdefault(f"hydra/{path.parent.name}", {})[path.stem] = compose.Option(described, "", path)
+    train = compose.conf_dir() / "train.yaml"
     line = {key: value for key, _, value in (one.partition("=") for one in given) if key in groups}
     chosen = defaults(train.with_name("multirun.yaml")) | defaults(train) | line
     for _, path in list(files(chosen, groups)):
@@ -146,10 +147,10 @@ def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, s
         return named(usage.places[min(len(places), len(usage.places) - 1)], word, folders(given)) | without
     theirs = ("energy", "dataset") if "energy" in usage.keys and not known else ()
     keys = {key: leaf for key, leaf in usage.keys.items() if key.partition(".")[0] not in theirs}
-    groups = {group: options for group, options in config.groups().items() if group in keys}
+    groups = {group: options for group, options in compose.groups().items() if group in keys}
     if known:
         groups["energy"] = {name: option for name, option in groups["energy"].items() if "known as it stands" in option.description}
-    train = config.conf_dir() / "train.yaml"
+    train = compose.conf_dir() / "train.yaml"
     line = {group: option for group, option in defaults(train).items() if known and group in groups and group != "energy"}
     line |= {key: value for key, _, value in (one.partition("=") for one in places) if key in groups}
     stored = read(train if known else run.find(places[0]).path / "config.yaml") if "n_samples" in keys else {}
@@ -167,7 +168,7 @@ def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, s
     return assignments(word, tree, groups)
 
 
-def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, config.Option]]) -> Found:
+def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, compose.Option]]) -> Found:
     """`key=` or `key.` for a word that is no assignment yet; else `key=value`, also after a comma and within brackets."""
     key, equals, value = word.partition("=")
     place, dot, last = key.rpartition(".")
@@ -197,7 +198,7 @@ def named(name: str, word: str, dirs: Sequence[Path] = ()) -> Found:
         whole = {one.path.name: "" for one in runs} if word else {}  # names that say more are there for whoever begins one
         return ids | whole | (named("DIR", word) if "/" in word else {})
     if name == "GROUP":
-        return dict.fromkeys(config.groups(dirs), "")
+        return dict.fromkeys(compose.groups(dirs), "")
     if name in ("FILE", "DIR"):
         folder, slash, last = word.rpartition("/")
         inside = sorted(Path(folder + slash).expanduser().iterdir())
@@ -225,7 +226,7 @@ def folders(given: Sequence[str]) -> list[Path]:
     return [Path(folder).expanduser() for folder in (*separate, *joined)]
 
 
-def files(chosen: Mapping[str, str], groups: Mapping[str, Mapping[str, config.Option]]) -> Iterator[tuple[str, Path]]:
+def files(chosen: Mapping[str, str], groups: Mapping[str, Mapping[str, compose.Option]]) -> Iterator[tuple[str, Path]]:
     """The files of the chosen options, each with its group; of a sweep, all of them."""
     for group, value in chosen.items():
         yield from ((group, groups[group][name].path) for name in re.findall(r"[\w-]+", value) if name in groups.get(group, ()))

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ebm_cli import console, run
+from ebm_cli import console
 from ebm_cli.commands import words_of
 from ebm_cli.errors import bad
+from ebm_cli.runs import run
 
 EXTRAS = {"parquet": "pyarrow", "optuna": "optuna", "slurm": "submitit", "ray": "ray", "tensorboard": "tensorboard"}
 WANDB_MODES = ("online", "offline", "disabled", "shared")
@@ -117,7 +118,7 @@ def devices() -> Iterator[Finding]:
     try:
         import torch
 
-        from ebm_cli.trainer import pick_device
+        from ebm_cli.training.trainer import pick_device
 
         yield Finding("cpu", "ok", f"{torch.get_num_threads()} threads of torch")
         seen = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)

@@ -12,8 +12,8 @@ Measure a trained run again, from its checkpoint, and renew its summary.json, sa
 import json
 from collections.abc import Sequence
 
-from ebm_cli import config
 from ebm_cli.commands import run_and_words
+from ebm_cli.config import compose
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,17 +22,18 @@ def main(words: Sequence[str]) -> int:
     stored["metric"] |= run.read("summary.json").get("measured_with", {}).get("metric", {})
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     base = {**stored["draws"], "sampler": stored["sampler"], "metric": stored["metric"], "device": "auto", **path}
-    given = config.amend(base, overrides, ("sampler", "metric"))
+    given = compose.amend(base, overrides, ("sampler", "metric"))
 
-    from ebm_cli import console, experiment, results
-    from ebm_cli.trainer import pick_device
+    from ebm_cli import console
+    from ebm_cli.runner import experiment, results
+    from ebm_cli.training.trainer import pick_device
 
     draws = {key: given[key] for key in stored["draws"]}
     dataset = stored["dataset"] | given.get("dataset", {})
     changed = {"draws": draws, "sampler": given["sampler"], "metric": stored["metric"] | given["metric"], "dataset": dataset}
     opened = experiment.Experiment.load(run, pick_device(given["device"]), changed)
     with run.lock(wait=False):
-        summary = results.measure_again(opened)
+        summary = results.remeasure_run(opened)
     if "--json" in flags:
         print(json.dumps(summary, indent=1))
     else:

@@ -5,14 +5,15 @@ Every option of a config group, or of all groups, with its description and refer
 from collections.abc import Sequence
 from pathlib import Path
 
-from ebm_cli import config, console
+from ebm_cli import console
+from ebm_cli.commands._flags import split
+from ebm_cli.config import compose
 from ebm_cli.errors import bad, nearest
-from ebm_cli.flags import split
 
 
 def main(words: Sequence[str]) -> int:
     flags, wanted = split(words, {"--config-dir": True, "-cd": True})
-    groups = config.groups([Path(folder) for folders in flags.values() for folder in folders])
+    groups = compose.groups([Path(folder) for folders in flags.values() for folder in folders])
     for group in wanted:
         if group not in groups:
             raise bad(f"there is no group {group!r}", nearest(group, groups))

@@ -9,9 +9,9 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from ebm_cli import run
 from ebm_cli.commands import words_of
 from ebm_cli.errors import bad
+from ebm_cli.runs import run
 
 
 def main(words: Sequence[str]) -> int:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ebm_cli import console, run
+from ebm_cli import console
+from ebm_cli.commands._flags import split
 from ebm_cli.errors import InputError, bad, nearest
-from ebm_cli.flags import split
+from ebm_cli.runs import run
 
 
 def main(words: Sequence[str]) -> int:

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ebm_cli import config
 from ebm_cli.commands import run_and_words, words_of
+from ebm_cli.config import compose
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.types import Count, Natural
 
@@ -39,31 +39,34 @@ def main(words: Sequence[str]) -> int:
 
 
 def of_a_run(words: Sequence[str]) -> int:
-    if words[0] in config.groups()["energy"] and not Path(words[0]).exists():
+    if words[0] in compose.groups()["energy"] and not Path(words[0]).exists():
         raise bad(f"{words[0]} is no run, it is an energy", f"ebm sample energy={words[0]}")
     run, overrides, _ = run_and_words(words, __doc__)
     if any(word.startswith(("energy=", "energy.")) for word in overrides):
         raise bad(f"energy: the energy of {run.path.name} is the one that was trained", "without a run: ebm sample energy=OPTION")
     stored = run.config()
-    settings = config.amend(
+    settings = compose.amend(
         {**stored["draws"], "sampler": stored["sampler"], "start": "noise", "out": None, "model": 0, "seed": 0, "device": "auto"},
         overrides,
         ("sampler",),
     )
 
-    from ebm_cli import console, evaluation, experiment, output, pictures, results, samples_file, schema, starts
-    from ebm_cli.chain import Draws
-    from ebm_cli.trained import Trained
-    from ebm_cli.trainer import pick_device
+    from ebm_cli import console
+    from ebm_cli.config import schema
+    from ebm_cli.core.chain import Draws
+    from ebm_cli.io import atomic
+    from ebm_cli.runner import chain_starts, evaluate, experiment, plots, results, sample_files
+    from ebm_cli.runner.trained_model import TrainedModel
+    from ebm_cli.training.trainer import pick_device
 
     problems: list[Problem] = []
     sampler_node = schema.check_node(settings.pop("sampler"), "sampler", schema.KINDS["sampler"], problems)
     typed = schema.check_signature(draw_settings, settings, "", problems)
     if problems:
         raise InputError(*problems)
-    out = samples_file.place(typed["out"])
+    out = sample_files.place(typed["out"])
     opened = experiment.Experiment.load(run, pick_device(typed["device"]))
-    trained = Trained.load(run, opened.device).one(typed["model"])
+    trained = TrainedModel.load(run, opened.device).select(typed["model"])
     sampler = schema.build(sampler_node)
     results.check_sampler(sampler, trained)
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
@@ -72,17 +75,17 @@ def of_a_run(words: Sequence[str]) -> int:
         opened.check_data()
         return opened.dataset
 
-    start = starts.points(typed["start"], trained, dataset, draws.starts(sampler, trained.model), seed=typed["seed"])
+    start = chain_starts.points(typed["start"], trained, dataset, draws.starts(sampler, trained.model), seed=typed["seed"])
     with console.waiting("drawing samples"):
         samples, info = trained.draw(sampler, draws, seed=typed["seed"], start=start)
     path = out or run.path / "samples.npz"
-    with output.told(path, "out"):
-        samples_file.save(path, trained, samples, draws.n_samples, [typed["model"]])
+    with atomic.told(path, "out"):
+        sample_files.save(path, trained, samples, draws.n_samples, [typed["model"]])
     drawn = []
     if out is None:  # the pictures are of the run's own samples
-        log_z = evaluation.of_model(run.read("summary.json"), "log_z", typed["model"])
-        scene = pictures.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
-        drawn = [picture for name in ("density", "samples", "marginals") for picture in pictures.save(run.figures, scene, name)]
+        log_z = evaluate.of_model(run.read("summary.json"), "log_z", typed["model"])
+        scene = plots.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
+        drawn = [picture for name in ("density", "samples", "marginals") for picture in plots.save(run.figures, scene, name)]
     console.table(["", "value"], [[name, f"{value.item():.4g}"] for name, value in info.items()])
     print(f"Samples saved to {path}")
     for picture in drawn:
@@ -94,18 +97,18 @@ def without_a_run(words: Sequence[str]) -> int:
     chosen = {key: value for key, _, value in (word.partition("=") for word in words)}
     if "energy" not in chosen:
         raise bad("an energy is needed where no run is named", "ebm sample last, or ebm sample energy=four_wells")
-    settings = config.amend(base(), words, ("energy", "sampler", "dataset"))
+    settings = compose.amend(base(), words, ("energy", "sampler", "dataset"))
 
-    from ebm_cli import drawing
+    from ebm_cli.runner import sample
 
-    return drawing.draw(settings, {"sampler": "mala", **chosen}, words, draw_settings)
+    return sample.draw(settings, {"sampler": "mala", **chosen}, words, draw_settings)
 
 
 def base() -> dict[str, Any]:
     """What holds where the line says nothing: the draws, the sampler and the dataset of `ebm train`."""
     import yaml
 
-    train, groups = yaml.safe_load((config.conf_dir() / "train.yaml").read_text()), config.groups()
+    train, groups = yaml.safe_load((compose.conf_dir() / "train.yaml").read_text()), compose.groups()
     defaults = {group: option for entry in train["defaults"] if isinstance(entry, dict) for group, option in entry.items()}
     nodes = {group: yaml.safe_load(groups[group][defaults[group]].path.read_text()) for group in ("sampler", "dataset")}
     return {"energy": None, **nodes, **train["draws"], "start": "noise", "out": None, "seed": 0, "device": "auto"}

@@ -26,9 +26,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ebm_cli import config, conformal, console, output
+from ebm_cli import console
 from ebm_cli.commands import run_and_words
+from ebm_cli.config import compose
+from ebm_cli.core import conformal
 from ebm_cli.errors import bad
+from ebm_cli.io import atomic
 
 CHUNK = 8192  # rows scored at once
 OTHERS = (".tsv", ".npy", ".npz", ".parquet")  # that are read, and not written
@@ -41,7 +44,7 @@ def main(words: Sequence[str]) -> int:
     stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     base = {"data": None, "out": None, "prefix": "", "reference": None, "quantile": None, "model": 0, "device": "cpu"}
-    given = config.amend(base | path, overrides)
+    given = compose.amend(base | path, overrides)
     if given["data"] is None:
         raise bad("data: a file is needed", "data=points.csv")
     for key in ("model", "reference"):
@@ -56,20 +59,21 @@ def main(words: Sequence[str]) -> int:
     if q is not None and not (type(q) is float and LEAST <= q < 1):
         raise bad(f"quantile: must be a fraction of at least {LEAST:g} and below 1, not {q!r}", "quantile=0.01")
 
-    from ebm_cli import evaluation, experiment, tables
-    from ebm_cli.trained import Trained
-    from ebm_cli.trainer import pick_device
+    from ebm_cli.io import table_files
+    from ebm_cli.runner import evaluate, experiment
+    from ebm_cli.runner.trained_model import TrainedModel
+    from ebm_cli.training.trainer import pick_device
 
     opened = experiment.Experiment.load(run, pick_device(given["device"]), {"dataset": stored["dataset"] | given.get("dataset", {})})
-    trained = Trained.load(run, opened.device).one(given["model"])
+    trained = TrainedModel.load(run, opened.device).select(given["model"])
     if "energy" not in trained.model.provides:
         raise bad(f"{run.path.name} has no energy: its network outputs the score", "train with energy=mlp to score rows")
     names, data = trained.column_names, str(given["data"])
-    table = tables.events(data, names, key="data", named=run.read("dataset.json")["named"])
+    table = table_files.events(data, names, key="data", named=run.read("dataset.json")["named"])
     if given["reference"] is not None and not 1 <= given["reference"] <= len(table.values):
         raise bad(f"reference: {data} has no row {given['reference']}", f"its {len(table.values)} rows are counted from 1")
     columns: dict[str, Callable[[float], float]] = {"energy": lambda energy: energy}
-    columns |= log_prob(*evaluation.log_z(run.read("summary.json"), given["model"]))
+    columns |= log_prob(*evaluate.log_z(run.read("summary.json"), given["model"]))
     asked = [*columns, *(name for name, key in (("log_ratio", "reference"), ("accepted", "quantile")) if given[key] is not None)]
     header, added = table.header or names, [given["prefix"] + name for name in asked]
     if twice := [name for name in added if name in header]:
@@ -84,8 +88,8 @@ def main(words: Sequence[str]) -> int:
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
         return 0
-    with output.told(out, "out"), output.whole(out) as file:
-        tables.write(file, lines)
+    with atomic.told(out, "out"), atomic.whole(out) as file:
+        table_files.write(file, lines)
     print(f"Scores saved to {out}")
     return 0
 
@@ -109,7 +113,11 @@ def threshold(opened: Any, trained: Any, q: Fraction) -> float:
     data, needed = opened.dataset, conformal.fewest(q)
     n = max(HELD_OUT, needed)
     # a table's as they stand in the file: rounded, a value that many rows share would lie beside its own energy
-    rows = data.rows("test")[:n] if isinstance(data, TableDataset) else trained.units.to_data(data.split("test", n, trained.rng)).numpy()
+    rows = (
+        data.rows("test")[:n]
+        if isinstance(data, TableDataset)
+        else trained.standardization.to_data(data.split("test", n, trained.rng)).numpy()
+    )
     if len(rows) < needed:
         least = math.ceil(1 / LEAST / (len(rows) + 1)) * LEAST
         raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, there are {len(rows)}", f"quantile={least:g} or greater")
@@ -136,5 +144,5 @@ def energies(trained: Any, rows: Any) -> list[float]:
     with torch.no_grad():
         for part in torch.from_numpy(rows).split(CHUNK):
             filled = part[torch.arange(CHUNK).clamp(max=len(part) - 1)]
-            found += trained.model.energy(params, trained.units.from_data(filled).to(device))[: len(part)].tolist()
+            found += trained.model.energy(params, trained.standardization.from_data(filled).to(device))[: len(part)].tolist()
     return found

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ebm_cli import config, hydra_nodes, run
+from ebm_cli.commands._flags import split
+from ebm_cli.config import compose, hydra_section
 from ebm_cli.errors import InputError, Problem, bad
-from ebm_cli.flags import split
-from ebm_cli.signals import at_once
+from ebm_cli.runs import run
+from ebm_cli.training.signals import at_once
 
 FLAGS = {"--help": False, "-h": False, "--multirun": False, "-m": False, "--cfg": True, "-c": True, "--config-dir": True, "-cd": True}
 
@@ -59,34 +60,35 @@ def _main(words: Sequence[str]) -> int:
         if shown != "job":
             raise bad(f"--cfg: there is no {shown!r} to print", "--cfg job")
     if flags.keys() & {"--cfg", "-c"}:
-        print(config.to_yaml(overrides, dirs), end="")
+        print(compose.to_yaml(overrides, dirs), end="")
         return 0
     run.check_outputs()
     if flags.keys() & {"--multirun", "-m"}:
-        return sweep(config.pinned(overrides), dirs)
-    composed = config.compose(overrides, dirs)
-    from ebm_cli import console, experiment, training
+        return sweep(compose.pinned(overrides), dirs)
+    composed = compose.compose(overrides, dirs)
+    from ebm_cli import console
+    from ebm_cli.runner import experiment, train
 
-    training.train(experiment.Experiment.of(composed), composed, [console.Progress()])
+    train.train(experiment.Experiment.of(composed), composed, [console.Progress()])
     return 0
 
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     """One run per combination, by a launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
-    hydra = hydra_nodes.of_hydra(overrides, dirs)
+    hydra = hydra_section.of_hydra(overrides, dirs)
     words, problems = hydra.words, dict.fromkeys(hydra.problems)
     if not problems and hydra.launcher["_target_"].endswith(".GpuLauncher"):
-        from ebm_cli import launcher
+        from ebm_cli.sweeps import processes
 
-        launcher.warm()  # it imports what the jobs need while this process checks the line
-    from ebm_cli import search
-    from ebm_cli.jobs import GOOD, Job
-    from ebm_cli.sweep import Lines, Sweep, id_of
+        processes.warm()  # it imports what the jobs need while this process checks the line
+    from ebm_cli.sweeps import search
+    from ebm_cli.sweeps.jobs import GOOD, Job
+    from ebm_cli.sweeps.sweep import Lines, Sweep, id_of
 
-    problems |= dict.fromkeys(search.problems(hydra.sweeper, config.space(words, dirs)))
+    problems |= dict.fromkeys(search.problems(hydra.sweeper, compose.space(words, dirs)))
     good = search.GOOD if hydra.sweeper.get("_target_") == search.TARGET else GOOD
     lines = Lines(tuple(dirs), here=hydra.launcher.get("_target_") in HERE)
-    for line in config.star(words, dirs):
+    for line in compose.one_at_a_time(words, dirs):
         problems |= dict.fromkeys(lines.check(line))
     if problems:
         raise InputError(*problems)
@@ -109,9 +111,9 @@ def _through_hydra(words: Sequence[str], dirs: Sequence[Path], task: Any) -> Non
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     flags, overrides = split(words, FLAGS)
     spread = [part for name, values in flags.items() if name not in ("--config-dir", "-cd") for part in (name, *values)]
-    typed, sys.argv = sys.argv, ["ebm train", *spread, *overrides, *config.search(dirs), *quiet]
+    typed, sys.argv = sys.argv, ["ebm train", *spread, *overrides, *compose.search(dirs), *quiet]
     try:
-        hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="train")(task)()
+        hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(Problem(str(error).splitlines()[0])) from None
     finally:
@@ -121,9 +123,9 @@ def _through_hydra(words: Sequence[str], dirs: Sequence[Path], task: Any) -> Non
 def help_text(dirs: Sequence[Path]) -> str:
     """Groups and keys as the files of the configs describe them."""
     lines = []
-    for group, options in config.groups(dirs).items():
+    for group, options in compose.groups(dirs).items():
         lines.append(f"  {group}")
         lines += [f"    {name:20} {option.description}" for name, option in options.items()]
-    text = (config.conf_dir() / "train.yaml").read_text()
+    text = (compose.conf_dir() / "train.yaml").read_text()
     keys = text[text.index("\nseed:") + 1 :].rstrip().splitlines()
     return HELP.format(groups="\n".join(lines), keys="\n".join(f"  {line}".rstrip() for line in keys))

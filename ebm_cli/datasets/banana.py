@@ -10,9 +10,9 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import Tensor
 
-from ebm_cli import laws
-from ebm_cli.densities import Density
-from ebm_cli.rng import Rng
+from ebm_cli.core import log_densities
+from ebm_cli.core.densities import Density
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import NonNegative, Positive
 
 
@@ -45,4 +45,4 @@ class Banana(Density):
         return x
 
     def log_prob(self, x: Tensor) -> Tensor:
-        return laws.banana(x.double(), self.scale, self.bend)
+        return log_densities.banana(x.double(), self.scale, self.bend)

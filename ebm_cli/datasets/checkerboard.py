@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.densities import Density, nearest
-from ebm_cli.model import constant
-from ebm_cli.rng import Rng
+from ebm_cli.core.densities import Density, nearest
+from ebm_cli.core.model import constant
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Positive
 
 SQUARES = [(i, j) for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0]  # lower left corners, in sides

@@ -13,9 +13,9 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ebm_cli import laws
-from ebm_cli.densities import Density
-from ebm_cli.rng import Rng
+from ebm_cli.core import log_densities
+from ebm_cli.core.densities import Density
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Positive
 
 
@@ -45,7 +45,7 @@ class Funnel(Density):
         return torch.cat([mouth, rng.normal("rest", n, self.dim - 1).mul_((mouth / 2).exp())], -1)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        return laws.funnel(x.double(), self.scale)
+        return log_densities.funnel(x.double(), self.scale)
 
     def _reach(self) -> float:
         """L with P(|x_i| > L) = E erfc(L e^{-x_0 / 2} / sqrt 2) = 1e-9, by bisection."""

@@ -11,10 +11,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ebm_cli.densities import Density, log_mixture, nearest
+from ebm_cli.core.densities import Density, log_mixture, nearest
+from ebm_cli.core.model import constant
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import bad
-from ebm_cli.model import constant
-from ebm_cli.rng import Rng
 from ebm_cli.types import Positive
 
 APART = 6.0  # standard deviations between the centres of modes

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli.densities import Density, log_mixture, nearest
-from ebm_cli.rng import Rng
+from ebm_cli.core.densities import Density, log_mixture, nearest
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Positive
 
 

@@ -19,8 +19,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.densities import Density, in_parts
-from ebm_cli.rng import Rng
+from ebm_cli.core.densities import Density, in_parts
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Positive
 
 SCALE, RATE = 2.0, 0.25

@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.densities import Density, nearest
-from ebm_cli.model import constant
-from ebm_cli.rng import Rng
+from ebm_cli.core.densities import Density, nearest
+from ebm_cli.core.model import constant
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Positive, Positives
 
 

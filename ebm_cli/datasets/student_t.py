@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ebm_cli.densities import Density
-from ebm_cli.rng import Rng
+from ebm_cli.core.densities import Density
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count
 
 

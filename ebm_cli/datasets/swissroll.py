@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli.densities import Density, log_mixture
-from ebm_cli.rng import Rng
+from ebm_cli.core.densities import Density, log_mixture
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Positive
 
 FIRST, LAST = 1.5 * math.pi, 4.5 * math.pi  # of the parameter t

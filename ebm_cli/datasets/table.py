@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli import tables
+from ebm_cli.core.minibatches import Minibatches
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import Standardization
 from ebm_cli.errors import bad
-from ebm_cli.minibatches import Minibatches
-from ebm_cli.rng import Rng
+from ebm_cli.io import table_files
 from ebm_cli.types import Count, Natural, Share, SplitName
-from ebm_cli.units import Units
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class TableDataset:
     n_components: Count | None
 
     @cached_property
-    def table(self) -> tables.Table:
+    def table(self) -> table_files.Table:
         """Read once, at first use."""
-        table = tables.read(self.path, self.columns, key="dataset.path", columns_key="dataset.columns")
+        table = table_files.read(self.path, self.columns, key="dataset.path", columns_key="dataset.columns")
         if not table.chosen or len(set(table.chosen)) < len(table.chosen):
             raise bad(f"dataset.columns: {list(self.columns or ())} is no set of columns", "name each column once, or none for all: null")
         if table.names and len(set(table.names)) < len(table.names):
@@ -70,26 +70,26 @@ class TableDataset:
         return self.table.names is not None
 
     @cached_property
-    def units(self) -> Units:
+    def standardization(self) -> Standardization:
         rows = torch.from_numpy(self.rows("train"))
-        units = Units.of(rows)
+        fitted = Standardization.of(rows)
         constant = [name for name, one in zip(self.column_names, (rows.amin(0) == rows.amax(0)).tolist(), strict=True) if one]
-        if not units.scale.isfinite().all():
+        if not fitted.scale.isfinite().all():
             raise bad("dataset.path: some values are so large that their variance is not finite", "rescale the column")
         if constant:
             others = [name for name in self.column_names if name not in constant]
             hint = f"dataset.columns=[{','.join(others)}]" if others else "choose columns that vary"
             raise bad(f"dataset.columns: {', '.join(constant)} has one value only: it has no density", hint)
-        return units if self.n_components is None else self._project(units, rows)
+        return fitted if self.n_components is None else self._project(fitted, rows)
 
-    def _project(self, units: Units, rows: Tensor) -> Units:
+    def _project(self, fitted: Standardization, rows: Tensor) -> Standardization:
         n, most = self.n_components, min(len(rows) - 1, len(self.column_names))
         if n <= most:
-            units = units.principal(rows, n)
-            most = int((units.matrix != 0).any(0).sum())
+            fitted = fitted.principal(rows, n)
+            most = int((fitted.matrix != 0).any(0).sum())
         if n > most:
             raise bad(f"dataset.n_components: the training rows vary in {most} directions, not in {n}", f"dataset.n_components={most}")
-        return units
+        return fitted
 
     def batch(self, step: int, n: int, rng: Rng) -> Tensor:
         """(*m, n, *d), without replacement."""
@@ -120,7 +120,7 @@ class TableDataset:
     @cached_property
     def _points(self) -> dict[str, Tensor]:
         dtype = torch.get_default_dtype()
-        return {name: self.units.from_data(torch.from_numpy(self.rows(name))).to(dtype) for name in self._rows}
+        return {name: self.standardization.from_data(torch.from_numpy(self.rows(name))).to(dtype) for name in self._rows}
 
     @cached_property
     def _minibatches(self) -> dict[torch.device, Minibatches]:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli.densities import Density, in_parts
-from ebm_cli.rng import Rng
+from ebm_cli.core.densities import Density, in_parts
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Positive
 
 LAST = 3 * math.pi  # of the parameter n

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ebm_cli.core.standardize import Standardization
 from ebm_cli.errors import bad
 from ebm_cli.types import Energy
-from ebm_cli.units import Units
 
 Box = list[tuple[float, float]]
 
@@ -19,7 +19,7 @@ Box = list[tuple[float, float]]
 class Analytic(nn.Module, Energy, ABC):
     """x (B, *d) -> E(x) (B,). A subclass gives `box`, `length_scale`, `log_z` and `forward`, built from its config alone."""
 
-    learns: ClassVar[bool] = False
+    trainable: ClassVar[bool] = False
     box: Box  # per coordinate, where the mass is: what a quadrature integrates over
     length_scale: float  # the smallest length over which the density changes
 
@@ -40,9 +40,9 @@ class Analytic(nn.Module, Energy, ABC):
         return self.box
 
     @property
-    def units(self) -> Units:
+    def standardization(self) -> Standardization:
         """From the units of x to those of the data."""
-        return Units.identity(self.shape)
+        return Standardization.identity(self.shape)
 
     @property
     def column_names(self) -> list[str]:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli import laws
+from ebm_cli.core import log_densities
 from ebm_cli.energies.analytic import Analytic, Box, at_least
 from ebm_cli.types import Count, Positive
 
@@ -39,4 +39,4 @@ class Banana(Analytic):
         return 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return -laws.banana(x, self.sigma, self.bend)
+        return -log_densities.banana(x, self.sigma, self.bend)

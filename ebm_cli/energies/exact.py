@@ -8,10 +8,10 @@ dataset's log-density costs, in double precision: for curves, a mixture of some 
 
 from torch import Tensor
 
-from ebm_cli.densities import Density
+from ebm_cli.core.densities import Density
+from ebm_cli.core.rng import Rng
 from ebm_cli.energies.analytic import Analytic
 from ebm_cli.errors import bad
-from ebm_cli.rng import Rng
 from ebm_cli.types import Dataset
 
 N_FIT = 10_000  # points from which the place and the width of the start are taken

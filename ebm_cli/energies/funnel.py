@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli import laws
+from ebm_cli.core import log_densities
 from ebm_cli.energies.analytic import Analytic, at_least
 from ebm_cli.types import Count, Positive
 
@@ -33,4 +33,4 @@ class Funnel(Analytic):
         return 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return -laws.funnel(x, self.sigma)
+        return -log_densities.funnel(x, self.sigma)

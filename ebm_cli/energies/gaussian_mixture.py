@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ebm_cli import laws
+from ebm_cli.core import log_densities
 from ebm_cli.energies.analytic import Analytic
 from ebm_cli.errors import bad
 from ebm_cli.types import Positive
@@ -41,4 +41,4 @@ class GaussianMixture(Analytic):
         return 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return -laws.mixture(x, self.centres, self.log_weights, self.stds)
+        return -log_densities.mixture(x, self.centres, self.log_weights, self.stds)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ebm_cli.densities import Density
+from ebm_cli.core.densities import Density
 
 
-def draw(scene: Any) -> Figure | None:
+def plot(scene: Any) -> Figure | None:
     """For two columns, with the data or the exact density at hand."""
     if scene.n_columns != 2 or (scene.data is None and (scene.frame is None or scene.log_z is None)):
         return None
@@ -69,7 +69,7 @@ def _densities(scene: Any) -> dict[str, np.ndarray]:
     _, _, points = scene.grid()
     model = np.exp(-scene.energy(points) - scene.log_z)
     if isinstance(scene.dataset, Density):
-        true = scene.dataset.log_prob(scene.trained.units.from_data(points)).exp().numpy()
+        true = scene.dataset.log_prob(scene.trained.standardization.from_data(points)).exp().numpy()
         return {"true density": true, "density of the model": model}
     x, y, _ = scene.grid()
     n = min(int(len(scene.data) ** 0.5 / 2) + 5, len(x))

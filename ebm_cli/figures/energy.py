@@ -10,7 +10,7 @@ N_ARROWS = 22  # per axis
 MOST = 25.0  # nats above the lowest that are told apart: what lies higher is never seen in a sample
 
 
-def draw(scene: Any) -> Figure | None:
+def plot(scene: Any) -> Figure | None:
     """For two columns that the model sees itself. A score network shows its field alone."""
     if scene.n_columns != 2 or scene.projected:
         return None

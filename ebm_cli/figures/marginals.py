@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 MOST = 12  # columns that are shown
 
 
-def draw(scene: Any) -> Figure | None:
+def plot(scene: Any) -> Figure | None:
     """In data units; the outermost thousandth on each side is cut."""
     if scene.n_columns == 2:
         return None

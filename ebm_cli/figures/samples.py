@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 
-def draw(scene: Any) -> Figure | None:
+def plot(scene: Any) -> Figure | None:
     """For two columns, where the data are not at hand (with them, or the exact density, the density picture shows more)."""
     if scene.n_columns != 2 or scene.data is not None or (scene.frame is not None and scene.log_z is not None):
         return None

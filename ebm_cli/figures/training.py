@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 
-def draw(scene: Any) -> Figure | None:
+def plot(scene: Any) -> Figure | None:
     """One line per model of a stack."""
     logged = [row for row in scene.rows if row.get("loss") is not None]
     if not logged:

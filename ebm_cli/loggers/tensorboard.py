@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ebm_cli.errors import bad
-from ebm_cli.mirror import flat
+from ebm_cli.loggers.guarded_logger import flat
 from ebm_cli.types import Positive
 
 if TYPE_CHECKING:
-    from ebm_cli.run import Run
+    from ebm_cli.runs.run import Run
 
 FOLDER = "tensorboard"
 

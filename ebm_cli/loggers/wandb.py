@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ebm_cli.console import say
 from ebm_cli.errors import bad
-from ebm_cli.mirror import MEMORY, flat, recall, remember
+from ebm_cli.loggers.guarded_logger import MEMORY, flat, recall, remember
 from ebm_cli.types import Positive
 
 if TYPE_CHECKING:
     import wandb
 
-    from ebm_cli.run import Run
+    from ebm_cli.runs.run import Run
 
 EXIT_CODES = {"finished": 0, "interrupted": 130}
 TELLING = ("WANDB_DEBUG", "WANDB_CORE_DEBUG")

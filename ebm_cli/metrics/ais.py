@@ -26,12 +26,12 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ebm_cli.case import Case
-from ebm_cli.intervals import quantile
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.student_t import quantile
+from ebm_cli.core.wrappers import AnnealingPath
 from ebm_cli.metrics.quadrature import Quadrature, at_data
-from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Metric, Params, Sampler
-from ebm_cli.views import Bridge
 
 SPREAD = 4.0  # of the sigmoid
 PACE = 1.0  # of the pilot's step sizes: log eps += PACE (a - a*)
@@ -58,12 +58,12 @@ class AnnealedImportanceSampling(Metric):
     unaveraged: ClassVar[Sequence[str]] = ("ais_log_z_lower_error", "ais_log_z_upper_error")
     waits: ClassVar[bool] = True
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        if "energy" not in case.model.provides:
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        if "energy" not in context.model.provides:
             return "a score network has no energy"
-        if self.sampler.target_acceptance is None or self.sampler.remembers:
+        if self.sampler.target_acceptance is None or self.sampler.has_memory:
             return "annealed importance sampling needs transitions that leave each law as it is: those of mh, mala or hmc"
-        found = self.estimates(case)
+        found = self.estimates(context)
         if isinstance(found, str):
             return found
         if not all(values.isfinite().all() for values in found):
@@ -72,20 +72,20 @@ class AnnealedImportanceSampling(Metric):
         ess = found[2].mean().item()
         if not lower - lower_error <= upper + upper_error:
             what = f"the bounds of log Z cross, {lower:.4g} +- {lower_error:.2g} and {upper:.4g} +- {upper_error:.2g}"
-            case.warn(f"ais: {what}: the samples are not yet of the model, or metric.ais.n_temperatures is too small")
+            context.warn(f"ais: {what}: the samples are not yet of the model, or metric.ais.n_temperatures is too small")
         if ess < FEW:
-            case.warn(f"ais: only {ess:.2%} of the weights count, the lower bound may be far off: more metric.ais.n_temperatures")
+            context.warn(f"ais: only {ess:.2%} of the weights count, the lower bound may be far off: more metric.ais.n_temperatures")
         return {
             **{"ais_log_z_lower": lower, "ais_log_z_lower_error": lower_error},
             **{"ais_log_z_upper": upper, "ais_log_z_upper_error": upper_error},
-            **nll(at_data(case), (lower, lower_error), (upper, upper_error)),
+            **nll(at_data(context), (lower, lower_error), (upper, upper_error)),
             "ais_ess": ess,
         }
 
-    def estimates(self, case: Case) -> tuple[Tensor, Tensor, Tensor] | str:
+    def estimates(self, context: MetricContext) -> tuple[Tensor, Tensor, Tensor] | str:
         """From below and from above, in nats and data units, and the share of weights that count, each (n_repeats,)."""
-        bridge, params = Bridge(case.model), case.params | self._ends(case)
-        starts, rng = self._of_model(case, params), case.rng.at("ais")
+        bridge, params = AnnealingPath(context.model), context.params | self._ends(context)
+        starts, rng = self._of_model(context, params), context.rng.at("ais")
         if not starts.isfinite().all():
             return "the samples are not finite"
         betas = schedule(self.n_temperatures).to(starts)
@@ -93,32 +93,32 @@ class AnnealedImportanceSampling(Metric):
         noise = rng.normal("start", *starts.shape)
         up = self._weights(bridge, params, noise, betas, steps, rng.at("up"), upwards=True).view(self.n_repeats, -1)
         down = self._weights(bridge, params, starts, betas, steps, rng.at("down"), upwards=False).view(self.n_repeats, -1)
-        constant = 0.5 * starts[0].numel() * math.log(2 * math.pi) + params["view.scale"].double().log().sum().item()
-        constant += case.dataset.units.log_det
+        constant = 0.5 * starts[0].numel() * math.log(2 * math.pi) + params["wrapper.scale"].double().log().sum().item()
+        constant += context.dataset.standardization.log_det
         ess = (2 * up.logsumexp(-1) - (2 * up).logsumexp(-1)).exp() / up.shape[-1]
         return log_mean_exp(up) + constant, constant - log_mean_exp(-down), ess
 
-    def _ends(self, case: Case) -> Params:
+    def _ends(self, context: MetricContext) -> Params:
         """Where the bridge begins: the moments of the training data."""
-        x = case.dataset.split("train", N_DATA, case.rng).to(case.params[case.model.names[0]])
-        return {"view.mean": x.mean(0), "view.scale": x.std(0)}
+        x = context.dataset.split("train", N_DATA, context.rng).to(context.params[context.model.names[0]])
+        return {"wrapper.mean": x.mean(0), "wrapper.scale": x.std(0)}
 
-    def _of_model(self, case: Case, params: Params) -> Tensor:
+    def _of_model(self, context: MetricContext, params: Params) -> Tensor:
         """Draws from the model for the ways down, (n_repeats * n_chains, *d) in the bridge's units."""
-        n, rng = self.n_repeats * self.n_chains, case.rng.at("ais").at("of_model")
+        n, rng = self.n_repeats * self.n_chains, context.rng.at("ais").at("of_model")
         grid = "no grid"
-        if len(case.dataset.shape) == 1 and case.dataset.shape[0] <= GRIDDED:
-            grid = Quadrature(tolerance=0.01, margin=1.5).on_grid(case)
+        if len(context.dataset.shape) == 1 and context.dataset.shape[0] <= GRIDDED:
+            grid = Quadrature(tolerance=0.01, margin=1.5).on_grid(context)
         if isinstance(grid, str):
-            points = case.samples.flatten(0, 1)
+            points = context.samples.flatten(0, 1)
             x = points[rng.permutation("rows", len(points))[torch.arange(n, device=points.device) % len(points)]]
         else:
             x = grid.draw(n, rng)
-        return (x.to(params["view.mean"]) - params["view.mean"]) / params["view.scale"]
+        return (x.to(params["wrapper.mean"]) - params["wrapper.mean"]) / params["wrapper.scale"]
 
-    def _pilot(self, bridge: Bridge, params: Params, betas: Tensor, rng: Rng) -> Tensor:
+    def _pilot(self, bridge: AnnealingPath, params: Params, betas: Tensor, rng: Rng) -> Tensor:
         """A step size for each temperature, (K,), by one way up, on which it follows the acceptance."""
-        u = rng.normal("start", self.n_repeats * self.n_chains, *params["view.mean"].shape)
+        u = rng.normal("start", self.n_repeats * self.n_chains, *params["wrapper.mean"].shape)
         step_size, found = u.new_tensor(self.sampler.step_size), []
         for k, beta in enumerate(betas[1:]):
             u, acceptance = self._move(bridge, params, beta, step_size, u, rng.at(k))
@@ -126,7 +126,9 @@ class AnnealedImportanceSampling(Metric):
             found.append(step_size)
         return torch.stack(found)
 
-    def _weights(self, bridge: Bridge, params: Params, u: Tensor, betas: Tensor, steps: Tensor, rng: Rng, *, upwards: bool) -> Tensor:
+    def _weights(
+        self, bridge: AnnealingPath, params: Params, u: Tensor, betas: Tensor, steps: Tensor, rng: Rng, *, upwards: bool
+    ) -> Tensor:
         """w of each chain, (n,), in double precision on the CPU."""
         w = torch.zeros(len(u), dtype=torch.double, device=u.device)
         for k in range(len(steps)) if upwards else reversed(range(len(steps))):
@@ -137,9 +139,9 @@ class AnnealedImportanceSampling(Metric):
                 u, _ = self._move(bridge, params, betas[k + 1], steps[k], u, rng.at(k))
         return w.cpu()
 
-    def _move(self, bridge: Bridge, params: Params, beta: Tensor, step_size: Tensor, u: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+    def _move(self, bridge: AnnealingPath, params: Params, beta: Tensor, step_size: Tensor, u: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """One transition at a temperature, and the mean acceptance."""
-        params = params | {"view.beta": beta}
+        params = params | {"wrapper.beta": beta}
         state = self.sampler.init(bridge, params, u)._replace(step_size=step_size)
         noise = tuple(part.squeeze(0) for part in self.sampler.noise(rng, state, 1))
         state, info = self.sampler.step(bridge, params, state, noise)

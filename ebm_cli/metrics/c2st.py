@@ -21,8 +21,8 @@ from annotated_types import Ge
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
-from ebm_cli.case import Case
-from ebm_cli.rng import Rng
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Metric, Positive
 
 FEWEST = 4  # points of each class: two to learn from, two to be asked about
@@ -45,12 +45,12 @@ class ClassifierTwoSampleTest(Metric):
     unaveraged: ClassVar[Sequence[str]] = ("c2st_p_value",)
     waits: ClassVar[bool] = True
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         from scipy.special import bdtrc
 
-        data = case.held_out(self.n_points)
-        samples = case.drawn(len(data))
-        n, rng = len(samples), case.rng.at("c2st")
+        data = context.held_out(self.n_points)
+        samples = context.drawn(len(data))
+        n, rng = len(samples), context.rng.at("c2st")
         if not samples.isfinite().all():
             return "the samples are not finite"
         if n < FEWEST:

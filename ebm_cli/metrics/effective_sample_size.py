@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.case import Case
+from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.types import Metric
 
 FEWEST = 4  # draws of a chain
@@ -28,8 +28,8 @@ class EffectiveSampleSize(Metric):
     best: ClassVar[Mapping[str, str | float]] = {"ess": "greatest", "ess_per_draw": "greatest"}
     waits: ClassVar[bool] = True
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        x = case.samples.flatten(2).cpu().double()
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        x = context.samples.flatten(2).cpu().double()
         if reason := unfit(x):
             return reason
         ess = effective_sample_size(x).min().item()

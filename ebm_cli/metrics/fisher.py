@@ -15,9 +15,9 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ebm_cli.case import Case
-from ebm_cli.densities import Density
-from ebm_cli.model import Model
+from ebm_cli.core.densities import Density
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.model import Model
 from ebm_cli.types import Metric, Params
 
 CHUNK = 4096  # points at which a score is asked for at once
@@ -33,13 +33,13 @@ class Fisher(Metric):
     best: ClassVar[Mapping[str, str | float]] = {"fisher": "least"}
     unaveraged: ClassVar[Sequence[str]] = ("fisher_error",)
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        if not isinstance(case.dataset, Density):
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        if not isinstance(context.dataset, Density):
             return "the true density of this dataset is not known"
-        if case.dataset.jumps:
+        if context.dataset.jumps:
             return "the true density of this dataset jumps: it has no score there"
-        x = case.held_out(self.n_points)
-        squared = (true_score(case.dataset, x) - score_of(case.model, case.params, x)).square().sum(-1)
+        x = context.held_out(self.n_points)
+        squared = (true_score(context.dataset, x) - score_of(context.model, context.params, x)).square().sum(-1)
         return {"fisher": 0.5 * squared.mean().item(), "fisher_error": 0.5 * squared.std().item() / len(x) ** 0.5}
 
 

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ebm_cli.case import Case
-from ebm_cli.densities import Density
+from ebm_cli.core.densities import Density
+from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.metrics.quadrature import energy_of
 from ebm_cli.types import Count, Metric
 
@@ -27,17 +27,17 @@ class GeneralizationGap(Metric):
     units: ClassVar[Mapping[str, str]] = dict.fromkeys(("generalization_gap", "generalization_gap_error"), "nats")
     unaveraged: ClassVar[Sequence[str]] = ("generalization_gap_error",)
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        if "energy" not in case.model.provides:
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        if "energy" not in context.model.provides:
             return "a score network has no energy"
-        if case.dataset.n_train is None:
+        if context.dataset.n_train is None:
             return "every batch is drawn fresh: there is no training set"
 
         def excess(x: Tensor) -> Tensor:
-            energy = energy_of(case.model, case.params, x)
-            return energy + case.dataset.log_prob(x).cpu() if isinstance(case.dataset, Density) else energy
+            energy = energy_of(context.model, context.params, x)
+            return energy + context.dataset.log_prob(x).cpu() if isinstance(context.dataset, Density) else energy
 
-        sets = [excess(x) for x in (case.held_out(self.n_points), case.dataset.split("train", self.n_points, case.rng))]
+        sets = [excess(x) for x in (context.held_out(self.n_points), context.dataset.split("train", self.n_points, context.rng))]
         gap = (sets[0].mean() - sets[1].mean()).item()
         if min(map(len, sets)) < 2:
             return {"generalization_gap": gap, "generalization_gap_error": "of one point there is no standard error"}

@@ -19,11 +19,11 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ebm_cli import stein
-from ebm_cli.case import Case
+from ebm_cli.core import stein_kernel
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.fisher import score_of
 from ebm_cli.metrics.mmd import COINCIDE, median_distance
-from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Metric, Positive
 
 FEWEST = 4  # points: of two or three all bootstrap weights are nearly alike
@@ -41,21 +41,21 @@ class KernelSteinDiscrepancy(Metric):
     best: ClassVar[Mapping[str, str | float]] = {"ksd2": "least"}  # below 0 by chance alone: what it estimates is not
     unaveraged: ClassVar[Sequence[str]] = ("ksd2_p_value",)
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        points = case.held_out(self.n_points)
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        points = context.held_out(self.n_points)
         if len(points) < FEWEST:
             return f"{len(points)} held-out points are too few: {FEWEST} are needed"
-        x, score = points.flatten(1).cpu().double(), score_of(case.model, case.params, points)
+        x, score = points.flatten(1).cpu().double(), score_of(context.model, context.params, points)
         if not score.isfinite().all():
             return "the model's score is not finite at some held-out points"
         h = self.bandwidth or median_distance(x)
         if h == 0:
             return COINCIDE
-        u = stein.operator(x, score, stein.inverse_multiquadric, h).fill_diagonal_(0)
+        u = stein_kernel.operator(x, score, stein_kernel.inverse_multiquadric, h).fill_diagonal_(0)
         ksd2 = u.sum() / (len(u) * (len(u) - 1))
         if not ksd2.isfinite():
             return "the model's score is so large that its products are not finite"
-        greater = (null_values(u, self.n_bootstrap, case.rng.at("ksd")) >= ksd2).sum().item()
+        greater = (null_values(u, self.n_bootstrap, context.rng.at("ksd")) >= ksd2).sum().item()
         return {"ksd2": ksd2.item(), "ksd2_p_value": (1 + greater) / (1 + self.n_bootstrap)}
 
 

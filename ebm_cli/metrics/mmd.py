@@ -20,7 +20,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ebm_cli.case import Case
+from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.types import Metric, Positive
 
 FEWEST = 4  # points, for the null law's variance
@@ -39,8 +39,8 @@ class MaximumMeanDiscrepancy(Metric):
     unaveraged: ClassVar[Sequence[str]] = ("mmd2_null_std",)
     waits: ClassVar[bool] = True
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        x, y = (points.flatten(1).cpu().double() for points in (case.drawn(self.n_points), case.held_out(self.n_points)))
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        x, y = (points.flatten(1).cpu().double() for points in (context.drawn(self.n_points), context.held_out(self.n_points)))
         if not x.isfinite().all():
             return "the samples are not finite"
         if min(len(x), len(y)) < FEWEST:

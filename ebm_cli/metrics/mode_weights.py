@@ -13,8 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.case import Case
-from ebm_cli.densities import Density
+from ebm_cli.core.densities import Density
+from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.metrics.quadrature import Quadrature
 from ebm_cli.types import Metric, Positive
 
@@ -30,16 +30,16 @@ class ModeWeights(Metric):
     best: ClassVar[Mapping[str, str | float]] = {"mode_weight_error": "least", "mode_weight_error_density": "least"}
     waits: ClassVar[bool] = True
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        weight = case.dataset.mode_weights if isinstance(case.dataset, Density) else None
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        weight = context.dataset.mode_weights if isinstance(context.dataset, Density) else None
         if weight is None:
             return "no modes of this dataset are known"
-        points, of_samples = case.samples.flatten(0, 1), "the samples are not finite"
+        points, of_samples = context.samples.flatten(0, 1), "the samples are not finite"
         if points.isfinite().all():
-            of_samples = distance(case.dataset.mode(points).cpu(), torch.ones(len(points), dtype=torch.double), weight)
-        of_density = Quadrature(self.tolerance, self.margin).on_grid(case)
+            of_samples = distance(context.dataset.mode(points).cpu(), torch.ones(len(points), dtype=torch.double), weight)
+        of_density = Quadrature(self.tolerance, self.margin).on_grid(context)
         if not isinstance(of_density, str):
-            of_density = distance(case.dataset.mode(of_density.points), of_density.mass, weight)
+            of_density = distance(context.dataset.mode(of_density.points), of_density.mass, weight)
         return {"mode_weight_error": of_samples, "mode_weight_error_density": of_density}
 
 

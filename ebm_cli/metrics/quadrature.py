@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli.case import Case
-from ebm_cli.densities import Density
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core.densities import Density
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Dataset, Metric, Params, Positive
 
 Box = tuple[tuple[float, ...], ...]  # per coordinate its ends, and between them where the density jumps
@@ -116,17 +116,17 @@ class Quadrature(Metric):
     best: ClassVar[Mapping[str, str | float]] = {"kl": "least", "nll": "least"}
     unaveraged: ClassVar[Sequence[str]] = ("kl_error", "log_z_error")
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        found = self.resolved(case)
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        found = self.resolved(context)
         if isinstance(found, str):
             return found
-        fine, log_det, log_z_error = found.grid, case.dataset.units.log_det, sum(found.log_z_moved.values())
+        fine, log_det, log_z_error = found.grid, context.dataset.standardization.log_det, sum(found.log_z_moved.values())
         low, high = torch.tensor([(axis[0], axis[-1]) for axis in fine.box], dtype=torch.double).T
         border = ((2 * fine.points - low - high) / (high - low)).abs().amax(-1) > 0.95
         of_log_z = {"log_z": fine.log_z + log_det, "log_z_error": log_z_error, "edge_mass": fine.mass[border].sum().item()}
         if fine.log_p is None:
             reason = "the true density of this dataset is not known"
-            nll = at_data(case).mean().item() + fine.log_z + log_det
+            nll = at_data(context).mean().item() + fine.log_z + log_det
             return {"kl": reason, "kl_error": reason, "nll": nll, "entropy": reason} | of_log_z
         kl, kl_error, entropy = fine.mean_energy + fine.log_z - fine.entropy, found.mean_moved + log_z_error, fine.entropy + log_det
         if not kl_error <= 2 * self.tolerance:
@@ -135,22 +135,22 @@ class Quadrature(Metric):
             return {"kl": reason, "kl_error": reason, "nll": reason, "entropy": entropy} | of_log_z
         return {"kl": kl, "kl_error": kl_error, "nll": kl + entropy, "entropy": entropy} | of_log_z
 
-    def on_grid(self, case: Case) -> Grid | str:
+    def on_grid(self, context: MetricContext) -> Grid | str:
         """The energy on a grid that resolves it; where there is no log Z, the reason why."""
-        found = self.resolved(case)
+        found = self.resolved(context)
         return found if isinstance(found, str) else found.grid
 
-    def resolved(self, case: Case) -> Resolved | str:
-        return case.once(self, lambda: self._resolved(case))
+    def resolved(self, context: MetricContext) -> Resolved | str:
+        return context.once(self, lambda: self._resolved(context))
 
-    def _resolved(self, case: Case) -> Resolved | str:
-        model, params, dataset = case.model, case.params, case.dataset
+    def _resolved(self, context: MetricContext) -> Resolved | str:
+        model, params, dataset = context.model, context.params, context.dataset
         if "energy" not in model.provides:
             return "a score network has no energy"
         if len(dataset.shape) > 1 or dataset.shape[0] > MOST_COORDINATES:
             return f"quadrature takes at most {MOST_COORDINATES} coordinates, these events have {'x'.join(map(str, dataset.shape))}"
-        box, spacing = self.first_grid(dataset, case.rng)
-        aim = self.tolerance / (FINER if case.final else 2)
+        box, spacing = self.first_grid(dataset, context.rng)
+        aim = self.tolerance / (FINER if context.final else 2)
         fine = Grid.of(model, params, dataset, box, 2 * spacing)
         while True:
             coarse, fine = fine, Grid.of(model, params, dataset, box, spacing)
@@ -165,7 +165,7 @@ class Quadrature(Metric):
             worst = max(moved, key=moved.get)
             reason = f"doubling the {worst} moves log Z by {moved[worst]:.2g} nats"
             return f"{reason}: the energy may not be normalisable, or is not resolved by the grid"
-        if at_data(case).min() < fine.energy.min() - MISSED:
+        if at_data(context).min() < fine.energy.min() - MISSED:
             return "the data lie in valleys of the energy that are narrower than the finest grid"
         if fine.log_p is not None:
             mass = (fine.log_p + fine.log_volume).exp().sum()
@@ -185,9 +185,9 @@ class Quadrature(Metric):
         return box, max(spacing, (math.prod(axis[-1] - axis[0] for axis in box) / FIRST) ** (1 / len(box)))
 
 
-def at_data(case: Case) -> Tensor:
+def at_data(context: MetricContext) -> Tensor:
     """E at held-out points, (N,)."""
-    return case.once("energy at data", lambda: energy_of(case.model, case.params, case.held_out(N_DATA)))
+    return context.once("energy at data", lambda: energy_of(context.model, context.params, context.held_out(N_DATA)))
 
 
 def widen(box: Box, factor: float) -> Box:

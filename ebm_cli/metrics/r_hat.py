@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.case import Case
+from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.metrics.effective_sample_size import unfit
 from ebm_cli.types import Metric
 
@@ -28,8 +28,8 @@ class RHat(Metric):
     best: ClassVar[Mapping[str, str | float]] = {"r_hat": "least"}
     waits: ClassVar[bool] = True
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        x = case.samples.flatten(2).cpu().double()
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        x = context.samples.flatten(2).cpu().double()
         return unfit(x) or {"r_hat": max(r_hat(one) for one in x.unbind(-1))}
 
 

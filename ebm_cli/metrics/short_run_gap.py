@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ebm_cli import chain
-from ebm_cli.case import Case
+from ebm_cli.core import chain
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.wrappers import Tempered
 from ebm_cli.metrics import sliced_wasserstein
 from ebm_cli.metrics.quadrature import energy_of
 from ebm_cli.types import Count, Metric, Sampler
-from ebm_cli.views import Tempered
 
 N_FIT = 10_000  # training points, for the mean and scale of the start
 
@@ -36,15 +36,15 @@ class ShortRunGap(Metric):
     best: ClassVar[Mapping[str, str | float]] = {"short_run_energy_gap": 0.0, "short_run_sliced_wasserstein": "least"}
     waits: ClassVar[bool] = True
 
-    def __call__(self, case: Case) -> dict[str, float | str] | str:
-        model, params, rng = case.model, case.params, case.rng.at("short_run_gap")
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        model, params, rng = context.model, context.params, context.rng.at("short_run_gap")
         if self.sampler.length(model) is not None:
             return f"{type(self.sampler).__name__} has a length of its own: there are no shorter chains"
-        x = case.dataset.split("train", N_FIT, case.rng)
+        x = context.dataset.split("train", N_FIT, context.rng)
         start = chain.starts(self.n_chains, rng, mean=x.mean(0), scale=x.std(0))
         followed = Tempered(model, 1 / self.sampler.temperature)
         short, _ = chain.run(self.sampler, followed, params, start, rng, n_steps=self.n_steps)
-        long = case.samples.flatten(0, 1)
+        long = context.samples.flatten(0, 1)
         for points, name in ((short, "short chains"), (long, "samples")):
             if not points.isfinite().all():
                 return f"the {name} are not finite"

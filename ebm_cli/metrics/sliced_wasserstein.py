@@ -14,8 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.case import Case
-from ebm_cli.rng import Rng
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Metric
 
 
@@ -30,11 +30,11 @@ class SlicedWasserstein(Metric):
     best: ClassVar[Mapping[str, str | float]] = {"sliced_wasserstein": "least"}
     waits: ClassVar[bool] = True
 
-    def __call__(self, case: Case) -> dict[str, float | str]:
-        data = case.dataset.split("test", self.n_points, case.rng).flatten(1)
-        points = case.samples.flatten(0, 1).flatten(1)
-        other = case.dataset.split("validation", len(points), case.rng).flatten(1)
-        along = directions(self.n_projections, data.shape[-1], case.rng.at("sliced_wasserstein"))
+    def __call__(self, context: MetricContext) -> dict[str, float | str]:
+        data = context.dataset.split("test", self.n_points, context.rng).flatten(1)
+        points = context.samples.flatten(0, 1).flatten(1)
+        other = context.dataset.split("validation", len(points), context.rng).flatten(1)
+        along = directions(self.n_projections, data.shape[-1], context.rng.at("sliced_wasserstein"))
         distances = {"sliced_wasserstein": distance(points, data, along), "sliced_wasserstein_floor": distance(other, data, along)}
         return {name: value if value == value else "the samples are not finite" for name, value in distances.items()}
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ebm_cli.model import Model, in_turn
-from ebm_cli.rng import Rng
+from ebm_cli.core.model import Model, in_turn
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Info, Objective, Params, Positive, Positives
 
 

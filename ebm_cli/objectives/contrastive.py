@@ -19,12 +19,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli import chain
+from ebm_cli.core import chain
+from ebm_cli.core.model import Model, expand
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.wrappers import Differentiable, Tempered
 from ebm_cli.errors import bad
-from ebm_cli.model import Model, expand
-from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Fraction, Info, NonNegative, Objective, Params, Sampler
-from ebm_cli.views import Differentiable, Tempered
 
 
 @dataclass(frozen=True)

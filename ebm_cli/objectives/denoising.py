@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ebm_cli.core.model import Model, constant, expand
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.errors import bad
-from ebm_cli.model import Model, constant, expand
-from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, Objective, Params, Positive
-from ebm_cli.views import Laddered
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class MultilevelDenoising(Objective):
         return 0.5 * model.inner(error, error), {}
 
     def trained(self, model: Model) -> Model:
-        return Laddered(model, ladder(self.sigma_max, self.sigma_min, self.n_levels))
+        return AtNoiseLevel(model, ladder(self.sigma_max, self.sigma_min, self.n_levels))
 
 
 def check_ladder(objective: Any) -> None:

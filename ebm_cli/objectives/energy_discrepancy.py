@@ -15,8 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.model import Model, in_turn
-from ebm_cli.rng import Rng
+from ebm_cli.core.model import Model, in_turn
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Info, NonNegative, Objective, Params, Positive, Positives
 
 

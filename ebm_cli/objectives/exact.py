@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import bad
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, NonNegative, Objective, Params
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
 from ebm_cli.types import Info, Objective, Params
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebm_cli import stein
+from ebm_cli.core import stein_kernel
+from ebm_cli.core.model import Model
 from ebm_cli.errors import bad
-from ebm_cli.model import Model
 from ebm_cli.types import Info, Objective, Params, Positive
 
 
@@ -28,7 +28,7 @@ class KernelSteinDiscrepancy(Objective):
         if x.shape[-1 - model.event_ndim] < 2:
             raise bad("trainer.batch_size: objective=ksd compares points with each other", "trainer.batch_size=256")
         score = model.score(params, x, create_graph=True).flatten(-model.event_ndim)
-        u = stein.operator(x.flatten(-model.event_ndim), score, stein.gaussian, self.bandwidth)
+        u = stein_kernel.operator(x.flatten(-model.event_ndim), score, stein_kernel.gaussian, self.bandwidth)
         n = u.shape[-1]
         alone = torch.eye(n, dtype=torch.bool, device=x.device)
         return u.masked_fill(alone, 0).sum(-1) / (n - 1), {}

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Info, Objective, Params, Positive
 
 BETAS, EPS = (0.5, 0.9), 1e-8  # of the critic's Adam: what it follows moves

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ebm_cli.mixture import Mixture
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core.mixture import Mixture
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Info, Objective, Params
 
 MARGIN = 0.1  # by which the box of uniform noise is wider than the data on each side

@@ -19,13 +19,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.core.model import Model, constant, expand
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.wrappers import AtNoiseLevel, Tilted
 from ebm_cli.errors import bad
-from ebm_cli.model import Model, constant, expand
 from ebm_cli.objectives.contrastive import Contrastive
 from ebm_cli.objectives.denoising import check_ladder, ladder
-from ebm_cli.rng import Rng
 from ebm_cli.types import Count, Info, Params, Positive
-from ebm_cli.views import Laddered, Tilted
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class RecoveryLikelihood(Contrastive):
         level = rng.integers("level", self.n_levels, x.shape[x.ndim - 1 - model.event_ndim])
         here = x + expand(below[level], x) * rng.normal_like("noise", x)
         tilted, above = Tilted(model), here + expand(steps[level], x) * rng.normal_like("step", x)
-        params = params | {"view.centre": above, "view.sigma": steps[level], "view.noise_level": told[level]}
+        params = params | {"wrapper.centre": above, "wrapper.sigma": steps[level], "wrapper.noise_level": told[level]}
         aux, carry, info = self._negatives(tilted, params, carry, torch.zeros_like(x), rng)
         negatives = tilted.place(params, aux["negatives"])
         return {"noised": here, "negatives": negatives, "noise_level": told[level]}, carry, info
@@ -71,7 +71,7 @@ class RecoveryLikelihood(Contrastive):
         return positive - negative, {"energy": positive, "energy_negatives": negative}
 
     def trained(self, model: Model) -> Model:
-        return Laddered(super().trained(model), tuple(reversed(self._ladder()[0])), residual=0.0)
+        return AtNoiseLevel(super().trained(model), tuple(reversed(self._ladder()[0])), residual=0.0)
 
     def _ladder(self) -> tuple[list[float], list[float]]:
         """What the network is told at each level, and the standard deviation of the noise that leads to the next."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebm_cli.schedule import Schedule, factor
+from ebm_cli.optimizers.schedule import Schedule, factor
 from ebm_cli.types import Decay, Natural, NonNegative, Params, Positive
 
 

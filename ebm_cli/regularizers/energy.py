@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
 from ebm_cli.types import NonNegative, Params, Positive, Regularizer
 
 

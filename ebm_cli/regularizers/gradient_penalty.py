@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
 from ebm_cli.types import Params, Positive, Regularizer
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
 from ebm_cli.types import Params, Positive, Regularizer
 
 N_SQUARINGS = 6

@@ -19,9 +19,9 @@ import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from ebm_cli.diffusion import diverged, gradient_noise_ratio
-from ebm_cli.model import Model, constant, expand
-from ebm_cli.rng import Rng
+from ebm_cli.core.model import Model, constant, expand
+from ebm_cli.core.rng import Rng
+from ebm_cli.samplers.transitions import diverged, gradient_noise_ratio
 from ebm_cli.types import Count, Info, Params, Sampler
 
 

@@ -14,10 +14,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_cli.diffusion import accepted
+from ebm_cli.core.model import Model, constant, expand
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import bad
-from ebm_cli.model import Model, constant, expand
-from ebm_cli.rng import Rng
+from ebm_cli.samplers.transitions import accepted
 from ebm_cli.types import Count, Decay, Info, Params, Positive, Positives, Sampler
 
 DIVERGENCE = 1000.0  # nats; a leapfrog that follows its trajectory loses a few at most

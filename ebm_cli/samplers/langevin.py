@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ebm_cli.diffusion import diverged, gradient_noise_ratio, truncated
-from ebm_cli.model import Model, expand
-from ebm_cli.rng import Rng
+from ebm_cli.core.model import Model, expand
+from ebm_cli.core.rng import Rng
+from ebm_cli.samplers.transitions import diverged, gradient_noise_ratio, truncated
 from ebm_cli.types import Info, Params, Positive, Sampler
 
 

@@ -11,9 +11,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_cli.diffusion import accepted
-from ebm_cli.model import Model, expand
-from ebm_cli.rng import Rng
+from ebm_cli.core.model import Model, expand
+from ebm_cli.core.rng import Rng
+from ebm_cli.samplers.transitions import accepted
 from ebm_cli.types import Info, Params, Positive, Sampler
 
 

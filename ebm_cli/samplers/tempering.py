@@ -17,9 +17,9 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from ebm_cli.diffusion import accepted
-from ebm_cli.model import Model, expand
-from ebm_cli.rng import Rng
+from ebm_cli.core.model import Model, expand
+from ebm_cli.core.rng import Rng
+from ebm_cli.samplers.transitions import accepted
 from ebm_cli.types import Info, Params, Positive, Sampler
 
 
@@ -45,7 +45,7 @@ class Tempering(Sampler):
     max_temperature: Annotated[float, Gt(1)]
     requires: ClassVar[frozenset[str]] = frozenset({"energy"})
     target_acceptance: ClassVar[float] = 0.574
-    remembers: ClassVar[bool] = True
+    has_memory: ClassVar[bool] = True
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         m = model.model_shape(params)

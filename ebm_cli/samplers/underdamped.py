@@ -16,9 +16,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_cli.diffusion import diverged, gradient_noise_ratio, truncated
-from ebm_cli.model import Model, expand
-from ebm_cli.rng import Rng
+from ebm_cli.core.model import Model, expand
+from ebm_cli.core.rng import Rng
+from ebm_cli.samplers.transitions import diverged, gradient_noise_ratio, truncated
 from ebm_cli.types import Info, Params, Positive, Sampler
 
 
@@ -37,7 +37,7 @@ class Underdamped(Sampler):
     step_size: Positive
     friction: Positive
     max_score_norm: Positive | None
-    remembers: ClassVar[bool] = True
+    has_memory: ClassVar[bool] = True
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         m = model.model_shape(params)

@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-from sweeps import PATIENCE, TINY
+from rogue import PATIENCE, TINY
 
-from ebm_cli import checkpoint
-from ebm_cli.run import Run
+from ebm_cli.runs.run import Run
+from ebm_cli.training import checkpoint
 
 LINE = (*TINY, "device=cpu", "trainer.log_every=1", "trainer.checkpoint_every=1000")  # what is saved in between, a signal has asked for
 LONG = (*LINE, "trainer.n_steps=60")

@@ -11,12 +11,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import sweeps
+import rogue
+from rogue import Command, diary
 from same import LINE, LONG, PATHS, all_runs, assert_same, resumed_at, saved_at, sweep_json, the_run, until
-from sweeps import Command, diary
 
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex * 2}  # between these processes; Ray reads it as it is imported
-engine = pytest.importorskip("ebm_cli.engines.ray", reason="needs `pip install 'ebm-cli[ray]'`")
+engine = pytest.importorskip("ebm_cli.sweeps.ray", reason="needs `pip install 'ebm-cli[ray]'`")
 RAY, HERE, ON_CORES = "hydra/launcher=ray", "hydra.launcher.ray.init.address=local", "hydra.launcher.ray.remote.num_gpus=0"
 
 
@@ -62,7 +62,7 @@ def test_jobs_side_by_side_never_share_a_gpu(cluster, tmp_path):
     """All paths are relative to where the line was typed. Typed again, it finds what is finished."""
     words, log = cluster
     outputs, line = Path("results"), (*LINE, "seed=0,1,2,3,4", *words)
-    done = sweeps.train(outputs, *line)
+    done = rogue.train(outputs, *line)
     assert done.code == 0, done.err
     assert re.search("finished +5 ", done.out)
     jobs = {}
@@ -78,7 +78,7 @@ def test_jobs_side_by_side_never_share_a_gpu(cluster, tmp_path):
     for seed in range(5):
         assert "Results saved to results/runs/moons-rogue-s" in (the_run(outputs, seed).path / "output.log").read_text()
     n_lines = len(diary(log))
-    again = sweeps.train(outputs, *line)
+    again = rogue.train(outputs, *line)
     assert (again.code, again.out) == (0, done.out)
     assert len(diary(log)) == n_lines
 
@@ -87,7 +87,7 @@ def test_what_dies_dies_alone_and_once(cluster, tmp_path):
     """Raised, exited, killed: nothing is tried again by itself, and the sweep ends with a table of these."""
     words, _ = cluster
     outputs = tmp_path / "outputs"
-    done = sweeps.train(outputs, *LINE, "objective.how=raise,exit,kill,os_exit,well", *words)
+    done = rogue.train(outputs, *LINE, "objective.how=raise,exit,kill,os_exit,well", *words)
     assert done.code == 1
     assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["failed"] * 4 + ["finished"]
     rows = {line.split()[0]: line for line in done.err.splitlines() if line.startswith("objective.how=")}
@@ -103,7 +103,7 @@ def test_what_dies_dies_alone_and_once(cluster, tmp_path):
 def test_on_cores(tmp_path):
     """Ray is started for the sweep, and ends with it. Its tasks see no GPU."""
     outputs, log = tmp_path / "outputs", tmp_path / "diary"
-    done = sweeps.train(outputs, *LINE, "seed=0,1", RAY, HERE, ON_CORES, "hydra.launcher.ray.init.num_cpus=2", ROGUE_DIARY=log)
+    done = rogue.train(outputs, *LINE, "seed=0,1", RAY, HERE, ON_CORES, "hydra.launcher.ray.init.num_cpus=2", ROGUE_DIARY=log)
     assert done.code == 0, done.err
     assert {(entry["gpu"], entry["threads"]) for entry in diary(log)} == {("", 1)}
 
@@ -122,15 +122,15 @@ def test_told_to_end_the_jobs_save_their_state(tmp_path, number):
     assert the_run(outputs).read("status.json")["state"] == "interrupted"
     if number == signal.SIGTERM:
         return
-    assert sweeps.train(outputs, *words[:-3], "hydra/launcher=gpu").code == 0
+    assert rogue.train(outputs, *words[:-3], "hydra/launcher=gpu").code == 0
     assert resumed_at(the_run(outputs)) == [saved]
     whole = tmp_path / "whole" / "outputs"
-    assert sweeps.train(whole, *words[:-3]).code == 0
+    assert rogue.train(whole, *words[:-3]).code == 0
     assert_same(the_run(outputs), the_run(whole))
 
 
 def test_without_gpus_none_is_waited_for(tmp_path):
-    done = sweeps.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY, HERE)
+    done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY, HERE)
     assert done.code == 2
     assert "each job asks for 1 GPU, and Ray has 0\nhint: hydra.launcher.ray.remote.num_gpus=0 runs the jobs on cores" in done.err
     assert not (tmp_path / "outputs").exists()
@@ -148,6 +148,6 @@ def test_without_gpus_none_is_waited_for(tmp_path):
     ],
 )
 def test_wrong_input_is_refused(tmp_path, word, message):
-    done = sweeps.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY, word)
+    done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY, word)
     assert done.code == 2
     assert message in done.err

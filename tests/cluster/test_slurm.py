@@ -11,13 +11,13 @@ from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
-import sweeps
+import rogue
+from rogue import Command, diary
 from same import LINE, LONG, PATHS, all_runs, assert_same, resumed_at, saved_at, steps_of, sweep_json, the_run, until
-from sweeps import Command, diary
 
-from ebm_cli.run import Run
+from ebm_cli.runs.run import Run
 
-engine = pytest.importorskip("ebm_cli.engines.slurm", reason="needs `pip install 'ebm-cli[slurm]'`")
+engine = pytest.importorskip("ebm_cli.sweeps.slurm", reason="needs `pip install 'ebm-cli[slurm]'`")
 SCRIPT = Path(__file__).with_name("fake_slurm.py")
 IDS = count(4710, 10)
 LOCAL, SLURM = "hydra/launcher=submitit_local", "hydra/launcher=submitit_slurm"
@@ -27,7 +27,7 @@ class Slurm:
     """The fake, seen by its administrator."""
 
     def __init__(self, folder, first):
-        self.folder, self.first = folder, str(first)  # the id of the first job: submitit remembers what became of each
+        self.folder, self.first = folder, str(first)  # the id of the first job: submitit has_memory what became of each
 
     def files(self):
         """The sbatch files, in their order."""
@@ -81,7 +81,7 @@ def _quick(monkeypatch):
 def unbroken(tmp_path_factory):
     """The long run that nobody touched."""
     outputs = tmp_path_factory.mktemp("unbroken") / "outputs"
-    done = sweeps.train(outputs, *LONG, "seed=0", "hydra.launcher.gpus=0")
+    done = rogue.train(outputs, *LONG, "seed=0", "hydra.launcher.gpus=0")
     assert done.code == 0, done.err
     return the_run(outputs)
 
@@ -101,7 +101,7 @@ def meanwhile(step, outputs, do):
 def test_one_gpu_for_each_task(slurm, tmp_path):
     """Three jobs on two GPUs. All paths are relative to where the line was typed. Typed again, it asks for no machine."""
     outputs, words = Path("results"), (*LINE, "seed=0,1,2", SLURM, "hydra.launcher.cpus_per_task=2", "hydra.launcher.mem_gb=3")
-    done = sweeps.train(outputs, *words, ROGUE_DIARY=tmp_path / "diary")
+    done = rogue.train(outputs, *words, ROGUE_DIARY=tmp_path / "diary")
     assert done.code == 0, done.err
     assert "3 jobs on Slurm" in done.err
     (file,) = slurm.files()
@@ -130,7 +130,7 @@ def test_one_gpu_for_each_task(slurm, tmp_path):
         assert the_run(outputs, seed).read("status.json")["state"] == "finished"
         assert "Results saved to results/runs/moons-rogue-s" in (the_run(outputs, seed).path / "output.log").read_text()
     assert re.search(r"finished +3 ", done.out)
-    again = sweeps.train(outputs, *words)
+    again = rogue.train(outputs, *words)
     assert (again.code, again.out) == (0, done.out)
     assert len(slurm.files()) == 1
 
@@ -138,7 +138,7 @@ def test_one_gpu_for_each_task(slurm, tmp_path):
 def test_what_dies_dies_alone(slurm, tmp_path):
     """Raised, killed: the sweep ends with a table of these, and typed again asks for their machines only."""
     outputs, words = tmp_path / "outputs", (*LINE, "objective.how=well,raise,kill@step/15", SLURM)
-    done = sweeps.train(outputs, *words)
+    done = rogue.train(outputs, *words)
     assert done.code == 1
     assert "2 of 3 jobs did not end well" in done.err
     rows = {line.split()[0]: line for line in done.err.splitlines() if line.startswith("objective.how=")}
@@ -148,7 +148,7 @@ def test_what_dies_dies_alone(slurm, tmp_path):
     assert states == {"well": "finished", "raise": "failed", "kill@step/15": "failed"}
     assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["finished", "failed", "failed"]
     assert all(row.split()[-1].endswith("train.log") and Path(row.split()[-1]).is_file() for row in rows.values())
-    sweeps.train(outputs, *words)
+    rogue.train(outputs, *words)
     assert [re.search("array=(.*)", file)[1] for file in slurm.files()] == ["0-2%3", "0-1%2"]
 
 
@@ -167,7 +167,7 @@ def test_preempted_it_goes_on_to_the_same_bits(slurm, unbroken, tmp_path, how):
         slurm.tell(slurm.first, signal.SIGUSR2)
 
     thread = meanwhile(20, outputs, preempt)
-    done = sweeps.train(outputs, *LONG, "seed=0", "force=true", SLURM, ROGUE_PAUSE=0.1)
+    done = rogue.train(outputs, *LONG, "seed=0", "force=true", SLURM, ROGUE_PAUSE=0.1)
     thread.join()
     assert done.code == 0, done.err
     assert not (outputs / "replaced").exists()  # force is for the first start
@@ -185,14 +185,14 @@ def test_cancelled_it_is_not_requeued(slurm, unbroken, tmp_path):
     """Its state is saved all the same, and the same line again goes on there."""
     outputs, words = tmp_path / "outputs", (*LONG, "seed=0", SLURM)
     thread = meanwhile(20, outputs, lambda: slurm.cancel(slurm.first))
-    done = sweeps.train(outputs, *words, ROGUE_PAUSE=0.1)
+    done = rogue.train(outputs, *words, ROGUE_PAUSE=0.1)
     thread.join()
     assert done.code == 1
     assert re.search("interrupted +ended without a result: CANCELLED by 0", done.err)
     until(lambda: len(slurm.starts()) == 1)
     assert slurm.commands() == []
     (saved,) = saved_at(the_run(outputs))
-    assert sweeps.train(outputs, *words).code == 0
+    assert rogue.train(outputs, *words).code == 0
     assert resumed_at(the_run(outputs)) == [saved]
     assert_same(the_run(outputs), unbroken)
 
@@ -201,7 +201,7 @@ def test_out_of_time_too_often(slurm, tmp_path):
     outputs = tmp_path / "outputs"
     thread = meanwhile(5, outputs, lambda: slurm.tell(slurm.first, signal.SIGUSR2))
     limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0")
-    done = sweeps.train(outputs, *LONG, "seed=0", SLURM, *limits, ROGUE_PAUSE=0.1)
+    done = rogue.train(outputs, *LONG, "seed=0", SLURM, *limits, ROGUE_PAUSE=0.1)
     thread.join()
     assert done.code == 1
     assert "Job not requeued because: timed-out too many times." in done.err
@@ -248,7 +248,7 @@ def test_a_task_that_finds_its_run_taken_lets_go_of_its_machine(slurm, unbroken,
 
     thread = threading.Thread(target=hold, daemon=True)
     thread.start()
-    done = sweeps.train(outputs, *LONG, "seed=0", SLURM)
+    done = rogue.train(outputs, *LONG, "seed=0", SLURM)
     assert done.code == 0, done.err
     assert len(slurm.files()) >= 2
     assert_same(run, unbroken)
@@ -263,7 +263,7 @@ def test_a_task_that_finds_its_run_taken_lets_go_of_its_machine(slurm, unbroken,
     ],
 )
 def test_wrong_input_is_refused(slurm, tmp_path, words, message):
-    done = sweeps.train(tmp_path / "outputs", *LINE, "seed=0,1", SLURM, *words)
+    done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", SLURM, *words)
     assert done.code == 2
     assert message in done.err
     assert not list(tmp_path.glob("outputs/runs/*"))
@@ -271,13 +271,13 @@ def test_wrong_input_is_refused(slurm, tmp_path, words, message):
 
 def test_without_slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin")
-    done = sweeps.train(tmp_path / "outputs", *LINE, "seed=0,1", SLURM)
+    done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", SLURM)
     assert (done.code, "there is no sbatch here" in done.err) == (2, True)
 
 
 def test_what_dies_dies_alone_without_slurm(tmp_path):
     outputs = tmp_path / "outputs"
-    done = sweeps.train(outputs, *LINE, "objective.how=exit,kill,well", LOCAL)
+    done = rogue.train(outputs, *LINE, "objective.how=exit,kill,well", LOCAL)
     assert done.code == 1
     assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["failed", "failed", "finished"]
     assert "a component called sys.exit(3)" in done.err
@@ -288,12 +288,12 @@ def test_what_goes_wrong_before_the_run_is_in_its_log(tmp_path, monkeypatch):
     """Here the component cannot be imported where the job runs."""
     outputs = tmp_path / "outputs"
     monkeypatch.setenv("PYTHONPATH", "")
-    done = sweeps.train(outputs, *LINE, "seed=0", LOCAL)
+    done = rogue.train(outputs, *LINE, "seed=0", LOCAL)
     assert done.code == 1
-    assert "sweeps.Rogue cannot be imported" in done.err
+    assert "rogue.Rogue cannot be imported" in done.err
     (log,) = outputs.glob("sweeps/*/0.log")
     assert str(log) in done.err
-    assert "sweeps.Rogue cannot be imported" in log.read_text()
+    assert "rogue.Rogue cannot be imported" in log.read_text()
 
 
 @pytest.mark.parametrize(("number", "state"), [(signal.SIGUSR2, "finished"), (signal.SIGTERM, "interrupted")])
@@ -301,13 +301,13 @@ def test_signals_without_slurm(unbroken, tmp_path, number, state):
     """SIGUSR2 has it begin anew, where it was; SIGTERM ends it, and the same line again goes on."""
     outputs, words, log = tmp_path / "outputs", (*LONG, "seed=0", LOCAL), tmp_path / "diary"
     thread = meanwhile(20, outputs, lambda: os.kill(diary(log)[-1]["pid"], number))
-    done = sweeps.train(outputs, *words, ROGUE_PAUSE=0.1, ROGUE_DIARY=log)
+    done = rogue.train(outputs, *words, ROGUE_PAUSE=0.1, ROGUE_DIARY=log)
     thread.join()
     assert [one["state"] for one in sweep_json(outputs)["runs"]] == [state], done.err
     run = the_run(outputs)
     (saved,) = saved_at(run)
     if state == "interrupted":
-        assert sweeps.train(outputs, *words).code == 0
+        assert rogue.train(outputs, *words).code == 0
     assert resumed_at(run) == [saved]
     assert 20 <= saved < 60
     assert_same(run, unbroken)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from ebm_cli.rng import Rng
+from ebm_cli.core.rng import Rng
 
 
 @pytest.mark.parametrize(("scale", "bend"), [(2.0, 0.25), (0.7, 0.8)])

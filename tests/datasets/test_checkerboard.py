@@ -6,7 +6,7 @@ import densities
 import pytest
 import torch
 
-from ebm_cli.rng import Rng
+from ebm_cli.core.rng import Rng
 
 
 @pytest.mark.parametrize(("side", "entropy"), [(2.0, 3.4657), (0.7, math.log(8 * 0.49))])

@@ -9,7 +9,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from ebm_cli.rng import Rng
+from ebm_cli.core.rng import Rng
 
 
 @pytest.mark.parametrize(("scale", "n"), [(0.5, 400), (0.7, 1200)])

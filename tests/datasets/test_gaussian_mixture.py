@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
-from ebm_cli.rng import Rng
 
 CASES = [("eight_gaussians", 2.8319), ("twentyfive_gaussians", 2.1450)]  # option, entropy in nats
 SKEWED = {"centres": [[-2.0, 1.0], [1.0, 0.5], [0.5, -3.0]], "weights": [1.0, 5.0, 2.0], "std": 0.3, "scale": 1.7}

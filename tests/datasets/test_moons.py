@@ -7,8 +7,8 @@ import torch
 from scipy.stats import chisquare
 from sklearn.datasets import make_moons
 
+from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.moons import Moons
-from ebm_cli.rng import Rng
 
 CASES = [(0.1, 1.0, 1.0076), (0.2, 2.0, 2.3939)]  # noise, scale, entropy in nats
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ebm_cli.rng import Rng
+from ebm_cli.core.rng import Rng
 
 
 def test_mass_entropy_and_box():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from ebm_cli.rng import Rng
+from ebm_cli.core.rng import Rng
 
 CASES = [("circles", 3.2681), ("rings", 2.6232)]  # option, entropy in nats
 

@@ -4,11 +4,11 @@ import densities
 import pytest
 import torch
 
-from ebm_cli import config
-from ebm_cli.rng import Rng
+from ebm_cli.config import compose
+from ebm_cli.core.rng import Rng
 
 
-@pytest.mark.parametrize("name", sorted(set(config.groups()["dataset"]) - {"table"}))
+@pytest.mark.parametrize("name", sorted(set(compose.groups()["dataset"]) - {"table"}))
 def test_score_is_finite(name):
     dataset, rng = densities.option(name), Rng(0)
     low, high = torch.tensor(dataset.box).T

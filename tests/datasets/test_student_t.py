@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import kstest, multivariate_t, t
 
-from ebm_cli.rng import Rng
+from ebm_cli.core.rng import Rng
 
 
 @pytest.mark.parametrize(("dim", "nu"), [(1, 3), (2, 5)])

@@ -9,7 +9,7 @@ import torch
 from scipy.integrate import quad
 from sklearn.datasets import make_swiss_roll
 
-from ebm_cli.rng import Rng
+from ebm_cli.core.rng import Rng
 
 FIRST, LAST = 1.5 * np.pi, 4.5 * np.pi
 

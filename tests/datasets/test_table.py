@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pyarrow import parquet
 
-from ebm_cli import tables
+from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.table import TableDataset
 from ebm_cli.errors import InputError
-from ebm_cli.rng import Rng
+from ebm_cli.io import table_files
 
 VALUES = np.random.default_rng(0).standard_normal((40, 3)) * [1.0, 20.0, 1e-3] + [5.0, 0.0, -7.0]
 NAMES = ["height", "flow", "x y"]
@@ -68,7 +68,7 @@ def table(path, columns=None, *, validation=0.1, test=0.2, split_seed=0, n_compo
 def refusal(path, columns=None):
     """The words with which a file is refused."""
     with pytest.raises(InputError) as caught:
-        _ = table(path, columns).units
+        _ = table(path, columns).standardization
     return " ".join(part for problem in caught.value.problems for part in problem)
 
 
@@ -129,7 +129,7 @@ def test_a_name_that_several_columns_have_is_refused():
 @pytest.mark.parametrize(("validation", "test", "sizes"), [(0.1, 0.2, (28, 4, 8)), (0.3, 0.25, (18, 12, 10)), (0.001, 0.001, (38, 1, 1))])
 def test_splits_share_out_every_row_once(validation, test, sizes, split_seed, csv_file):
     dataset = table(csv_file, validation=validation, test=test, split_seed=split_seed)
-    parts = [dataset.units.to_data(dataset.split(name, 1000, Rng(0))) for name in ("train", "validation", "test")]
+    parts = [dataset.standardization.to_data(dataset.split(name, 1000, Rng(0))) for name in ("train", "validation", "test")]
     assert tuple(map(len, parts)) == sizes
     assert dataset.n_train == sizes[0]
     np.testing.assert_allclose(np.sort(torch.cat(parts).numpy(), 0), np.sort(VALUES, 0), rtol=1e-5)
@@ -159,11 +159,11 @@ def test_standardised_by_the_training_rows_and_back(csv_file):
     torch.testing.assert_close(train.square().mean(0), torch.ones(3).double(), atol=1e-5, rtol=0)
     others = torch.cat([dataset.split(name, 100, Rng(0)) for name in ("validation", "test")]).double()
     assert (others.square().mean(0) - 1).abs().max() > 0.05  # they had no say
-    rows = dataset.units.to_data(train)
+    rows = dataset.standardization.to_data(train)
     for row in rows.numpy():
         assert np.isclose(VALUES, row, rtol=1e-6, atol=1e-9).all(1).sum() == 1
     scale = rows.std(0, correction=0)
-    assert math.isclose(dataset.units.log_det, scale.log().sum().item(), rel_tol=1e-5)
+    assert math.isclose(dataset.standardization.log_det, scale.log().sum().item(), rel_tol=1e-5)
 
 
 def test_principal_components_of_the_training_rows(csv_file):
@@ -174,21 +174,21 @@ def test_principal_components_of_the_training_rows(csv_file):
     assert list(dataset.column_names) == NAMES
     torch.testing.assert_close(train.T @ train / len(train), torch.eye(2).double(), atol=1e-5, rtol=0)
     assert dataset.batch(0, 5, Rng((3, 4))).shape == (2, 5, 2)
-    rows = dataset.units.to_data(train)
+    rows = dataset.standardization.to_data(train)
     assert rows.shape == (len(train), 3)
     whole = table(csv_file, validation=0.3, test=0.3).split("train", 100, Rng(0)).double()
-    kept = (rows - dataset.units.mean) / dataset.units.scale
+    kept = (rows - dataset.standardization.mean) / dataset.standardization.scale
     torch.testing.assert_close(((whole - kept) * kept).sum(1), torch.zeros(len(train)).double(), atol=1e-5, rtol=0)
-    assert dataset.units.log_det == 0
+    assert dataset.standardization.log_det == 0
 
 
 def test_more_components_than_directions_are_refused(csv_file):
     with pytest.raises(InputError, match="vary in 3 directions, not in 4"):
-        _ = table(csv_file, n_components=4).units
+        _ = table(csv_file, n_components=4).standardization
     np.save("flat.npy", np.stack([VALUES[:, 0], VALUES[:, 1], VALUES[:, 0] - 3 * VALUES[:, 1]], -1))
     with pytest.raises(InputError, match="vary in 2 directions, not in 3"):
-        _ = table("flat.npy", n_components=3).units
-    assert table("flat.npy", n_components=2).units.matrix.shape == (3, 2)
+        _ = table("flat.npy", n_components=3).standardization
+    assert table("flat.npy", n_components=2).standardization.matrix.shape == (3, 2)
 
 
 def test_an_epoch_runs_over_the_training_rows_once(csv_file):
@@ -313,4 +313,4 @@ def test_fingerprint_is_of_the_content_and_not_of_the_path(csv_file):
 
 def test_names_of_a_files_columns(written):
     path, named = written
-    assert tables.read(path, [], key="dataset.path").header == (NAMES if named else None)
+    assert table_files.read(path, [], key="dataset.path").header == (NAMES if named else None)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.two_spirals import smoothed_box
-from ebm_cli.rng import Rng
 
 
 def test_mass_entropy_and_box():

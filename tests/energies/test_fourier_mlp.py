@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn.functional import silu
 
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
 from ebm_cli.energies.fourier_mlp import FourierMLP, NoiseFourierMLP
-from ebm_cli.model import Model, tensors
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -5,11 +5,11 @@ import torch
 from targets import by_differences
 from torch import nn
 
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
 from ebm_cli.energies.mlp import MLP, NoiseMLP
 from ebm_cli.energies.network import FLOOR, level_features, minus_log
 from ebm_cli.energies.score_mlp import NoiseScoreMLP
-from ebm_cli.model import Model, tensors
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

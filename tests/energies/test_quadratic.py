@@ -4,11 +4,11 @@ import pytest
 import torch
 from targets import log_integral
 
-from ebm_cli import config
+from ebm_cli.config import compose
+from ebm_cli.core.model import tensors
+from ebm_cli.core.rng import Rng
 from ebm_cli.energies.quadratic import Quadratic
-from ebm_cli.experiment import Experiment
-from ebm_cli.model import tensors
-from ebm_cli.rng import Rng
+from ebm_cli.runner.experiment import Experiment
 
 MEAN, SCALE = torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 0.4], dtype=torch.double)
 
@@ -49,7 +49,7 @@ def test_score_matching_finds_the_datas_covariance(double):
     400 minibatches of 512: the covariance's error is of order 0.005; the tolerance of 0.05 is ten of these.
     """
     words = ["energy=quadratic", "objective=ssm", "trainer.n_steps=400", "trainer.batch_size=512", "optimizer.lr=0.03", "device=cpu"]
-    one = Experiment.of(config.compose(words)).trainer()
+    one = Experiment.of(compose.compose(words)).trainer()
     for _ in one.steps():
         pass
     module = Quadratic((2,), one.fit["mean"], one.fit["scale"])

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import silu
 
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
 from ebm_cli.energies.residual_mlp import NoiseResidualMLP, ResidualMLP
-from ebm_cli.model import Model, tensors
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
 from ebm_cli.energies.score_mlp import ScoreMLP
-from ebm_cli.model import Model, tensors
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

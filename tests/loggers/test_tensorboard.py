@@ -8,8 +8,8 @@ import pytest
 import yaml
 from matplotlib.image import imread
 
-from ebm_cli.run import find
-from ebm_cli.trainer import Trainer
+from ebm_cli.runs.run import find
+from ebm_cli.training.trainer import Trainer
 
 LINE = (
     "experiment=smoke",

@@ -13,9 +13,11 @@ import wandb
 import yaml
 from fake_wandb import Offline, Server
 
-from ebm_cli import checkpoint, config, pictures
-from ebm_cli.run import Run, find
-from ebm_cli.trainer import Trainer
+from ebm_cli.config import compose
+from ebm_cli.runner import plots
+from ebm_cli.runs.run import Run, find
+from ebm_cli.training import checkpoint
+from ebm_cli.training.trainer import Trainer
 
 LINE = (
     "experiment=smoke",
@@ -30,7 +32,7 @@ LINE = (
     "device=cpu",
 )
 LOGGED = (*LINE, "logger=wandb")
-SAVE = pictures.save
+SAVE = plots.save
 KEY = "5ec2e7" + "0123456789abcdef" * 2 + "42"
 PATIENCE = 120  # seconds; none of these processes takes ten on an idle machine
 MANY = 1500  # steps, enough for a process to be caught in the middle
@@ -39,7 +41,7 @@ MANY = 1500  # steps, enough for a process to be caught in the middle
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
     """wandb ends with the test. There are no pictures, which take most of the time of a small run."""
-    monkeypatch.setattr(pictures, "save", lambda *_: [])
+    monkeypatch.setattr(plots, "save", lambda *_: [])
     wandb.teardown()
     yield
     wandb.teardown()
@@ -92,7 +94,7 @@ def fail_at(step):
 
 def test_an_offline_run(ebm, monkeypatch):
     """Config, rows, summary, names, pictures and the end, as the run's folder has them."""
-    monkeypatch.setattr(pictures, "save", SAVE)
+    monkeypatch.setattr(plots, "save", SAVE)
     words = ["metric=[quadrature,sliced_wasserstein]", "group=some group", "tags=[a,b]", "trainer.evaluate_every=9"]
     code, out, err = ebm("train", *LOGGED, *words)
     run = find("last")
@@ -137,7 +139,7 @@ def test_a_stack(ebm):
 
 def test_what_is_typed_wins_over_the_environment_and_that_over_the_file(monkeypatch):
     def node(*words):
-        return {key: value for key, value in config.compose(["logger=wandb", *words]).config["logger"].items() if "_" not in key}
+        return {key: value for key, value in compose.compose(["logger=wandb", *words]).config["logger"].items() if "_" not in key}
 
     monkeypatch.delenv("WANDB_MODE")
     assert node() == {"project": "ebm", "entity": None, "mode": "online"}
@@ -442,8 +444,9 @@ def test_when_wandbs_process_dies(ebm, monkeypatch):
 def test_it_is_imported_where_it_is_chosen():
     code = """
 import sys
-from ebm_cli import config, experiment
-experiment.check(config.compose(sys.argv[1:]))
+from ebm_cli.config import compose
+from ebm_cli.runner import experiment
+experiment.check(compose.compose(sys.argv[1:]))
 sys.exit("wandb" in sys.modules or "tensorboard" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code, *LINE]).returncode == 0

@@ -9,20 +9,21 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from ebm_cli import evaluation, schema
-from ebm_cli.case import Case
+from ebm_cli.config import schema
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import Standardization
 from ebm_cli.datasets.gaussian_mixture import GaussianMixture
 from ebm_cli.energies import gaussian_mixture
 from ebm_cli.energies.score_mlp import ScoreMLP
 from ebm_cli.metrics import ais
 from ebm_cli.metrics.ais import AnnealedImportanceSampling
-from ebm_cli.model import Model, tensors
-from ebm_cli.rng import Rng
+from ebm_cli.runner import evaluate
 from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.mala import MALA
 from ebm_cli.samplers.tempering import Tempering
-from ebm_cli.units import Units
 
 KERNELS = {"hmc": HMC(0.3, 3, 1.0, 0.1), "mala": MALA(0.3, None)}
 LOG_Z = 1.3
@@ -45,19 +46,19 @@ def mixture_case(d, *, seed=0, std=0.6, n=100_000, stds=None, of_model=None, war
     data = GaussianMixture(None, centres, [1.0, 2.0, 3.0], std, 1.0)
     energy = Shifted(gaussian_mixture.GaussianMixture(centres=centres, stds=stds or [std] * 3, weights=[1.0, 2.0, 3.0]))
     samples = data.draw(n, Rng(99)).unsqueeze(1) if of_model is None else of_model
-    return Case(Model(energy, event_ndim=1, stacked=False), tensors(energy), data, Rng(seed), samples, warn=warn or pytest.fail)
+    return MetricContext(Model(energy, event_ndim=1, stacked=False), tensors(energy), data, Rng(seed), samples, warn=warn or pytest.fail)
 
 
 @pytest.mark.parametrize(("d", "kernel", "n_temperatures"), [(2, "mala", 40), (6, "hmc", 40), (20, "hmc", 60)])
 def test_the_bounds_cover_log_z(d, kernel, n_temperatures, monkeypatch):
     """Their means are bounds, and of what the user is told, log Z and its error from 2, 3 or 10 of 1,000 repeats, 95 % cover it (fewer by
     chance in 1e6)."""
-    sampler, case = AnnealedImportanceSampling(KERNELS[kernel], 20, n_temperatures, 1000), mixture_case(d, warn=lambda line: None)
-    lower, upper, _ = found = sampler.estimates(case)
+    sampler, context = AnnealedImportanceSampling(KERNELS[kernel], 20, n_temperatures, 1000), mixture_case(d, warn=lambda line: None)
+    lower, upper, _ = found = sampler.estimates(context)
     for n in (2, 3, 10):
         parts = list(zip(*(values.split(n) for values in found), strict=True))[: 1000 // n]
         monkeypatch.setattr(AnnealedImportanceSampling, "estimates", Mock(side_effect=parts))
-        told = [evaluation.log_z(sampler(case), 0) for _ in parts]
+        told = [evaluate.log_z(sampler(context), 0) for _ in parts]
         covered = sum(error is not None and abs(log_z - LOG_Z) <= error for log_z, error, _ in told)
         assert covered >= binom.ppf(1e-6, len(parts), 0.95)
     for values, sign in ((lower, 1), (upper, -1)):  # in expectation, up to 4 standard errors; and not by much
@@ -83,9 +84,9 @@ def test_a_gaussian_is_found_exactly_however_few_the_temperatures(scale):
     """Where the model is the Gaussian of the data's moments every weight is log Z; data units add sum log scale."""
     module = Wide()
     data = Normal(scale)
-    case = Case(Model(module, event_ndim=1, stacked=False), tensors(module), data, Rng(0), data.draw(50, Rng(1)).unsqueeze(1))
-    found = AnnealedImportanceSampling(KERNELS["mala"], 30, 2, 3)(case)
-    mean, std = (getattr(data.split("train", 10_000, case.rng), name)(0) for name in ("mean", "std"))
+    context = MetricContext(Model(module, event_ndim=1, stacked=False), tensors(module), data, Rng(0), data.draw(50, Rng(1)).unsqueeze(1))
+    found = AnnealedImportanceSampling(KERNELS["mala"], 30, 2, 3)(context)
+    mean, std = (getattr(data.split("train", 10_000, context.rng), name)(0) for name in ("mean", "std"))
     exact = 1.5 * math.log(2 * math.pi) + 3 * math.log(2.0) + 3 * math.log(scale)
     close = 0.05  # the moments are those of 10,000 draws
     assert found["ais_log_z_lower"] == pytest.approx(exact, abs=close)
@@ -117,8 +118,8 @@ class Normal:
     shape = (3,)
 
     @property
-    def units(self):
-        return Units(torch.zeros(3).double(), torch.full((3,), self.scale).double())
+    def standardization(self):
+        return Standardization(torch.zeros(3).double(), torch.full((3,), self.scale).double())
 
     def draw(self, n, rng):
         return 1 + 2 * rng.normal("z", n, 3)
@@ -129,13 +130,13 @@ class Normal:
 
 def test_weights_are_taken_before_the_move():
     """With two temperatures and a kernel that goes nowhere, w = E_0(u_0) - E(u_0): the estimate is plain importance sampling."""
-    case, n = mixture_case(2, n=5000), 4000
+    context, n = mixture_case(2, n=5000), 4000
     sampler = AnnealedImportanceSampling(Frozen(0.1, None), n, 3, 1)
-    lower, _, _ = sampler.estimates(case)
-    x = case.dataset.split("train", ais.N_DATA, case.rng)
+    lower, _, _ = sampler.estimates(context)
+    x = context.dataset.split("train", ais.N_DATA, context.rng)
     mean, scale = x.mean(0), x.std(0)
-    u = case.rng.at("ais").normal("start", n, 2)
-    w = 0.5 * u.square().sum(-1) - case.model.energy(case.params, mean + scale * u)
+    u = context.rng.at("ais").normal("start", n, 2)
+    w = 0.5 * u.square().sum(-1) - context.model.energy(context.params, mean + scale * u)
     expected = torch.logsumexp(w.double(), 0) - math.log(n) + math.log(2 * math.pi) + scale.log().sum()
     assert lower.item() == pytest.approx(expected.item(), abs=1e-4)
 
@@ -158,8 +159,8 @@ def test_samples_of_another_law_make_the_bounds_cross_and_it_is_said():
 
 def test_weights_that_degenerate_are_said():
     told = []
-    case = mixture_case(20, std=0.1, warn=told.append)
-    found = AnnealedImportanceSampling(KERNELS["mala"], 400, 2, 5)(case)
+    context = mixture_case(20, std=0.1, warn=told.append)
+    found = AnnealedImportanceSampling(KERNELS["mala"], 400, 2, 5)(context)
     assert found["ais_ess"] < 0.02
     assert any("of the weights count" in line for line in told)
 
@@ -175,40 +176,41 @@ def test_the_mean_is_that_of_the_weights_and_not_of_their_logarithms():
 
 
 def test_step_sizes_of_the_pilot_lead_to_the_acceptance_that_is_aimed_at():
-    case = mixture_case(3)
+    context = mixture_case(3)
     sampler = AnnealedImportanceSampling(MALA(3.0, None), 200, 80, 5)
-    bridge, params = ais.Bridge(case.model), case.params | sampler._ends(case)
+    bridge, params = ais.AnnealingPath(context.model), context.params | sampler._ends(context)
     betas = ais.schedule(80).float()
     steps = sampler._pilot(bridge, params, betas, Rng(0))
-    u = sampler._of_model(case, params)
+    u = sampler._of_model(context, params)
     _, acceptance = sampler._move(bridge, params, betas[-1], steps[-1], u, Rng(1))
     assert abs(acceptance - 0.574) < 0.1
 
 
 def test_what_it_does_not_apply_to():
-    case = mixture_case(2)
+    context = mixture_case(2)
     begun_anew = Tempering(0.05, 3, 10.0)  # at each temperature, with its replicas in one place
     for sampler in (Langevin(0.1, None), begun_anew):
-        assert "leave each law as it is" in AnnealedImportanceSampling(sampler, 2, 2, 2)(case)
+        assert "leave each law as it is" in AnnealedImportanceSampling(sampler, 2, 2, 2)(context)
     score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
-    one = Case(Model(score, event_ndim=1, stacked=False), tensors(score), case.dataset, Rng(0), case.samples)
+    one = MetricContext(Model(score, event_ndim=1, stacked=False), tensors(score), context.dataset, Rng(0), context.samples)
     assert "no energy" in AnnealedImportanceSampling(KERNELS["mala"], 2, 2, 2)(one)
 
 
 def test_where_there_is_no_number_there_is_a_sentence(monkeypatch):
     """One held-out point has a mean and no error; a point where p = 0 has no finite energy."""
-    sampler, case, bound = AnnealedImportanceSampling(KERNELS["mala"], 2, 2, 2), mixture_case(2), (0.0, 0.1)
+    sampler, context, bound = AnnealedImportanceSampling(KERNELS["mala"], 2, 2, 2), mixture_case(2), (0.0, 0.1)
     for energy, words in (([1.0], "1 held-out points"), ([1.0, math.inf], "not finite")):
         assert all(words in reason for reason in ais.nll(torch.tensor(energy), bound, bound).values())
     found = torch.ones(2), torch.tensor([1.0, math.inf]), torch.ones(2)
     monkeypatch.setattr(AnnealedImportanceSampling, "estimates", Mock(return_value=found))
-    assert "not finite" in sampler(case)
+    assert "not finite" in sampler(context)
 
 
 def test_the_option_is_built():
     import yaml
 
-    from ebm_cli import config, types
+    from ebm_cli import types
+    from ebm_cli.config import compose
 
-    node = yaml.safe_load(config.groups()["metric"]["ais"].path.read_text())["ais"]
+    node = yaml.safe_load(compose.groups()["metric"]["ais"].path.read_text())["ais"]
     assert isinstance(schema.build(schema.check_node(node, "metric.ais", types.Metric, [])), AnnealedImportanceSampling)

@@ -4,20 +4,20 @@ import math
 
 import pytest
 import torch
-from cases import Normal
+from contexts import Normal
 from scipy.stats import binom, norm
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ebm_cli.case import Case
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.c2st import ClassifierTwoSampleTest, labels, logit
-from ebm_cli.rng import Rng
 
 ROUND = Normal(None, (0.0, 0.0), ((1.0, 0.0), (0.0, 1.0)))
 
 
 def measure(samples, dataset=ROUND, *, n_points=2000, n_steps=800, seed=0):
     metric = ClassifierTwoSampleTest(n_points, hidden=[64, 64], n_steps=n_steps, batch_size=128, lr=0.01)
-    return metric(Case(None, {}, dataset, Rng(seed), samples))
+    return metric(MetricContext(None, {}, dataset, Rng(seed), samples))
 
 
 def draws(n, *, mean=(0.0, 0.0), std=1.0, seed=1):

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from ebm_cli.case import Case
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.effective_sample_size import EffectiveSampleSize, effective_sample_size, variogram
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -22,7 +22,7 @@ def chains(phi, n_chains, n, *, seed=0, dim=1):
 
 
 def measure(samples):
-    return EffectiveSampleSize()(Case(None, {}, None, Rng(0), samples))
+    return EffectiveSampleSize()(MetricContext(None, {}, None, Rng(0), samples))
 
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.5, 0.9])

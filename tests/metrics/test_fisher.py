@@ -5,10 +5,11 @@ from pathlib import Path
 import densities
 import pytest
 import torch
-from cases import Normal, case
+from contexts import Normal, context_of
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from ebm_cli import config
+from ebm_cli.config import compose
+from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.gaussian_mixture import GaussianMixture as MixtureData
 from ebm_cli.datasets.table import TableDataset
 from ebm_cli.energies.exact import Exact
@@ -18,7 +19,6 @@ from ebm_cli.energies.score_mlp import ScoreMLP
 from ebm_cli.metrics import fisher
 from ebm_cli.metrics.fisher import Fisher, score_of, true_score
 from ebm_cli.metrics.quadrature import Quadrature
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -27,7 +27,7 @@ DATA, MODEL = ((0.5, -0.3), ((0.5, 0.1), (0.1, 0.3))), ((0.0, 0.4), ((1.7, -0.9)
 
 
 def measure(module, dataset, *, n_points=N, **kind):
-    return Fisher(n_points)(case(module, dataset, **kind)).values()
+    return Fisher(n_points)(context_of(module, dataset, **kind)).values()
 
 
 def of_gaussians(p, q):
@@ -53,7 +53,7 @@ def test_the_error_is_the_spread_over_sets_of_points():
     assert found[:, 0].std().item() == pytest.approx(found[:, 1].square().mean().sqrt().item(), rel=5 / 600**0.5)
 
 
-@pytest.mark.parametrize("name", sorted(set(config.groups()["dataset"]) - {"table", "checkerboard"}))
+@pytest.mark.parametrize("name", sorted(set(compose.groups()["dataset"]) - {"table", "checkerboard"}))
 def test_zero_at_the_truth_and_finite_elsewhere(name):
     dataset = densities.option(name)
     exact, _ = measure(Exact(dataset=dataset), dataset, n_points=500)
@@ -64,7 +64,7 @@ def test_zero_at_the_truth_and_finite_elsewhere(name):
 
 def test_scores_are_asked_for_in_parts(monkeypatch):
     module, dataset = Gaussian(mean=MODEL[0], covariance=MODEL[1]), Normal(None, *DATA)
-    one, x = case(module, dataset), dataset.draw(100, Rng(1))
+    one, x = context_of(module, dataset), dataset.draw(100, Rng(1))
     whole = true_score(dataset, x), score_of(one.model, one.params, x)
     monkeypatch.setattr(fisher, "CHUNK", 7)
     torch.testing.assert_close((true_score(dataset, x), score_of(one.model, one.params, x)), whole)
@@ -92,7 +92,7 @@ def test_noise_lowers_kl_at_the_rate_of_the_fisher_divergence_of_mixtures(t):
         return model, MixtureData(None, [[-1.5, 0.0], [1.0, 1.0]], [0.4, 0.6], std=(0.3**2 + t) ** 0.5, scale=1.0)
 
     h = 1e-3
-    before, after = (Quadrature(tolerance=0.01, margin=1.5)(case(*noisy(t + side)))["kl"] for side in (-h, h))
+    before, after = (Quadrature(tolerance=0.01, margin=1.5)(context_of(*noisy(t + side)))["kl"] for side in (-h, h))
     found, error = measure(*noisy(t))
     assert abs(found - (before - after) / (2 * h)) < 5 * error
     assert error < 0.02 * found
@@ -102,7 +102,7 @@ def test_a_score_network_has_one_too():
     module = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
     dataset = densities.option("moons")
     found, _ = measure(module, dataset, n_points=300)
-    one = case(module, dataset)
+    one = context_of(module, dataset)
     x = one.held_out(300)
     assert found == pytest.approx(0.5 * (true_score(dataset, x) - module(x).detach()).square().sum(-1).mean().item())
 
@@ -110,5 +110,5 @@ def test_a_score_network_has_one_too():
 def test_where_there_is_no_number_there_is_a_sentence():
     Path("two.csv").write_text("a,b\n" + "".join(f"{i % 7},{i % 3}\n" for i in range(40)))
     module = Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.0], [0.0, 1.0]])
-    assert "not known" in Fisher(100)(case(module, TableDataset("two.csv", None, 0.1, 0.2, 0, None)))
-    assert "jumps" in Fisher(100)(case(module, densities.option("checkerboard")))
+    assert "not known" in Fisher(100)(context_of(module, TableDataset("two.csv", None, 0.1, 0.2, 0, None)))
+    assert "jumps" in Fisher(100)(context_of(module, densities.option("checkerboard")))

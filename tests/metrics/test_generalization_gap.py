@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from cases import Normal, case
+from contexts import Normal, context_of
 
+from ebm_cli.core.rng import Rng
 from ebm_cli.energies.gaussian import Gaussian
 from ebm_cli.energies.score_mlp import ScoreMLP
 from ebm_cli.metrics.generalization_gap import GeneralizationGap
-from ebm_cli.rng import Rng
 
 EYE = ((1.0, 0.0), (0.0, 1.0))
 MEAN = (0.5, -1.0)
@@ -37,7 +37,7 @@ class Rows:
 
 def measure(dataset, mean, *, seed=0, final=True, n_points=N_TEST):
     found = GeneralizationGap(n_points)(
-        case(Gaussian(mean=list(mean), covariance=[list(row) for row in EYE]), dataset, seed=seed, final=final)
+        context_of(Gaussian(mean=list(mean), covariance=[list(row) for row in EYE]), dataset, seed=seed, final=final)
     )
     return found if isinstance(found, str) else tuple(found.values())
 
@@ -98,4 +98,4 @@ def test_fresh_draws_have_no_training_set():
 
 def test_a_score_network_has_no_energy():
     score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
-    assert "no energy" in GeneralizationGap(10)(case(score, Normal(N_TRAIN, MEAN, EYE)))
+    assert "no energy" in GeneralizationGap(10)(context_of(score, Normal(N_TRAIN, MEAN, EYE)))

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import Normal, case
+from contexts import Normal, context_of
 from scipy.stats import binom
 from targets import CoupledScore, assert_mean, normal_nodes
 from torch import nn
 
-from ebm_cli import stein
+from ebm_cli.core import stein_kernel
+from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.table import TableDataset
 from ebm_cli.energies.gaussian import Gaussian
 from ebm_cli.metrics.ksd import KernelSteinDiscrepancy, null_values
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -22,7 +22,7 @@ SLANTED = ((0.5, -0.3), ((1.7, -0.9), (-0.9, 1.1)))  # mean, covariance
 
 
 def measure(module, dataset, *, n_points=200, bandwidth=None, n_bootstrap=300, **kind):
-    return KernelSteinDiscrepancy(n_points, bandwidth, n_bootstrap)(case(module, dataset, **kind))
+    return KernelSteinDiscrepancy(n_points, bandwidth, n_bootstrap)(context_of(module, dataset, **kind))
 
 
 def repeats(module, dataset, n, **how):
@@ -36,7 +36,7 @@ def test_the_mean_over_repeats_is_the_double_integral(h):
     """Of N(0.4, 0.8^2) to the model N(0, 1), by quadrature; 5 standard errors: a false alarm in 1.7e6."""
     z, weight = normal_nodes(80)
     x = (0.4 + 0.8 * z).unsqueeze(-1)
-    expected = weight @ stein.operator(x, -x, stein.inverse_multiquadric, h) @ weight
+    expected = weight @ stein_kernel.operator(x, -x, stein_kernel.inverse_multiquadric, h) @ weight
     dataset = Normal(None, (0.4,), ((0.64,),))
     found, _ = repeats(Gaussian(mean=[0.0], covariance=[[1.0]]), dataset, 400, n_points=50, bandwidth=h, n_bootstrap=1)
     assert_mean(found, expected)
@@ -77,7 +77,7 @@ def test_the_bandwidth_is_the_median_distance_and_points_are_held_out():
     for final in (True, False):
         x = dataset.split("test" if final else "validation", 12, Rng(0))
         h = torch.pdist(x).median().item()
-        u = stein.operator(x, CoupledScore()(x).detach(), stein.inverse_multiquadric, h)
+        u = stein_kernel.operator(x, CoupledScore()(x).detach(), stein_kernel.inverse_multiquadric, h)
         expected = sum(u[i, j].item() for i in range(12) for j in range(12) if i != j) / 132
         found = measure(CoupledScore(), dataset, n_points=12, final=final)
         assert found["ksd2"] == pytest.approx(expected)

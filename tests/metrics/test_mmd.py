@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import Normal
+from contexts import Normal
 from targets import assert_mean
 
-from ebm_cli.case import Case
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.table import TableDataset
 from ebm_cli.metrics.mmd import MaximumMeanDiscrepancy, kernel, median_distance, null_variance
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -20,7 +20,7 @@ KEYS = ["mmd2", "mmd2_null_std", "mmd2_bandwidth"]
 
 
 def measure(samples, dataset, *, n_points=100, bandwidth=0.8, seed=0):
-    found = MaximumMeanDiscrepancy(n_points, bandwidth)(Case(None, {}, dataset, Rng(seed), samples))
+    found = MaximumMeanDiscrepancy(n_points, bandwidth)(MetricContext(None, {}, dataset, Rng(seed), samples))
     assert list(found) == KEYS
     return found
 
@@ -104,4 +104,4 @@ def test_where_there_is_no_number_there_is_a_sentence():
     Path("ties.csv").write_text("a,b\n" + "".join(f"{i % 17 == 0:d},{i % 19 == 0:d}\n" for i in range(400)))
     ties = TableDataset("ties.csv", None, 0.1, 0.2, 0, None)
     for samples, data, words in ((hurt, dataset, "not finite"), (few, dataset, "3 samples"), (hurt[10:], ties, "coincide")):
-        assert words in metric(Case(None, {}, data, Rng(0), samples))
+        assert words in metric(MetricContext(None, {}, data, Rng(0), samples))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from ebm_cli import laws
-from ebm_cli.case import Case
+from ebm_cli.core import log_densities
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.mode_weights import ModeWeights
-from ebm_cli.model import Model, tensors
-from ebm_cli.rng import Rng
 
 METRIC = ModeWeights(tolerance=0.01, margin=1.5)
 DATASET = {"centres": [[-2.0, 0.0], [2.0, 1.0], [1.0, -3.0]], "weights": [0.5, 0.3, 0.2], "std": 0.3}
@@ -27,13 +27,13 @@ class Mixture(nn.Module):
         self.std, self.tilt = std, tilt
 
     def forward(self, x):
-        return -laws.mixture(x, self.centre, self.log_weight, self.std) - 1.5 - self.tilt * x.square().sum(-1)
+        return -log_densities.mixture(x, self.centre, self.log_weight, self.std) - 1.5 - self.tilt * x.square().sum(-1)
 
 
 def measure(module, samples, dataset=None):
     model, params = Model(module, event_ndim=2, stacked=False), {name: value.detach() for name, value in tensors(module).items()}
     dataset = dataset or densities.option("gaussian_mixture", **DATASET)
-    found = METRIC(Case(model, params, dataset, Rng(0), samples))
+    found = METRIC(MetricContext(model, params, dataset, Rng(0), samples))
     if isinstance(found, str):
         return found, found
     assert list(found) == ["mode_weight_error", "mode_weight_error_density"]

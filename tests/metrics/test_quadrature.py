@@ -8,19 +8,19 @@ import densities
 import numpy as np
 import pytest
 import torch
-from cases import Normal, case
+from contexts import Normal, context_of
 from scipy.integrate import quad
 from scipy.stats import norm
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
+from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.moons import Moons
 from ebm_cli.datasets.table import TableDataset
 from ebm_cli.energies.mlp import MLP
 from ebm_cli.energies.score_mlp import ScoreMLP
 from ebm_cli.metrics import quadrature
 from ebm_cli.metrics.quadrature import Quadrature
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -42,7 +42,7 @@ class Gaussian(nn.Module):
 
 
 def measure(module, dataset, *, final=True, using=QUADRATURE):
-    return using(case(module, dataset, final=final))
+    return using(context_of(module, dataset, final=final))
 
 
 def refusals(found):
@@ -85,7 +85,7 @@ def test_nll_is_the_mean_over_data_in_data_units():
     dataset, module = Normal(None, (0.5, -0.3), NARROW, 2.5), Gaussian(WIDE, (0.0, 0.4), c=0.8)
     u = dataset.draw(20_000, Rng(0))
     q = MultivariateNormal(torch.tensor((0.0, 0.4)) * 2.5 + 4.0, 2.5**2 * torch.tensor(WIDE))
-    nll = -q.log_prob(dataset.units.to_data(u))
+    nll = -q.log_prob(dataset.standardization.to_data(u))
     assert abs(nll.mean() - measure(module, dataset)["nll"]) < 5 * nll.std() / 20_000**0.5
 
 
@@ -307,7 +307,7 @@ def test_a_table_is_measured_on_test_rows_at_the_end_and_on_validation_rows_befo
     np.savetxt("table.csv", rows, delimiter=",", fmt="%.17g")
     dataset = TableDataset("table.csv", None, 0.1, 0.2, 0, None)
     found = measure(Gaussian(WIDE, (0.2, 0.4), c=0.8), dataset, final=final)
-    units, expected = dataset.units, {}
+    units, expected = dataset.standardization, {}
     q = MultivariateNormal(units.mean + torch.tensor((0.2, 0.4)) * units.scale, torch.tensor(WIDE) * torch.outer(units.scale, units.scale))
     for name in ("validation", "test"):
         expected[name] = -q.log_prob(units.to_data(dataset.split(name, 1000, Rng(0)))).mean().item()

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import chi2, norm, rankdata
 
-from ebm_cli.case import Case
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.r_hat import RHat, median, of_ranks, r_hat
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -21,7 +21,7 @@ def normal(n_chains=4, n=N, *, seed=0):
 
 
 def measure(samples):
-    return RHat()(Case(None, {}, None, Rng(0), samples))
+    return RHat()(MetricContext(None, {}, None, Rng(0), samples))
 
 
 def plain(x):

@@ -4,17 +4,17 @@ import math
 
 import pytest
 import torch
-from cases import Normal, case
+from contexts import Normal, context_of
 
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.energies.gaussian import Gaussian
 from ebm_cli.energies.score_mlp import ScoreMLP
 from ebm_cli.metrics.short_run_gap import ShortRunGap
-from ebm_cli.rng import Rng
-from ebm_cli.run import find
+from ebm_cli.runs.run import find
 from ebm_cli.samplers.annealed import AnnealedLangevin
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.sgld import SGLD
-from ebm_cli.views import Laddered
 
 EPS, B, V = 0.05, (1.0, -2.0), 0.6  # the model is N(B, V I)
 DATA = Normal(None, (-0.5, 0.5), ((1.5, 0.0), (0.0, 1.5)))
@@ -35,7 +35,7 @@ def long_run(*, n_chains=500, mean=B):
 
 def measure(model, samples, sampler=None, *, n_steps=10, n_chains=N, seed=0):
     metric = ShortRunGap(sampler or Langevin(EPS, None), n_chains, n_steps, n_projections=300)
-    return metric(case(model, DATA, samples, seed=seed))
+    return metric(context_of(model, DATA, samples, seed=seed))
 
 
 def short_law(n_steps, *, seed=0):
@@ -92,8 +92,8 @@ def test_where_there_is_no_number_there_is_a_sentence(model):
     found = measure(score, long_run(), n_chains=100)
     assert "no energy" in found["short_run_energy_gap"]
     assert found["short_run_sliced_wasserstein"] > 0
-    one = case(model, DATA, long_run())
-    object.__setattr__(one, "model", Laddered(one.model, (1.0, 0.1)))
+    one = context_of(model, DATA, long_run())
+    object.__setattr__(one, "model", AtNoiseLevel(one.model, (1.0, 0.1)))
     assert "length of its own" in ShortRunGap(AnnealedLangevin(0.1, 5), 10, 10, 10)(one)
 
 

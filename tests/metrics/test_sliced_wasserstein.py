@@ -7,10 +7,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-from ebm_cli.case import Case
-from ebm_cli.densities import Density
+from ebm_cli.core.densities import Density
+from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.sliced_wasserstein import SlicedWasserstein, distance
-from ebm_cli.rng import Rng
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Standard(Density):
 
 
 def measure(samples, *, n_points=4000, n_projections=128):
-    return SlicedWasserstein(n_points, n_projections)(Case(None, {}, Standard(None), Rng(0), samples))
+    return SlicedWasserstein(n_points, n_projections)(MetricContext(None, {}, Standard(None), Rng(0), samples))
 
 
 LINE = torch.ones(1, 1)

@@ -5,9 +5,9 @@ import torch
 from targets import LogGamma, Quadratic, assert_mean, normal_nodes, pairs, spread_points
 from torch.nn.functional import softplus
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.objectives.cnce import ConditionalNoiseContrastive
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -7,11 +7,11 @@ import torch
 from scipy.stats import binomtest, kstest
 from targets import LogGamma, Quadratic, assert_mean, log_integral
 
-from ebm_cli.chain import Compiled
+from ebm_cli.core.chain import Compiled
+from ebm_cli.core.model import Model, expand
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
-from ebm_cli.model import Model, expand
 from ebm_cli.objectives.contrastive import ContrastiveDivergence, FromNoise, PersistentContrastiveDivergence
-from ebm_cli.rng import Rng
 from ebm_cli.samplers.annealed import AnnealedLangevin
 from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA

@@ -8,10 +8,10 @@ from scipy.stats import chisquare
 from targets import Quadratic, assert_mean, normal_nodes, pairs, spread_points
 from torch import nn
 
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
-from ebm_cli.model import Model
 from ebm_cli.objectives.denoising import Denoising, MultilevelDenoising
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from targets import LogGamma, Quadratic, assert_mean, log_gamma_nodes, normal_nodes, pairs
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.objectives.energy_discrepancy import EnergyDiscrepancy
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

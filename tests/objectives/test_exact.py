@@ -6,10 +6,10 @@ import pytest
 import torch
 from targets import LogGamma, Quadratic, log_gamma_nodes, spread_points
 
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
-from ebm_cli.model import Model
 from ebm_cli.objectives.exact import ExactLikelihood
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -6,10 +6,10 @@ from targets import Coupled, CoupledScore, LogGamma, Quadratic, assert_mean
 from torch import nn
 from torch.distributions import Gamma
 
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
-from ebm_cli.model import Model
 from ebm_cli.objectives.ksd import KernelSteinDiscrepancy
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

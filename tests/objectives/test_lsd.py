@@ -5,9 +5,9 @@ import torch
 from targets import Coupled, CoupledScore, Quadratic
 from torch import nn
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.objectives.lsd import LearnedSteinDiscrepancy
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

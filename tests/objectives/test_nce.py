@@ -11,9 +11,9 @@ from targets import LogGamma, Quadratic
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import softplus
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.objectives.nce import NoiseContrastive
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

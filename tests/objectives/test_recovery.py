@@ -8,10 +8,10 @@ from scipy.stats import chisquare, kstest
 from targets import assert_mean
 from torch import nn
 
+from ebm_cli.core.model import Model, expand
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
-from ebm_cli.model import Model, expand
 from ebm_cli.objectives.recovery import RecoveryLikelihood
-from ebm_cli.rng import Rng
 from ebm_cli.samplers.annealed import AnnealedLangevin
 from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
@@ -55,10 +55,10 @@ class Exact(Sampler):
         return (rng.normal("exact", n_steps, *state.x.shape[state.step_size.ndim :]),)
 
     def step(self, model, params, state, noise):
-        pull = params["view.sigma"] ** -2
-        total = params["a"].detach().unsqueeze(-1) * precision(params["view.noise_level"]) + pull
-        x = expand(pull / total, noise[0]) * params["view.centre"] + noise[0] / expand(total, noise[0]).sqrt()
-        return state._replace(x=(x - params["view.centre"]) / expand(params["view.sigma"], x)), {}
+        pull = params["wrapper.sigma"] ** -2
+        total = params["a"].detach().unsqueeze(-1) * precision(params["wrapper.noise_level"]) + pull
+        x = expand(pull / total, noise[0]) * params["wrapper.centre"] + noise[0] / expand(total, noise[0]).sqrt()
+        return state._replace(x=(x - params["wrapper.centre"]) / expand(params["wrapper.sigma"], x)), {}
 
 
 @dataclass(frozen=True)

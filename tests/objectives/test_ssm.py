@@ -6,9 +6,9 @@ import pytest
 import torch
 from targets import Coupled, CoupledScore, LogGamma, Quadratic, assert_mean, log_gamma_nodes, spread_points
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.objectives.ssm import SlicedScoreMatching
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ebm_cli.model import CountingModel, Model
+from ebm_cli.core.model import CountingModel, Model
 from ebm_cli.regularizers.energy import BoundedEnergy, EnergyL1, EnergyL2
 
 X, Y = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 2.0]])  # |x|^2 / 2 = 2.5, 4.5 and |y|^2 / 2 = 0.5, 4

@@ -5,7 +5,7 @@ import torch
 from targets import Quadratic
 from torch import nn
 
-from ebm_cli.model import Model
+from ebm_cli.core.model import Model
 from ebm_cli.regularizers.gradient_penalty import GradientPenalty
 
 X = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 0.0]])

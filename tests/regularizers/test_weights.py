@@ -4,10 +4,10 @@ import pytest
 import torch
 from targets import Quadratic
 
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
 from ebm_cli.energies.mlp import MLP
-from ebm_cli.model import Model, tensors
 from ebm_cli.regularizers.weights import SpectralNorm, WeightDecay
-from ebm_cli.rng import Rng
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -5,12 +5,12 @@ import torch
 from exactness import assert_mean
 from torch import nn
 
-from ebm_cli import chain
-from ebm_cli.chain import Draws
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core import chain
+from ebm_cli.core.chain import Draws
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.samplers.annealed import AnnealedLangevin
-from ebm_cli.views import Laddered
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -36,7 +36,7 @@ class NoisedGaussian(nn.Module):
 def parts(*, event_ndim=1, **values):
     module = NoisedGaussian(**values)
     params = {name: value.detach() for name, value in module.named_parameters()}
-    return Laddered(Model(module, event_ndim=event_ndim, stacked=False), LEVELS), params
+    return AtNoiseLevel(Model(module, event_ndim=event_ndim, stacked=False), LEVELS), params
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
@@ -97,7 +97,7 @@ def test_every_sample_walks_down_the_ladder_by_itself(n_steps):
 
 def test_each_model_of_a_stack_walks_as_it_does_alone():
     params = {"mean": torch.tensor([0.7, -2.0]), "v": torch.tensor([0.25, 1.0])}
-    stacked, sampler = Laddered(Model(NoisedGaussian(), event_ndim=1, stacked=True), LEVELS), AnnealedLangevin(0.1, 3)
+    stacked, sampler = AtNoiseLevel(Model(NoisedGaussian(), event_ndim=1, stacked=True), LEVELS), AnnealedLangevin(0.1, 3)
     x = Rng((3, 4)).normal("x", 5, 1)
     together, _ = chain.draw(sampler, stacked, params, x, Rng((3, 4)), Draws(5, 5, 20))
     for m, seed in enumerate((3, 4)):

@@ -7,10 +7,10 @@ import torch
 from exactness import FALSE_ALARM, TARGETS, Gaussian, Gumbel, TwoModes, moved, p_value, parts
 from torch import nn
 
-from ebm_cli import chain
+from ebm_cli.core import chain
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
 from ebm_cli.samplers.hmc import HMC
 
 pytestmark = pytest.mark.usefixtures("double")

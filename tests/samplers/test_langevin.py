@@ -7,9 +7,9 @@ import torch
 from exactness import assert_mean
 from torch import nn
 
-from ebm_cli import chain
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core import chain
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.langevin import Langevin
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -8,9 +8,9 @@ from exactness import FALSE_ALARM, TARGETS, Gaussian, Gumbel, TwoModes, moved, p
 from scipy.stats import binomtest, kstest
 from torch import nn
 
-from ebm_cli import chain
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core import chain
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.mala import MALA
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from exactness import FALSE_ALARM, TARGETS, Gaussian, Gumbel, TwoModes, moved, p_value, parts
 
-from ebm_cli.rng import Rng
+from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.mh import MetropolisHastings
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -5,8 +5,8 @@ import torch
 from exactness import Gumbel, assert_mean, parts
 from targets import Quadratic
 
-from ebm_cli import chain
-from ebm_cli.rng import Rng
+from ebm_cli.core import chain
+from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.sgld import SGLD
 

@@ -5,12 +5,12 @@ import torch
 from exactness import FALSE_ALARM, TARGETS, Gaussian, Gumbel, N, TwoModes, p_value, parts
 from scipy.stats import binomtest, ks_2samp
 
-from ebm_cli import chain
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core import chain
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.wrappers import Tempered
 from ebm_cli.samplers.mala import MALA
 from ebm_cli.samplers.tempering import Tempering
-from ebm_cli.views import Tempered
 
 pytestmark = pytest.mark.usefixtures("double")
 

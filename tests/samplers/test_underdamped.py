@@ -8,8 +8,8 @@ from exactness import Gumbel, assert_mean, parts
 from targets import Quadratic
 from torch import nn
 
-from ebm_cli import chain
-from ebm_cli.rng import Rng
+from ebm_cli.core import chain
+from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.underdamped import State, Underdamped
 
 pytestmark = pytest.mark.usefixtures("double")

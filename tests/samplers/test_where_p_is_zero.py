@@ -5,10 +5,10 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from ebm_cli import chain
-from ebm_cli.chain import Draws
-from ebm_cli.model import Model
-from ebm_cli.rng import Rng
+from ebm_cli.core import chain
+from ebm_cli.core.chain import Draws
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.mala import MALA
 from ebm_cli.samplers.mh import MetropolisHastings

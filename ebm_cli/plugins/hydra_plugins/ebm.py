@@ -37,11 +37,11 @@ class SubmititLauncher(GpuLauncher):
     def outcomes(self, lines: Sequence[Sequence[str]], first: int) -> list[Any]:
         from omegaconf import OmegaConf
 
-        from ebm_cli import elsewhere
-        from ebm_cli.engines.slurm import Submitit
+        from ebm_cli.sweeps import remote
+        from ebm_cli.sweeps.slurm import Submitit
 
         settings = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)
-        return elsewhere.launch(self.job, lines, first, Submitit(self.cluster, settings, self.job.id))
+        return remote.launch(self.job, lines, first, Submitit(self.cluster, settings, self.job.id))
 
 
 class SlurmLauncher(SubmititLauncher):
@@ -56,10 +56,10 @@ class RayLauncher(GpuLauncher):
     def outcomes(self, lines: Sequence[Sequence[str]], first: int) -> list[Any]:
         from omegaconf import OmegaConf
 
-        from ebm_cli import elsewhere
-        from ebm_cli.engines.ray import Ray
+        from ebm_cli.sweeps import remote
+        from ebm_cli.sweeps.ray import Ray
 
-        return elsewhere.launch(self.job, lines, first, Ray(OmegaConf.to_container(self.settings["ray"], resolve=True)))
+        return remote.launch(self.job, lines, first, Ray(OmegaConf.to_container(self.settings["ray"], resolve=True)))
 
 
 class GridSweeper(BasicSweeper):
@@ -73,7 +73,7 @@ class GridSweeper(BasicSweeper):
         """Every value was checked before Hydra saw it."""
 
     def sweep(self, arguments: list[str]) -> None:
-        from ebm_cli.hydra_nodes import with_params
+        from ebm_cli.config.hydra_section import with_params
 
         self.params, arguments = {}, with_params(self.params, arguments)
         for batch in super().sweep(arguments):
@@ -96,12 +96,13 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from omegaconf import OmegaConf
 
-        from ebm_cli import config, hydra_nodes, search
+        from ebm_cli.config import compose, hydra_section
+        from ebm_cli.sweeps import search
 
         def launch(lines: Sequence[Sequence[str]], first: int) -> list[Any]:
             return [returned.return_value for returned in self.launcher.launch(lines, first)]
 
         plain = OmegaConf.to_container(self.config)
-        words = hydra_nodes.with_params(self.params, arguments)
-        space = config.space(words, self.job.dirs, plain)
+        words = hydra_section.with_params(self.params, arguments)
+        space = compose.space(words, self.job.dirs, plain)
         search.Search(**search.settings(self.settings, [])).run(words, space, self.job, launch)

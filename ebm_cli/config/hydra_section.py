@@ -1,0 +1,84 @@
+"""Hydra's own part of a sweep's line: its launcher and its sweeper. One of Hydra's doors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ebm_cli.config.compose import comments, conf_dir, first_line, groups, hydra_ready, key_of, look, search
+from ebm_cli.config.overrides import FOLDERS, dimension, hydra_fault, is_hydras, misplaced, note, parse
+from ebm_cli.errors import Problem, nearest
+
+SWEEPERS = ("hydra_plugins.ebm.GridSweeper", "hydra_plugins.ebm.OptunaSweeper")
+NEEDS = {  # packages behind classes of our own
+    "hydra_plugins.ebm.OptunaSweeper": "optuna",
+    "hydra_plugins.ebm.SlurmLauncher": "submitit",
+    "hydra_plugins.ebm.SubmititLauncher": "submitit",
+    "hydra_plugins.ebm.RayLauncher": "ray",
+}
+
+
+@dataclass(frozen=True)
+class OfHydra:
+    """Hydra's own part of a sweep's line."""
+
+    words: list[str]  # all others, with those that the sweeper brings
+    launcher: dict[str, Any]
+    sweeper: dict[str, Any]
+    problems: list[Problem]
+
+
+def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
+    """Hydra's own part of a sweep's line, with what is wrong with it: the launcher, the sweeper, as the line or its preset chooses them."""
+    from hydra import compose as hydra_compose
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    own, others = [word for word in words if is_hydras(word)], [word for word in words if not is_hydras(word)]
+    problems = [problem for word in own if (problem := hydra_fault(word))]
+    chosen = {key: word for word in own if "/" in (key := key_of(word))}
+    presets = [word for word in others if word in {f"experiment={name}" for name in groups(dirs)["experiment"]}]
+    try:
+        with hydra_ready():
+            composed = hydra_compose("train", [*search(dirs), *presets, *chosen.values()], return_hydra_config=True)
+    except HydraException as error:
+        there = {
+            f"hydra/{file.parent.name}": sorted(one.stem for one in file.parent.glob("*.yaml")) for file in conf_dir().glob("hydra/*/*")
+        }
+        hints = [nearest(word.partition("=")[2], there[key], f"{key}=") for key, word in chosen.items() if key in there]
+        return OfHydra(others, {}, {}, [*problems, Problem(first_line(error), next(iter(hints), ""))])
+    plain = {"hydra": OmegaConf.to_container(composed.hydra)}
+    for part, choice in ((part, composed.hydra.runtime.choices[f"hydra/{part}"]) for part in ("launcher", "sweeper")):
+        target = plain["hydra"][part]["_target_"]
+        try:
+            there = find_spec(NEEDS.get(target, target.rpartition(".")[0])) is not None
+        except ModuleNotFoundError:  # not even its parent is there
+            there = False
+        if not there:
+            file = conf_dir() / "hydra" / part / f"{choice}.yaml"
+            problems.append(Problem(f"hydra/{part}={choice} needs a package that is not installed", comments(file)[1]))
+    for word in own:
+        fault = Problem(f"{word}: takes one value") if dimension(word, {}) else misplaced(word, key_of(word), plain)
+        if word.startswith("~"):
+            fault = Problem(f"{word}: nothing can be taken out of a config", "hydra/launcher=... and hydra/sweeper=... choose others")
+        elif fault is None and word not in chosen.values() and isinstance(look(plain, key_of(word)), Mapping):
+            fault = Problem(f"{word}: {key_of(word)} holds keys, it is no value", f"{key_of(word).replace('.', '/')}=... chooses an option")
+        if word in chosen.values() or key_of(word) in FOLDERS or note(fault, problems):
+            continue
+        try:
+            OmegaConf.update(composed, key_of(word), parse(word).value())
+        except (HydraException, OmegaConfBaseException) as error:
+            problems.append(Problem(f"{word}: {first_line(error)}"))
+    launcher, sweeper = (OmegaConf.to_container(composed.hydra[part]) for part in ("launcher", "sweeper"))
+    if sweeper["_target_"] not in SWEEPERS:
+        choice = composed.hydra.runtime.choices["hydra/sweeper"]
+        problems.append(Problem(f"hydra/sweeper={choice}: what its runs give would be lost", "hydra/sweeper=grid or optuna"))
+    return OfHydra(with_params(sweeper.get("params"), others), launcher, sweeper, problems)
+
+
+def with_params(params: Mapping[str, Any] | None, words: Sequence[str]) -> list[str]:
+    """The words of a sweep, and before them those that its sweeper brings: a preset's. What the line says itself counts."""
+    said = {key_of(word) for word in words}
+    return [*(f"{key}={value}" for key, value in (params or {}).items() if key not in said), *words]

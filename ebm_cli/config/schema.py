@@ -1,0 +1,229 @@
+"""The signature is the schema, and the fence: a component's node is checked against its target's signature before anything is built.
+
+A `_target_` is accepted only if the resolved object is a class of the kind that its place expects and its own `__module__` lies in
+ebm_cli, torch.nn, torch.optim or a package that the user allows by name (EBM_ALLOW=package,package).
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from inspect import Parameter, isclass, isfunction, signature
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Lt
+from pydantic import ConfigDict, ValidationError, create_model
+
+from ebm_cli import types
+from ebm_cli.config.overrides import OPTIONAL
+from ebm_cli.core.chain import Draws
+from ebm_cli.errors import InputError, Problem, nearest
+from ebm_cli.training.trainer import Settings
+from ebm_cli.types import Count, Ranking
+
+KINDS = {
+    "dataset": types.Dataset,
+    "energy": types.Energy,
+    "objective": types.Objective,
+    "sampler": types.Sampler,
+    "optimizer": types.Optimizer,
+    "logger": types.Logger,
+}
+KINDS_OF_LISTS = {"metric": types.Metric, "regularizer": types.Regularizer}
+PLAIN = {"trainer": Settings, "draws": Draws, "sweep": Ranking}
+INJECTED = {types.Energy: ("shape", "mean", "scale")}  # what a component gets from the data rather than from its config
+FENCE = ("ebm_cli", "torch.nn", "torch.optim")
+A_LIST = "must be a list, [a,b]"
+WORDS = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("sequence_str", "list_type", "tuple_type", "is_instance_of"), A_LIST),
+}
+LENGTHS = {"too_short": "must have one value at least"}
+CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def root(
+    *,
+    seed: Annotated[int, Ge(0), Lt(2**31)],
+    seeds: Count | None,
+    device: str,
+    name: str | None,
+    group: str | None,
+    tags: list[str],
+    resume: str | None,
+    force: bool,
+) -> None:
+    """The keys at the top of a config, as a signature."""
+
+
+def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str, Any]:
+    """The config with its types (1 where a float is meant becomes 1.0). Raises `InputError` with every problem at once, those known too."""
+    problems = list(known)
+    nodes = {**KINDS, **KINDS_OF_LISTS, **PLAIN}
+    typed = check_signature(root, {key: value for key, value in config.items() if key not in nodes}, "", problems)
+    for key, kind in KINDS.items():
+        left_out = key in OPTIONAL and config.get(key) is None
+        typed[key] = None if left_out else check_node(config.get(key), key, kind, problems)
+    for key, kind in KINDS_OF_LISTS.items():
+        typed[key] = {name: check_node(node, f"{key}.{name}", kind, problems) for name, node in (config.get(key) or {}).items()}
+    for key, target in PLAIN.items():
+        typed[key] = check_signature(target, config.get(key), key, problems)
+    if problems:
+        raise InputError(*problems)
+    return typed
+
+
+def kind_of(group: str) -> type:
+    """The protocol that a group's components keep."""
+    return (KINDS | KINDS_OF_LISTS)[group]
+
+
+def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict[str, Any]:
+    """A component's node, typed. What is wrong with it is added to `problems`."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        problems.append(
+            Problem(f"{key}: {node!r} is no component: it needs a _target_", f"choose an option of the group: {key.partition('.')[0]}=...")
+        )
+        return {}
+    target = resolve(node["_target_"], key, kind, problems)
+    if target is None:
+        return {}
+    values = {name: value for name, value in node.items() if name != "_target_"}
+    return {"_target_": node["_target_"], **check_signature(target, values, key, problems, injected=injected(kind, target))}
+
+
+def injected(kind: type, target: type) -> tuple[str, ...]:
+    """What a component of a kind gets from the data: nothing where it is built from its config alone."""
+    return INJECTED.get(kind, ()) if getattr(target, "trainable", True) else ()
+
+
+def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type | None:
+    """The class behind a `_target_`: one attribute of one module inside the fence."""
+    module_name, _, name = target.rpartition(".")
+    allowed = fence()
+    where = f"{key}._target_: {target}"
+    if not _inside(module_name, allowed):
+        problems.append(Problem(f"{where} lies outside {', '.join(allowed)}", "a package of your own is allowed by EBM_ALLOW=package"))
+        return None
+    if os.environ.get("EBM_ALLOW") and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a package in the folder where the user stands
+    try:
+        found = vars(import_module(module_name)).get(name)
+    except ImportError as error:
+        problems.append(Problem(f"{where} cannot be imported: {error}"))
+        return None
+    if found is None:
+        problems.append(
+            Problem(
+                f"{where}: {module_name} has no {name}",
+                nearest(name, [n for n, v in vars(import_module(module_name)).items() if isclass(v)]),
+            )
+        )
+    elif not isclass(found) or not _inside(found.__module__, allowed):
+        problems.append(Problem(f"{where} is no class of {', '.join(allowed)}"))
+    elif missing := [method for method in _methods(kind) if not callable(getattr(found, method, None))]:
+        hint = f"derive it from ebm_cli.types.{kind.__name__}, and write what that leaves open"
+        problems.append(Problem(f"{where} is no {kind.__name__.lower()}: it has no {', '.join(missing)}", hint))
+    else:
+        return found
+    return None
+
+
+def fence() -> tuple[str, ...]:
+    """The packages whose classes a config may name."""
+    return (*FENCE, *filter(None, os.environ.get("EBM_ALLOW", "").split(",")))
+
+
+def build(node: Mapping[str, Any], **injected: Any) -> Any:
+    """The component of a checked node; the nodes inside it are built first."""
+    module_name, _, name = node["_target_"].rpartition(".")
+    values = {
+        key: build(value) if isinstance(value, Mapping) and "_target_" in value else value
+        for key, value in node.items()
+        if key != "_target_"
+    }
+    return vars(import_module(module_name))[name](**injected, **values)
+
+
+def parameters(target: Any, injected: tuple[str, ...] = ()) -> dict[str, Parameter]:
+    """What of a component's signature comes from its config."""
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return {name: one for name, one in signature(target).parameters.items() if name not in injected and one.kind not in variadic}
+
+
+def check_signature(target: Any, values: Any, key: str, problems: list[Problem], *, injected: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Values typed as the parameters of `target` are. What is wrong is added to `problems`, named from `key` on."""
+    if not isinstance(values, Mapping):
+        problems.append(Problem(f"{key}: must be a group of keys, not {values!r}"))
+        return {}
+    prefix, known = f"{key}." if key else "", parameters(target, injected)
+    hints = get_type_hints(target if isfunction(target) else target.__init__, include_extras=True)
+    title = f"{target.__name__} has no parameter" if key else "there is no key"
+    problems += [Problem(f"{prefix}{name}: {title} {name!r}", nearest(name, known, prefix)) for name in values if name not in known]
+    nested = {name: hints[name] for name in known if getattr(hints.get(name), "_is_protocol", False)}
+    fields, given = {}, {}
+    for name, parameter in known.items():
+        if name in nested:
+            continue
+        fields[name] = (hints.get(name, Any), ... if parameter.default is Parameter.empty else parameter.default)
+        if name in values:
+            given[name] = values[name]
+            if _names_a_target(values[name]):
+                problems.append(Problem(f"{prefix}{name}: no component is expected here, but a _target_ is named"))
+            if isinstance(values[name], bool) and not _takes(hints.get(name, Any), bool):
+                problems.append(Problem(f"{prefix}{name}: must be a number, not {str(values[name]).lower()}"))
+    try:
+        typed = create_model(getattr(target, "__name__", "node"), __config__=CONFIG, **fields).model_validate(given).model_dump(mode="json")
+    except ValidationError as error:
+        typed = {}
+        problems += [_problem(prefix, one) for one in _of_its_kind(error.errors())]
+    for name, kind in nested.items():
+        typed[name] = check_node(values.get(name), f"{prefix}{name}", kind, problems)
+    return typed
+
+
+def _of_its_kind(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without what the other member of a union says: that a list is no number, and a number no list, is not what is wrong with them."""
+
+    def other(error: Mapping[str, Any]) -> bool:
+        if error["type"] not in WORDS or any(isinstance(part, int) for part in error["loc"]):  # it, or the list around it, has fitted
+            return False
+        return (WORDS[error["type"]] == A_LIST) != isinstance(error["input"], list)
+
+    kept = {error["loc"][0] for error in errors if not other(error)}
+    return [error for error in errors if error["loc"][0] not in kept or not other(error)]
+
+
+def _problem(prefix: str, error: Mapping[str, Any]) -> Problem:
+    """A pydantic error in our words. Of its location the names of union members are left out."""
+    name, *rest = error["loc"]
+    place = prefix + str(name) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
+    if error["type"] == "missing":
+        return Problem(f"{place}: a value is needed", f"{place}=...")
+    message = (WORDS | LENGTHS).get(error["type"]) or error["msg"].replace("Input should be", "must be").replace("Input ", "")
+    return Problem(f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}")
+
+
+def _names_a_target(value: Any) -> bool:
+    """Whether a _target_ hides anywhere in a plain value: `build` would call it unchecked."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(_names_a_target(one) for one in value.values())
+    return isinstance(value, list) and any(_names_a_target(one) for one in value)
+
+
+def _takes(hint: Any, kind: type) -> bool:
+    """Whether a type, or a member of a union, is `kind` or anything."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_takes(member, kind) for member in get_args(hint))
+    return hint in (kind, Any, str)
+
+
+def _inside(module: str, allowed: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in allowed)
+
+
+def _methods(kind: type) -> list[str]:
+    found = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_") or name == "__call__"}
+    return [name for name, value in found.items() if isfunction(value)]

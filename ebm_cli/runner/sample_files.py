@@ -1,0 +1,60 @@
+"""Samples in files, in the units of the data: a run's samples.npz, or a CSV, NPY or NPZ file where the user wants one."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from ebm_cli.errors import bad
+from ebm_cli.io import atomic, table_files
+from ebm_cli.runner.trained_model import TrainedModel
+
+
+def _csv(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence[int]) -> None:
+    table_files.write(file, [columns, *x.reshape(len(x), -1).tolist()])
+
+
+def _npy(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence[int]) -> None:
+    np.save(file, x)
+
+
+def _npz(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence[int]) -> None:
+    np.savez(file, x=x, columns=np.array(columns), models=np.array(models))
+
+
+WRITERS: dict[str, Callable[[BinaryIO, np.ndarray, Sequence[str], Sequence[int]], None]] = {".csv": _csv, ".npy": _npy, ".npz": _npz}
+
+
+def place(out: str | None) -> Path | None:
+    """Where the user wants samples; refused before they are drawn where they could not be written."""
+    if out is None:
+        return None
+    path = Path(out).expanduser()
+    if path.suffix.lower() not in WRITERS:
+        raise bad(f"out: {path.name} is of no known kind", f"known are {', '.join(WRITERS)}")
+    if not path.parent.is_dir():
+        raise bad(f"out: there is no folder {str(path.parent)!r}")
+    return path
+
+
+def save(path: Path, trained: TrainedModel, samples: torch.Tensor, n_samples: int, models: Sequence[int]) -> None:
+    """`x` in data units, (*m, n_samples, *d), chain by chain; in NPZ the names of the columns and which models of a stack they are of
+    too, in CSV (of one model) a row for each under these names."""
+    m = len(trained.rng.model_shape)
+    x = trained.standardization.to_data(samples.flatten(m, m + 1)).numpy()[(slice(None),) * m + (slice(n_samples),)]
+    with atomic.whole(path) as file:
+        WRITERS[path.suffix.lower()](file, x, trained.column_names, models)
+
+
+def load(path: Path, trained: TrainedModel, model: int) -> torch.Tensor:
+    """The stored samples of one model, in its units, as chains of one draw each: (n_samples, 1, *d)."""
+    if not path.is_file():
+        raise bad(f"{path} is not there yet", "ebm sample draws it")
+    with np.load(path, allow_pickle=False) as stored:
+        x, models = torch.from_numpy(stored["x"]), stored["models"].tolist()
+    if model not in models:
+        raise bad(f"model={model}: {path.name} holds samples of model {models[0]}", f"ebm sample RUN model={model}")
+    x = x[models.index(model)] if x.ndim > 1 + trained.standardization.mean.ndim else x
+    return trained.standardization.from_data(x).unsqueeze(1).to(trained.fit["mean"])

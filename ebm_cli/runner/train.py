@@ -1,0 +1,259 @@
+"""Train a run to its end: build, lock, go on from the last checkpoint, fit, measure, and leave a status whatever happens."""
+
+import math
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import yaml
+
+from ebm_cli import console
+from ebm_cli.config.compose import Composed
+from ebm_cli.errors import Interrupted, RunFailed, bad
+from ebm_cli.runner import evaluate, results
+from ebm_cli.runner.experiment import Experiment
+from ebm_cli.runner.results import DIVERGED
+from ebm_cli.runner.trained_model import TrainedModel
+from ebm_cli.runs import provenance
+from ebm_cli.runs.run import Run, write
+from ebm_cli.training import checkpoint
+from ebm_cli.training.resume import Parent
+from ebm_cli.training.signals import Stop
+from ebm_cli.training.trainer import Stopwatch, Trainer
+from ebm_cli.types import Follower
+
+
+def train(experiment: Experiment, composed: Composed, followers: Sequence[Follower] = (), *, wait: bool = False) -> None:
+    """Train a run to its end, or go on with it, or show what it has found already. Held elsewhere, it is waited for or refused."""
+    run, force, followers = experiment.run, experiment.config["force"], [*experiment.mirrors(), *followers]
+    if run.state() == "damaged" and not force:
+        raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run anew and keeps the old folder")
+    if run.state() in ("finished", "diverged") and not force:
+        return stored(experiment, composed)
+    trainer, parent = experiment.trainer(), Parent.of(experiment.config)
+    if parent:
+        parent.check(trainer)
+        trainer.first_step = parent.step
+    counts = trainer.count()  # a first step, so that what cannot run leaves nothing behind
+    with run.lock(wait=wait), Stop().listening() as stop:
+        if force and run.state() != "new":
+            run.replace()
+        elif run.state() in ("finished", "diverged"):  # by another process, while this one waited
+            return stored(experiment, composed)
+        summary = None
+        try:
+            create(experiment, composed)
+            resume(trainer, run, parent)
+            run.set_status("running")
+            (run.path / "summary.json").unlink(missing_ok=True)  # of an earlier step, had it been evaluated
+            for follower in followers:
+                follower.start(run, experiment.config, trainer.state.step)
+            fit(experiment, trainer, stop, followers)
+            summary = finish(experiment, trainer, counts)
+        except Interrupted as interrupt:
+            run.set_status("interrupted", f"signal {interrupt.signal} at step {trainer.state.step}")
+            run.log(f"interrupted by signal {interrupt.signal} at step {trainer.state.step}")
+            raise Interrupted(interrupt.signal, f"the same line again goes on from step {_newest_step(run)}") from None
+        except RunFailed as failure:
+            run.set_status("diverged", str(failure))
+            run.log(f"diverged: {failure}")
+            raise
+        except (Exception, SystemExit) as error:  # a component may call sys.exit
+            fail(run, error)
+        finally:
+            for follower in reversed(followers):  # the view on the terminal leaves before others have something to say
+                follower.end(run.state(), summary)
+    results.show(run, summary)
+
+
+def stored(experiment: Experiment, composed: Composed) -> None:
+    """The result of a run that has ended: its table at once. A metric that was not there yet is computed and added."""
+    run = experiment.run
+    status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
+    if facts.get("source") != provenance.source_hash():
+        console.say("warning: the code has changed since this run was trained")
+    if not summary:
+        mirror(experiment, summary)
+        raise RunFailed(f"{status['reason']} (a stored result: {run.path})", f"{DIVERGED}; force=true trains it anew")
+    console.say(f"{status['state']} before; force=true trains it anew")
+    now, measured_with = experiment.config, summary.get("measured_with", {})
+    now["metric"] = measured_with.get("metric", {}) | now["metric"]
+    asked = {key: now[key] for key in results.MEASURED_WITH}
+    if measured_with != asked:
+        console.say("metrics or draws differ from the stored ones: measuring again")
+        summary = results.remeasure_run(experiment)
+        write(run.path / "config.yaml", yaml.safe_dump(run.config() | asked, sort_keys=False))
+        choices = facts["choices"] | {"sampler": composed.choices["sampler"]}
+        run.write("environment.json", facts | {"reproduce": reproduce(composed), "differs": composed.differs, "choices": choices})
+    mirror(experiment, summary)
+    results.show(run, summary)
+
+
+def mirror(experiment: Experiment, summary: Mapping[str, Any]) -> None:
+    """Show a stored run, as it was trained, to a logger that has not seen it. Names that are given now count."""
+    before, now = experiment.run.config(), experiment.config
+    names = {key: now[key] or before[key] for key in ("name", "group", "tags")}
+    for one in experiment.mirrors():
+        one.again(experiment.run, before | names, summary)
+
+
+def create(experiment: Experiment, composed: Composed) -> None:
+    """The folder's first files: config, data, environment. A run that goes on has them written anew."""
+    run, dataset = experiment.run, experiment.dataset
+    before = run.read("environment.json")
+    if before and before["device"].partition(":")[0] != experiment.device.type:
+        console.say(f"warning: this run was begun on {before['device']}: {experiment.device.type} draws other random numbers")
+    write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
+    data = {
+        "shape": list(dataset.shape),
+        "columns": list(dataset.column_names),
+        "named": dataset.named,
+        **dataset.standardization.to_json(),
+    }
+    run.write("dataset.json", data | {"sha256": dataset.fingerprint})
+    facts = {
+        "id": run.id,
+        "created": before.get("created", time.time()),
+        "reproduce": reproduce(composed),
+        "differs": composed.differs,
+        "choices": composed.choices,
+        "group": experiment.config["group"],
+    }
+    run.write(
+        "environment.json",
+        facts | provenance.facts(experiment.device) | {"seed": experiment.config["seed"], "command": ["ebm", *sys.argv[1:]]},
+    )
+    if not before:
+        run.log(f"new run: {reproduce(composed)}")
+
+
+def reproduce(composed: Composed) -> str:
+    """The line that makes a run again, with leave for the user's own packages."""
+    words = [word for word in composed.words if not word.startswith("force=")]
+    line = ["ebm", "train", *(f"--config-dir={path}" for path in composed.dirs), *words]
+    allow = os.environ.get("EBM_ALLOW")
+    return (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
+
+
+def resume(trainer: Trainer, run: Run, parent: Parent | None) -> None:
+    """Go on from the newest whole checkpoint, if there is one; else from the parent's."""
+
+    def warn(line: str) -> None:
+        run.log(line)
+        console.say(f"warning: {line}")
+
+    path = checkpoint.newest(run.checkpoints, warn)
+    if path:
+        checkpoint.load(path, trainer)
+    elif parent:
+        parent.begin(trainer, run)
+    if trainer.state.step:
+        run.log(f"going on from step {trainer.state.step}")
+        console.say(f"going on from step {trainer.state.step}")
+
+
+def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequence[Follower]) -> None:
+    """Train to the last step, with rows, evaluations and checkpoints at their intervals."""
+    run, settings, metrics, stacked = experiment.run, trainer.settings, experiment.metrics(), bool(trainer.rng.model_shape)
+    rows = run.cut(trainer.state.step)
+    if not checkpoint.steps(run.checkpoints):
+        checkpoint.save(run.checkpoints, trainer)
+    watch = Stopwatch(rows[-1]["seconds"] if rows else 0.0)
+    stop.deferred = True
+    for step in trainer.steps():
+        last = step == settings.n_steps
+        log, measured = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
+        stopping = bool(stop.signal)  # read once: a signal that comes later waits for the next step, and its checkpoint
+        save = step % settings.checkpoint_every == 0 or last or stopping or stop.save
+        if not (log or measured or save):
+            continue
+        row = trainer.read() if log else {"step": step}
+        seconds = watch.pause()
+        dead = trainer.dead()
+        if measured:
+            row |= _row(evaluate.evaluate_models(TrainedModel.of(trainer), experiment.dataset, metrics, None, final=False), stacked=stacked)
+        if log or measured:
+            row = {key: _finite(value) for key, value in row.items()} | {"seconds": round(seconds, 3)}
+            run.append(row)
+            for follower in followers:
+                follower.row(row)
+        if len(dead) == len(trainer.rng.seed_list):
+            first = min(dead.values())
+            checkpoint.drop(run.checkpoints, first)
+            kept = checkpoint.newest(run.checkpoints, run.log)
+            message = f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
+            raise RunFailed(message, DIVERGED)
+        if save:
+            asked, stop.save = stop.save, False
+            checkpoint.save(run.checkpoints, trainer)
+            if asked:
+                run.log(f"saved at step {step}, as a signal asked")
+        if stopping:
+            raise Interrupted(stop.signal)
+        watch.go_on()
+    stop.deferred = False
+    if stop.signal:
+        raise Interrupted(stop.signal)
+
+
+def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Draw, measure, picture, sum up."""
+    run = experiment.run
+    cost = results.costs(run, trainer.state.step, counts)
+    summary = results.finalize_run(experiment, TrainedModel.of(trainer), trainer.dead(), cost)
+    run.write("summary.json", summary)
+    dead = trainer.dead()
+    if dead:
+        which = ", ".join(f"seed {seed} at step {step + 1}" for seed, step in dead.items())
+        run.set_status("diverged", f"{len(dead)} of {len(trainer.rng.seed_list)} models diverged: {which}")
+    else:
+        run.set_status("finished")
+    run.log("finished")
+    return summary
+
+
+def fail(run: Run, error: BaseException) -> None:
+    """Record what went wrong, as far as the disk takes it, and end the run."""
+    cause = _cause(error)
+    try:
+        run.log(traceback.format_exc())
+        run.set_status("failed", cause)
+    except OSError as second:
+        raise RunFailed(f"{cause}; and the run folder cannot be written: {second}") from error
+    if os.environ.get("EBM_DEBUG"):
+        raise error
+    hint = f"the traceback is in {run.path / 'train.log'}; the same line again goes on from step {_newest_step(run)}"
+    raise RunFailed(cause, hint) from None
+
+
+def _cause(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, SystemExit):
+        return f"a component called sys.exit({text})"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text or "not enough memory" in text:
+        return f"allocation failed: {text or 'no memory'}"  # torch has no class of its own for the CPU
+    return f"{type(error).__name__}: {text}"
+
+
+def _newest_step(run: Run) -> int:
+    path = checkpoint.newest(run.checkpoints, run.log)
+    return int(path.name) if path else 0
+
+
+def _row(measured: Sequence[evaluate.Numbers], *, stacked: bool) -> dict[str, Any]:
+    """Interval metrics as a row has them: numbers only, a list per model for a stack."""
+    columns = evaluate.columns(measured)
+    return {key: values if stacked else values[0] for key, values in columns.items() if any(value is not None for value in values)}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null."""
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None

@@ -1,0 +1,223 @@
+"""One training step, and the state it moves.
+
+All learned numbers of a model lie in one vector `theta` (*m, P); what the objective sees as parameters are views of it. So clipping,
+masking, the optimizer and the moving average are one kernel each, for one model and for a stack. A step never reads a value back.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Lt
+from torch import Tensor, nn
+
+from ebm_cli.core.chain import Compiled
+from ebm_cli.core.model import CountingModel, Model, tensors
+from ebm_cli.core.rng import Rng
+from ebm_cli.errors import bad
+from ebm_cli.types import Count, Dataset, Info, Objective, Optimizer, Params, Positive, Regularizer
+
+N_FIT = 10_000  # points from which the mean and scale of the data and the objective's own start are taken
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how to train. Intervals are in steps; none of them changes what is trained.
+
+    `ema_decay`: of the averaged parameters, which all results use (0: no averaging). `max_grad_norm`: per model, null for none.
+    `compile`: the loss with its gradient, and the sampler's transition, as one compiled graph each.
+    """
+
+    n_steps: Count
+    batch_size: Count
+    ema_decay: Annotated[float, Ge(0), Lt(1)]
+    max_grad_norm: Positive | None
+    checkpoint_every: Count
+    log_every: Count
+    evaluate_every: Count
+    compile: bool
+
+
+@dataclass
+class TrainState:
+    """What a checkpoint holds."""
+
+    theta: Tensor  # (*m, P)
+    ema: Tensor  # (*m, P)
+    optimizer: Params  # what the optimizer has_memory of theta
+    carry: Params
+    alive: Tensor  # (*m,), false from a model's first step whose loss or gradient was not finite
+    n_good: Tensor  # (*m,), steps taken while alive: where a model is not, its first bad step
+    loss_sum: Tensor  # (*m,), since the last `read`
+    n_summed: int = 0
+    step: int = 0
+    info: Info = field(default_factory=dict)  # of the last step; not in a checkpoint
+
+
+class Trainer:
+    """Minimises `objective` plus `regularizers` on `dataset`, for one seed or for a stack of them side by side."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        energy: Callable[..., nn.Module],
+        objective: Objective,
+        regularizers: list[Regularizer],
+        optimizer: Optimizer,
+        *,
+        seeds: int | tuple[int, ...],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.settings, self.dataset, self.objective, self.regularizers, self.optimizer = (
+            settings,
+            dataset,
+            objective,
+            regularizers,
+            optimizer,
+        )
+        self.rng = Rng(seeds, device)
+        m, x = self.rng.model_shape, dataset.split("train", N_FIT, self.rng)
+        self.fit = {"mean": x.mean(len(m)), "scale": x.std(len(m))}
+        built = zip(seeds, *self.fit.values(), strict=True) if m else [(seeds, *self.fit.values())]
+        modules = [self._build(energy, *one).to(device) for one in built]
+        self.model = Model(modules[0], event_ndim=len(dataset.shape), stacked=bool(m))
+        leaves = {
+            name: torch.stack([tensors(module)[name].detach() for module in modules]).reshape(m + leaf.shape)
+            for name, leaf in tensors(modules[0]).items()
+        }
+        extra, carry = objective.init(self.model, x, self.rng.at("objective"))
+        self.buffers = {name: leaves.pop(name) for name, _ in modules[0].named_buffers()}
+        self.shapes = {name: leaf.shape[len(m) :] for name, leaf in (leaves | extra).items()}
+        theta = torch.cat([leaf.reshape(*m, -1) for leaf in (leaves | extra).values()], -1)
+        self.frozen = self.named(theta)  # views: they follow theta
+        self.params = {name: leaf.detach().requires_grad_(name in self.shapes) for name, leaf in self.frozen.items()}
+        alive = torch.ones(m, dtype=torch.bool, device=device)
+        n_good, loss_sum = torch.zeros_like(alive, dtype=torch.int64), torch.zeros_like(alive, dtype=theta.dtype)
+        self.state = TrainState(theta, theta.clone(), optimizer.init(theta), carry, alive, n_good, loss_sum)
+        self.first_step = 0  # where the schedule begins: later for a run that goes on from another one
+        self.compiled, self.value_and_gradient = objective, self._value_and_gradient
+        if settings.compile:
+            self._compile()
+
+    def _build(self, energy: Callable[..., nn.Module], seed: int, mean: Tensor, scale: Tensor) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.rng.integer(seed, "weights"))
+            return energy(shape=self.dataset.shape, mean=mean.cpu(), scale=scale.cpu())
+
+    def _compile(self) -> None:
+        if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+            raise bad(f"trainer.compile: torch {torch.__version__} cannot trace gradients", "torch 2.13 or later can")
+        torch._dynamo.config.trace_autograd_ops = True
+        self.value_and_gradient = torch.compile(self._value_and_gradient, fullgraph=True)
+        if hasattr(self.objective, "sampler"):
+            self.compiled = replace(self.objective, sampler=Compiled(self.objective.sampler))
+
+    def named(self, theta: Tensor) -> Params:
+        """The parameters by name, as views of `state.theta` or `state.ema`, and the buffers."""
+        parts = theta.split([shape.numel() for shape in self.shapes.values()], -1)
+        return {
+            name: part.reshape(theta.shape[:-1] + shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+        } | self.buffers
+
+    def steps(self) -> Iterator[int]:
+        """Train to the end; after each step its number."""
+        while self.state.step < self.settings.n_steps:
+            self.step()
+            yield self.state.step
+
+    def step(self) -> None:
+        """One step in place; all of it stays on the device."""
+        state, rng = self.state, self.rng.at("step").at(self.state.step)
+        x = self.dataset.batch(state.step, self.settings.batch_size, self.rng)
+        aux, state.carry, info = self.compiled.prepare(self.model, self.frozen, state.carry, x, rng)
+        loss, gradient, more = self.value_and_gradient(self.params, x, aux)
+        norm = torch.linalg.vector_norm(gradient, dim=-1)
+        self._update(loss, gradient, norm)
+        state.loss_sum += loss
+        state.n_summed += 1
+        state.info = {"grad_norm": norm} | info | more
+
+    def _value_and_gradient(self, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Tensor, Info]:
+        """Mean loss (*m,), its gradient (*m, P): the models do not mix, so the sum's gradient is each one's."""
+        loss, info = self.compiled.loss(self.model, params, x, aux)
+        for regularizer in self.regularizers:
+            loss = loss + regularizer.penalty(self.model, params, x, aux | info)
+        loss = loss.mean(-1)
+        leaves = [params[name] for name in self.shapes]
+        gradients = torch.autograd.grad(loss.sum(), leaves, allow_unused=True, materialize_grads=True)
+        info = {name: value.detach() for name, value in info.items()}
+        return loss.detach(), torch.cat([gradient.reshape(*loss.shape, -1) for gradient in gradients], -1), info
+
+    @torch.no_grad()
+    def _update(self, loss: Tensor, gradient: Tensor, norm: Tensor) -> None:
+        """A clipped optimizer step. A model whose loss or gradient is not finite stays where it is, from then on."""
+        state, settings = self.state, self.settings
+        state.alive &= (norm + loss).isfinite()
+        state.n_good += state.alive
+        alive = state.alive.unsqueeze(-1)
+        if settings.max_grad_norm is not None:
+            gradient = gradient * (settings.max_grad_norm / norm).clamp(max=1).unsqueeze(-1)
+        before = state.theta.clone()
+        lr = self.optimizer.lr_at(state.step - self.first_step, settings.n_steps - self.first_step)
+        self.optimizer.update(state.theta, torch.where(alive, gradient, 0), state.optimizer, step=state.step, lr=lr)
+        state.theta.copy_(torch.where(alive, state.theta, before))
+        state.step += 1
+        state.ema.lerp_(state.theta, max(1 - settings.ema_decay, 1 / (state.step + 10)) if settings.ema_decay else 1.0)
+
+    def read(self) -> dict[str, Any]:
+        """Mean loss since the last call and the last step's infos, as host numbers (a list per model for a stack): the only read-back."""
+        state, m = self.state, len(self.rng.model_shape)
+        means = {name: value.reshape(*value.shape[:m], -1).float().mean(-1).tolist() for name, value in state.info.items()}
+        row = {"step": state.step, "loss": (state.loss_sum / state.n_summed).tolist()} | means
+        state.loss_sum.zero_()
+        state.n_summed = 0
+        return row
+
+    def dead(self) -> dict[int, int]:
+        """The seeds whose training has diverged, each with its first bad step."""
+        alive, n_good = self.state.alive.reshape(-1).tolist(), self.state.n_good.reshape(-1).tolist()
+        return {seed: n for seed, ok, n in zip(self.rng.seed_list, alive, n_good, strict=True) if not ok}
+
+    def count(self) -> dict[str, int]:
+        """What one step asks of each model: at how many points energies, scores, Hessian-vector products. Moves nothing."""
+        model, rng = CountingModel(self.model), self.rng.at("count")
+        x = self.dataset.batch(0, self.settings.batch_size, self.rng)
+        aux, _, _ = self.objective.prepare(model, self.frozen, self.state.carry, x, rng)
+        _, info = self.objective.loss(model, self.params, x, aux)
+        for regularizer in self.regularizers:
+            regularizer.penalty(model, self.params, x, aux | info)
+        return dict(model.counts)
+
+
+def pick_device(device: Any) -> torch.device:
+    """`auto` takes the first of CUDA, MPS and the CPU that is there."""
+    device = str(device)
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, there in available.items() if there)
+    kind, _, index = device.partition(":")
+    there = [name for name, there in available.items() if there]
+    if kind not in available or (index and (kind != "cuda" or not index.isdigit())):
+        raise bad(f"device: there is no device {device!r}", "auto, cpu, cuda, cuda:1 and mps are known")
+    if not available[kind]:
+        raise bad(f"device: {device} was asked for, but torch sees none", f"device={there[0]} works here")
+    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
+        raise bad(f"device: {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs", "device=cuda:0")
+    return torch.device(device)
+
+
+class Stopwatch:
+    """Seconds spent training; evaluation, checkpoints and pictures are not counted."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._since = seconds, time.perf_counter()
+
+    def pause(self) -> float:
+        self.seconds += time.perf_counter() - self._since
+        return self.seconds
+
+    def go_on(self) -> None:
+        self._since = time.perf_counter()

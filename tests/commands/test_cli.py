@@ -1,0 +1,364 @@
+"""The command line: help, the one form of errors, the fence. Bad input is refused with exit code 2 and leaves nothing behind."""
+
+import re
+import shlex
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from ebm_cli import __main__
+from ebm_cli.config import compose
+
+SMALL = ["experiment=smoke", "trainer.n_steps=2", "energy.width=8", "draws.n_samples=20", "draws.n_steps=4", "metric=[]"]
+OUTSIDE = "lies outside ebm_cli, torch.nn, torch.optim"
+
+# (what is typed, what the message says): in each line one fault
+FAULTS = [
+    ("trian", "ebm has no command 'trian'", "did you mean train?"),
+    ("train objectve=nce", "there is no key 'objectve'", "did you mean objective?"),
+    ("train objective=ncee", "objective: there is no option 'ncee'", "did you mean objective=nce?"),
+    ("train metric=[quadratur]", "metric: there is no option 'quadratur'", "did you mean metric=quadrature?"),
+    ("train objective=[ssm,nce]", "the group objective takes one option", "add -m"),
+    ("train optimizer.lrr=0.1", "optimizer.lrr: Adam has no parameter 'lrr'", "did you mean optimizer.lr?"),
+    ("train trainer.n_step=3", "trainer.n_step: there is no key 'n_step'", "did you mean trainer.n_steps?"),
+    ("train seed.x=3", "seed.x: seed is a value", ""),
+    ("train +optimizer.lrr=0.1", "+optimizer.lrr=0.1: nothing can be added", ""),
+    ("train ++seed=1", "++seed=1: nothing can be added", "seed="),
+    ("train +sed=1", "+sed=1: nothing can be added", "did you mean seed"),
+    ("train +experiment=smoke", "nothing can be added", "without the plus: experiment=smoke"),
+    ("train ~metric", "~metric: nothing can be taken out", "metric=[]"),
+    ("train optimizer.lr=fast", "optimizer.lr: must be a number, not 'fast'", ""),
+    ("train optimizer.lr=true", "optimizer.lr: must be a number, not true", ""),
+    ("train seed=true", "seed: must be a number, not true", ""),
+    ("train trainer.n_steps=1.5", "trainer.n_steps: must be a whole number, not 1.5", ""),
+    ("train trainer.compile=3", "trainer.compile: must be", ""),
+    ("train energy=mlp energy.hidden=[8,0]", "energy.hidden[1]: must be greater than or equal to 1, not 0", ""),
+    ("train energy.activation=swish", "energy.activation: must be", "'swish'"),
+    ("train trainer=3", "trainer: must be a group of keys, not 3", ""),
+    ("train optimizer.lr=-1", "optimizer.lr: must be greater than 0, not -1", ""),
+    ("train trainer.ema_decay=1", "trainer.ema_decay: must be less than 1, not 1", ""),
+    ("train seed=-1", "seed: must be greater than or equal to 0, not -1", ""),
+    ("train optimizer.lr=nan", "optimizer.lr: must be a finite number, not nan", ""),
+    ("train dataset.noise=inf", "dataset.noise: must be a finite number, not inf", ""),
+    ("train seed=1,2", "seed=1,2: several values at once make a sweep", "add -m"),
+    ("train objective._target_=os.system", f"objective._target_: os.system {OUTSIDE}", "EBM_ALLOW"),
+    ("train objective._target_=torch.load", f"torch.load {OUTSIDE}", ""),
+    ("train objective._target_=builtins.open", f"builtins.open {OUTSIDE}", ""),
+    ("train objective._target_=open", f"open {OUTSIDE}", ""),
+    ("train objective._target_=ebm_cli_evil.Objective", f"ebm_cli_evil.Objective {OUTSIDE}", ""),
+    ("train objective._target_=torch.nn.functional.torch.load", "torch.nn.functional.torch.load cannot be imported", ""),
+    ("train objective._target_=torch.nn.parallel.distributed.os.system", "os.system cannot be imported", ""),
+    ("train objective._target_=torch.nn.functional.relu", "torch.nn.functional.relu is no class", ""),
+    ("train dataset._target_=ebm_cli.datasets.moons.math", "ebm_cli.datasets.moons.math is no class", ""),
+    ("train dataset._target_=ebm_cli.datasets.moons.Moon", "ebm_cli.datasets.moons has no Moon", "did you mean Moons?"),
+    ("train dataset._target_=ebm_cli.datasets.table.Path", "ebm_cli.datasets.table.Path is no class", ""),
+    ("train objective._target_=torch.nn.Linear", "torch.nn.Linear is no objective: it has no", ""),
+    ("train metric.quadrature._target_=os.system", f"metric.quadrature._target_: os.system {OUTSIDE}", ""),
+    ("train dataset=table", "dataset.path: a value is needed", "dataset.path="),
+    ("train dataset=table dataset.path=gone.csv", "dataset.path: no file 'gone.csv'", ""),
+    ("train energy=score_mlp objective=nce", "objective=nce needs the energy of energy=score_mlp", "or energy=fourier_mlp or mlp"),
+    (
+        "train energy=score_mlp sampler=mala",
+        "sampler=mala needs the energy of energy=score_mlp",
+        "sampler=langevin or sgld or underdamped, or energy=fourier_mlp or mlp",
+    ),
+    (
+        "train sampler=annealed",
+        "sampler=annealed works on a ladder of noise levels, and energy=residual_mlp takes none",
+        "sampler=hmc or langevin",
+    ),
+    ("train objective=pcd trainer.batch_size=64 objective.n_chains=32", "32 chains cannot serve batches of 64", "objective.n_chains=256"),
+    ("train hydra.run.dir=x", "hydra.run.dir=x is not yours to set", "EBM_OUTPUTS"),
+    ("train -m hydra.sweep.dir=x seed=1,2", "hydra.sweep.dir=x is not yours to set", "EBM_OUTPUTS"),
+    ("train objective", "'objective' cannot be read", "key=value"),
+    ("train 'name=a b(c'", "'name=a b(c' cannot be read", "quote"),
+    ("train --confi-dir x", "there is no flag --confi-dir", "did you mean --config-dir?"),
+    ("train --cfg", "--cfg: a value is needed", ""),
+    ("train --cfg jobs", "--cfg", "job"),
+    ("train --resolve", "--resolve", ""),
+    ("train --package x", "--package", ""),
+    ("train --config-dir gone", "--config-dir: there is no folder 'gone'", ""),
+    ("train device=gpu", "device: there is no device 'gpu'", "cpu"),
+    ("train device=3", "device: must be a valid string, not 3", ""),
+    ("sample", "a run is needed", "ebm sample energy=four_wells"),
+    ("sample n_samples=3", "an energy is needed where no run is named", "ebm sample last"),
+    ("sample four_wells", "four_wells is no run", "ebm sample energy=four_wells"),
+    ("sample energy=fourwells", "energy: there is no option 'fourwells'", "did you mean energy=four_wells?"),
+    ("sample energy=four_wells energy.dims=3", "FourWells has no parameter 'dims'", "did you mean energy.dim?"),
+    ("sample energy=four_wells energy.temperature=-1", "energy.temperature: must be greater than 0, not -1", ""),
+    ("sample energy=four_wells seed=x", "seed: must be a whole number, not 'x'", ""),
+    ("sample energy=four_wells model=1", "model: there is no key 'model'", ""),
+    ("sample energy=four_wells sampler=mal", "sampler: there is no option 'mal'", "did you mean sampler=mala?"),
+    ("sample energy=four_wells dataset=moons", "energy=four_wells reads no data", "energy=exact"),
+    ("sample energy=four_wells dataset.noise=1", "energy=four_wells reads no data", "energy=exact"),
+    ("sample energy=four_wells start=data", "start=data: this energy was not trained", "start=noise"),
+    ("sample energy=four_wells start=buffer", "start=buffer: there is no replay buffer", "start=noise"),
+    ("sample energy=four_wells start=nois", "there is no start 'nois'", "did you mean noise?"),
+    ("sample energy=four_wells start=gone.csv", "start: no file 'gone.csv'", ""),
+    ("sample energy=four_wells out=x.txt", "out: x.txt is of no known kind", ".csv, .npy, .npz"),
+    ("sample energy=four_wells out=gone/x.csv", "out: there is no folder 'gone'", ""),
+    ("sample energy=four_wells out=3", "out: must be a valid string, not 3", ""),
+    ("sample energy=four_wells energy._target_=os.system", f"energy._target_: os.system {OUTSIDE}", ""),
+    ("sample energy=gaussian energy.mean=3", "energy.mean: must be a list, [a,b], not 3", ""),
+    ("sample energy=mlp", "energy=mlp is to be trained", "ebm train energy=mlp"),
+    ("sample energy=exact dataset=table dataset.path=x.csv", "a dataset whose density is known", "dataset=moons"),
+    ("sample energy=exact dataset.nois=1", "Moons has no parameter 'nois'", "did you mean dataset.noise?"),
+    ("sample energy=compose", "energy.runs: runs are needed", "energy.runs=[ID,ID]"),
+    ("sample energy=compose energy.runs=[gone]", "there is no run 'gone'", "ebm train"),
+    ("train energy=four_wells", "energy=four_wells is known as it stands: there is nothing to train", "ebm sample energy=four_wells"),
+    ("train energy=noise_mlp objective=ssm", "energy=noise_mlp takes a noise level", "energy=fourier_mlp or mlp"),
+    ("sample .", ". is no run: it holds no config.yaml", "ebm runs"),
+    ("sample 0123456789", "there is no run '0123456789'", "ebm train"),
+    ("sample last", "there is no run under", "ebm train"),
+    ("sample last --jsn", "there is no flag --jsn", ""),
+    ("evaluate last --jsn", "there is no flag --jsn", "did you mean --json?"),
+    ("evaluate", "a run is needed", "usage: ebm evaluate RUN"),
+    ("score", "a run is needed", "usage: ebm score RUN"),
+    ("runs seed=1", "ebm runs takes no 'seed=1'", ""),
+]
+
+# the same, for verbs that are given a run
+FAULTS_WITH_RUN = [
+    ("sample last model=9", "model=9: this run holds 1 models", "model=0"),
+    ("sample last model=-1", "model: must be greater than or equal to 0, not -1", ""),
+    ("sample last n_samples=0", "n_samples: must be greater than or equal to 1, not 0", ""),
+    ("sample last out=x", "out: x is of no known kind", ".csv, .npy, .npz"),
+    ("sample last n_sample=5", "n_sample: there is no key 'n_sample'", "did you mean n_samples?"),
+    ("sample last sampler=mal", "sampler: there is no option 'mal'", "did you mean sampler=mala?"),
+    ("sample last sampler.step_size=-1", "sampler.step_size: must be greater than 0", ""),
+    ("sample last sampler._target_=os.system", f"sampler._target_: os.system {OUTSIDE}", ""),
+    ("sample last seed=1,2", "several values at once", ""),
+    ("sample last device=3", "device: ", ""),
+    ("evaluate last n_chains=0", "n_chains: must be greater than or equal to 1, not 0", ""),
+    ("evaluate last metric=foo", "metric: there is no option 'foo'", "metric=quadrature"),
+    ("evaluate last device=3", "device: ", ""),
+    ("score last", "data: a file is needed", ""),
+    ("score last data=gone.csv", "data: no file 'gone.csv'", ""),
+    ("score last data=gone.csv model=9", "model=9: this run holds 1 models", "model=0"),
+    ("score last data=gone.csv device=3", "device: ", ""),
+]
+
+
+@pytest.fixture
+def refused(ebm, tmp_path):
+    """`refused(...)` is what stderr says of a line that must be refused, with nothing written anywhere."""
+
+    def call(*words):
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = ebm(*words)
+        assert (code, out) == (2, ""), err
+        assert err.startswith("error: ")
+        assert all(re.match(r"(error|hint): \S", line) for line in err.splitlines()), err
+        assert sorted(tmp_path.rglob("*")) == before
+        return err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """An outputs folder with one run in it."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EBM_OUTPUTS", str(outputs))
+        assert __main__.main(["train", *SMALL]) == 0
+    return outputs
+
+
+@pytest.mark.parametrize("line", ["", "--help", "-h", "help"])
+def test_usage_names_every_command(ebm, line):
+    code, out, err = ebm(*line.split())
+    assert (code, err) == (0, "")
+    for name, description in __main__.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(description)}$", out, re.MULTILINE)
+
+
+def test_version(ebm):
+    from importlib.metadata import version
+
+    assert ebm("--version") == (0, f"ebm {version('ebm-cli')}\n", "")
+
+
+@pytest.mark.parametrize("command", sorted(set(__main__.COMMANDS) - {"train"}))
+def test_every_verb_has_help(ebm, command):
+    code, out, err = ebm(command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: ebm {command}")
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_of_train_names_everything(ebm, flag):
+    code, out, err = ebm("train", flag)
+    assert (code, err) == (0, "")
+    for group, options in compose.groups().items():
+        section = out.partition(f"\n  {group}\n")[2]
+        for name, option in options.items():
+            assert option.description
+            assert re.search(rf"^    {name} +{re.escape(option.description)}$", section, re.MULTILINE), (group, name)
+    keys = out.partition("Keys")[2]
+    defaults = yaml.safe_load((compose.conf_dir() / "train.yaml").read_text())
+    for key in [*defaults, *defaults["trainer"], *defaults["draws"]]:
+        assert key == "defaults" or re.search(rf"^ +{key}:", keys, re.MULTILINE), key
+    assert "ebm train objective=ssm dataset=moons" in out.partition("Examples")[2]
+
+
+def test_help_names_options_of_the_users_own(ebm, tmp_path):
+    folder = tmp_path / "mine" / "objective"
+    folder.mkdir(parents=True)
+    (folder / "tiny.yaml").write_text("# Something small\n_target_: ebm_cli.objectives.nce.NoiseContrastive\nn_noise: 1\n")
+    assert re.search(r"tiny +Something small", ebm("train", "--help", "--config-dir", str(tmp_path / "mine"))[1])
+    code, out, _ = ebm("train", f"--config-dir={tmp_path / 'mine'}", "objective=tiny", "--cfg", "job")
+    assert code == 0
+    assert yaml.safe_load(out)["objective"]["n_noise"] == 1
+
+
+@pytest.mark.parametrize(("line", "message", "hint"), FAULTS, ids=[fault[0] for fault in FAULTS])
+def test_bad_input_is_refused(refused, line, message, hint):
+    err = refused(*shlex.split(line))
+    assert err.count("error: ") == 1, err
+    first, _, second = err.partition("\n")
+    assert message in first
+    assert hint in (second or first)
+
+
+@pytest.mark.parametrize(("line", "message", "hint"), FAULTS_WITH_RUN, ids=[fault[0] for fault in FAULTS_WITH_RUN])
+def test_bad_input_is_refused_by_verbs_that_take_a_run(refused, trained, monkeypatch, line, message, hint):
+    monkeypatch.setenv("EBM_OUTPUTS", str(trained))
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
+    err = refused(*line.split())
+    first, _, second = err.partition("\n")
+    assert message in first
+    assert hint in (second or first)
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_the_fence_stands_before_the_kernel_of_an_objective(refused):
+    err = refused("train", "objective=pcd", "sampler._target_=os.system")
+    assert f"error: sampler._target_: os.system {OUTSIDE}" in err
+    assert f"error: objective.sampler._target_: os.system {OUTSIDE}" in err
+    assert "hint: it is set by sampler._target_" in refused("train", "objective=pcd", "objective.sampler._target_=os.system")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there(refused):
+    assert "cuda was asked for, but torch sees none" in refused("train", "device=cuda")
+
+
+@pytest.mark.parametrize(("cell", "named"), [("nan", "'nan'"), ("oops", "'oops'"), ("", "''")])
+def test_a_bad_cell_is_named(refused, tmp_path, cell, named):
+    path = tmp_path / "data.csv"
+    path.write_text("width,height\n" + "1,2\n3,4.5\n" * 20 + f"5,{cell}\n")
+    assert f"data.csv, line 42, column height: {named} is not a finite number" in refused("train", "dataset=table", f"dataset.path={path}")
+
+
+def test_a_plus_does_not_make_a_typo_live(refused):
+    """Nor does the hint lead to it."""
+    assert "did you mean optimizer.lr?" in refused("train", "+optimizer.lrr=0.1")
+    assert "defaults" not in refused("train", "+zzz=1")
+
+
+def test_an_objective_with_parts_of_its_own_is_refused_as_a_whole(refused):
+    """pcd brings a kernel and a regularizer, which need an energy too."""
+    message, hint, *_ = refused("train", "energy=score_mlp", "objective=pcd").splitlines()
+    assert message.startswith("error: objective=pcd needs the energy of energy=score_mlp")
+    assert hint == "hint: objective=ism or ssm or dsm or lsd or ksd, or energy=fourier_mlp or mlp or quadratic or residual_mlp"
+
+
+@pytest.mark.parametrize("word", ["regularizer=energy_l2", "regularizer=[energy_l2]"])
+def test_a_hint_names_only_what_works(refused, word):
+    assert (
+        "hint: regularizer=gradient_penalty or spectral_norm or weight_decay, or energy=fourier_mlp or mlp or quadratic or residual_mlp\n"
+        in refused("train", "energy=score_mlp", word)
+    )
+
+
+def test_every_fault_of_a_line_is_named(refused):
+    err = refused("train", "objective=foo", "optimizer.lrr=1", "trainer.n_steps=abc", "~metric", "seed=-1")
+    assert err.count("error: ") == 5
+    for fault in ("no option 'foo'", "no parameter 'lrr'", "trainer.n_steps: must be", "~metric: nothing", "seed: must be"):
+        assert fault in err
+
+
+def test_every_fault_of_a_sweep_is_named_before_it_starts(refused):
+    err = refused("train", "-m", "objective=ssm,foo", "optimizer.lr=0.1,fast", "seed=1,2")
+    assert err.count("error: ") == 2
+    assert "no option 'foo'" in err
+    assert "optimizer.lr: must be a number, not 'fast'" in err
+
+
+def test_a_sweep_over_nothing_is_refused(refused):
+    err = refused("train", "-m", "seed=range(3,1)", "energy=glob(z*)")
+    assert "error: seed=range(3,1): there is no value in it\n" in err
+    assert "error: energy=glob(z*): there is no value in it\n" in err
+
+
+def test_a_process_refuses_as_well(ebm_process, tmp_path):
+    """Without a traceback, with nothing left behind."""
+    process = ebm_process("train", "optimizer.lrr=1")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert err == "error: optimizer.lrr: Adam has no parameter 'lrr'\nhint: did you mean optimizer.lr?\n"
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
+@pytest.mark.parametrize("line", ["seed=4 --cfg job", "--cfg job seed=4", "--cfg=job seed=4", "-c job seed=4", "seed=4 -m -c job"])
+def test_cfg_prints_the_config_and_runs_nothing(ebm, tmp_path, line):
+    code, out, err = ebm("train", "optimizer=sgd", *line.split(), "objective=pcd")
+    assert (code, err) == (0, "")
+    composed = yaml.safe_load(out)
+    assert composed["seed"] == 4
+    assert composed["optimizer"]["momentum"] == 0.9
+    assert composed["objective"]["sampler"] == composed["sampler"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
+@pytest.mark.parametrize(
+    "line", ["-m seed=1,2 trainer.n_steps=0", "seed=1,2 -m trainer.n_steps=0", "seed=1,2 trainer.n_steps=0 --multirun"]
+)
+def test_flags_stand_anywhere(refused, line):
+    assert refused("train", *line.split()).startswith("error: trainer.n_steps: must be greater")
+
+
+@pytest.mark.parametrize("sweep", ["objective=glob(*)", "seed=range(0,3)", "optimizer.lr=choice(0.1,0.2)"])
+def test_every_kind_of_sweep_is_understood(refused, sweep):
+    """The one fault is told once, and no sweep is taken for a single value."""
+    assert refused("train", "-m", sweep, "trainer.n_steps=0").count("error: ") == 1
+
+
+PLACES = ["dataset", "energy", "objective", "objective.sampler", "sampler", "optimizer", "metric.evil", "regularizer.evil"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("line", ["sample", "evaluate", "score data=points.csv"])
+def test_the_fence_stands_before_a_folder_from_somebody_else(refused, trained, tmp_path, place, line):
+    """A run whose config.yaml was edited runs nothing."""
+    shutil.copytree(next((trained / "runs").iterdir()), tmp_path / "theirs")
+    stored = yaml.safe_load((tmp_path / "theirs" / "config.yaml").read_text())
+    if place == "objective.sampler":
+        pcd = {
+            "_target_": "ebm_cli.objectives.contrastive.PersistentContrastiveDivergence",
+            "n_steps": 1,
+            "adapt": 0.0,
+            "n_chains": 512,
+            "restart": 0.0,
+        }
+        stored["objective"] = pcd
+    group, _, name = place.partition(".")
+    (stored[group] if name else stored)[name or group] = {"_target_": "os.system", "command": f"touch {tmp_path / 'owned'}"}
+    (tmp_path / "theirs" / "config.yaml").write_text(yaml.safe_dump(stored))
+    (tmp_path / "here" / "points.csv").write_text("0,0\n")
+    command, *rest = line.split()
+    err = refused(command, str(tmp_path / "theirs"), *rest)
+    assert f"{place}._target_: os.system {OUTSIDE}" in err
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "seed: 0\n", "seed: [\n"])
+@pytest.mark.parametrize("line", ["sample", "evaluate", "score data=points.csv"])
+def test_a_damaged_config_is_bad_input(refused, tmp_path, text, line):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.yaml").write_text(text)
+    command, *rest = line.split()
+    assert "config.yaml" in refused(command, str(tmp_path / "theirs"), *rest)

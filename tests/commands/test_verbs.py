@@ -1,0 +1,213 @@
+"""list, show, plot and rm: what they print, what they leave alone."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ebm_cli.config import compose
+from ebm_cli.io import table_files
+from ebm_cli.runner import sample_files
+from ebm_cli.runner.trained_model import TrainedModel
+from ebm_cli.runs import run
+from ebm_cli.runs.run import Run
+
+LINE = ("experiment=smoke", "objective=nce", "trainer.n_steps=20", "energy.width=8", "draws.n_samples=90", "draws.n_steps=10")
+
+
+@pytest.fixture
+def stack(ebm):
+    code, _, err = ebm("train", *LINE, "seeds=2")
+    assert code == 0, err
+    return run.find("last")
+
+
+def test_list(ebm):
+    code, out, _ = ebm("list")
+    assert code == 0
+    for group, options in compose.groups().items():
+        for name, option in options.items():
+            assert any(
+                line.split()[0] == group and f" {name} " in line and option.description in line and option.reference in line
+                for line in out.splitlines()
+            )
+    code, out, _ = ebm("list", "sampler")
+    assert {line.split()[0] for line in out.splitlines()[1:]} == {"sampler"}
+    code, _, err = ebm("list", "samplr")
+    assert code == 2
+    assert "did you mean sampler?" in err
+
+
+def test_show(ebm, stack):
+    code, out, _ = ebm("show", "last")
+    assert code == 0
+    assert out.splitlines()[0] == f"ebm train {' '.join(LINE)} seeds=2"
+    assert "finished" in out
+    shown = json.loads(ebm("show", stack.id, "--json")[1])
+    assert shown["config"] == stack.config()
+    assert shown["summary"] == stack.read("summary.json")
+    assert shown["state"] == "finished"
+
+
+def test_plot_draws_from_what_is_stored(ebm, stack):
+    for picture in stack.figures.iterdir():
+        picture.unlink()
+    code, out, _ = ebm("plot", "last", "model=1")
+    assert code == 0
+    assert sorted(path.name for path in stack.figures.iterdir()) == ["density.png", "energy.png", "training.png"]
+    assert out.count("Picture saved to") == 3
+    assert ebm("plot", "last", "figure=marginals")[0] == 2  # two columns have a density picture instead
+    assert "did you mean figure" not in ebm("plot", "last", "figure=energ")[2]
+    assert "did you mean energy?" in ebm("plot", "last", "figure=energ")[2]
+
+
+def test_stored_samples_come_back_in_the_models_units(ebm, stack):
+    trained = TrainedModel.load(stack, torch.device("cpu"))
+    with np.load(stack.path / "samples.npz") as stored:
+        assert stored["x"].shape == (2, 90, 2)
+        expected = stored["x"][1]
+    draws = sample_files.load(stack.path / "samples.npz", trained.select(1), 1)
+    np.testing.assert_allclose(trained.standardization.to_data(draws[:, 0]).numpy(), expected, atol=1e-6)
+
+
+def test_samples_of_another_model_are_not_taken_for_ones_own(ebm, stack):
+    assert ebm("sample", "last", "model=1", "n_samples=40", "n_steps=4")[0] == 0
+    assert np.load(stack.path / "samples.npz")["x"].shape == (40, 2)
+    code, _, err = ebm("plot", "last")
+    assert code == 2
+    assert "holds samples of model 1" in err
+    assert ebm("plot", "last", "model=1", "figure=density")[0] == 0
+
+
+def test_samples_in_a_file_of_the_users(ebm, stack):
+    """Of one model of a stack, whatever the kind of the file; nothing in the run's folder is touched."""
+    before = {path: path.read_bytes() for path in stack.path.rglob("*") if path.is_file()}
+    for suffix in ("csv", "npy", "npz"):
+        code, out, err = ebm("sample", "last", "model=1", "n_samples=40", "n_steps=4", f"out=drawn.{suffix}")
+        assert code == 0, err
+        assert out.splitlines()[-1] == f"Samples saved to drawn.{suffix}"
+    assert {path: path.read_bytes() for path in stack.path.rglob("*") if path.is_file()} == before
+    x = np.load("drawn.npy")
+    assert x.shape == (40, 2)
+    for suffix in ("csv", "npz"):
+        table = table_files.read(f"drawn.{suffix}", key="data")
+        assert table.names == stack.read("dataset.json")["columns"]
+        np.testing.assert_array_equal(table.values, x)
+    assert ebm("sample", "last", "model=1", "n_samples=40", "n_steps=4")[0] == 0
+    np.testing.assert_array_equal(np.load(stack.path / "samples.npz")["x"], x)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["a folder of that name", "a full disk"])
+def test_samples_that_cannot_be_written_leave_nothing(ebm, stack, full, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if full:
+        monkeypatch.setattr(os, "fsync", refuse)
+    else:
+        Path("drawn.csv").mkdir()
+    before = set(Path().rglob("*"))
+    code, _, err = ebm("sample", "last", "n_samples=40", "n_steps=4", "out=drawn.csv")
+    assert code == 2
+    assert f"error: out: drawn.csv cannot be written: {'No space' if full else 'Is a dir'}" in err
+    assert set(Path().rglob("*")) == before
+
+
+def test_rm(ebm, stack, monkeypatch):
+    code, _, err = ebm("rm", "last")
+    assert code == 2  # no terminal to ask on
+    assert "--yes" in err
+    with stack.lock(wait=False):
+        code, _, err = ebm("rm", stack.id, "--yes")
+    assert code == 2
+    assert "is being trained" in err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    assert "nothing was removed" in ebm("rm", "last")[1]
+    assert Run(stack.path).state() == "finished"
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    assert ebm("rm", "last")[0] == 0
+    assert not stack.path.exists()
+    assert ebm("rm", "last", "--yes")[0] == 2
+
+
+def test_rm_takes_no_folder_for_a_run(ebm, tmp_path):
+    """A folder that happens to hold a config.yaml is somebody's work."""
+    (tmp_path / "here" / "project").mkdir()
+    (tmp_path / "here" / "project" / "config.yaml").write_text("a: 1\n")
+    code, _, err = ebm("rm", "project", "--yes")
+    assert code == 2
+    assert "is no run" in err
+    assert (tmp_path / "here" / "project" / "config.yaml").exists()
+
+
+def test_a_run_named_twice_is_removed_once(ebm, stack):
+    assert ebm("rm", "last", stack.id, "--yes")[0] == 0
+    assert not stack.path.exists()
+
+
+def test_a_damaged_run_does_not_hide_the_others(ebm, stack):
+    hurt = stack.path.with_name("moons-nce-s9-ffffffffff")
+    hurt.mkdir()
+    (hurt / "environment.json").write_text('{"id": "fff')
+    (hurt / "status.json").write_text("[]")
+    listed = {row["id"]: row["state"] for row in json.loads(ebm("runs", "--json")[1])}
+    assert listed == {stack.id: "finished", "ffffffffff": "damaged"}
+    assert run.find("last") == stack
+
+
+def test_samples_of_ones_own_can_be_scored(ebm, stack):
+    assert ebm("sample", "last", "n_samples=30", "n_steps=4")[0] == 0
+    code, out, err = ebm("score", "last", f"data={stack.path / 'samples.npz'}")
+    assert code == 0, err
+    assert len(out.splitlines()) == 31
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Four runs as `ebm runs` reads them, and a sweep that reused the oldest."""
+    outputs = tmp_path / "outputs"
+    facts = [("a", None, 0.3), ("b", "mine", 0.1), ("c", "mine", None), ("d", "theirs", 0.2)]
+    for age, (name, group, kl) in enumerate(facts):
+        one = Run(outputs / "runs" / f"moons-ssm-s0-{name * 10}")
+        one.path.mkdir(parents=True)
+        one.write("environment.json", {"id": one.id, "created": 1000.0 + age, "differs": [], "group": group})
+        one.write("summary.json", {"id": one.id, "kl": kl, "nll": 1.0, "reasons": {}})
+        one.set_status("finished")
+    (outputs / "sweeps" / "12345678").mkdir(parents=True)
+    sweep = {"id": "12345678", "group": "mine", "runs": [{"path": f"elsewhere/moons-ssm-s0-{'a' * 10}"}, {"path": ""}]}
+    (outputs / "sweeps" / "12345678" / "sweep.json").write_text(json.dumps(sweep))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", "abcd"),
+        ("--reverse", "dcba"),
+        ("--sort kl", "bdac"),
+        ("--sort kl --reverse", "adbc"),
+        ("--group mine", "abc"),
+        ("--group 12345678", "a"),
+        ("--group theirs --sort kl", "d"),
+        ("--group mine --sort kl", "bac"),
+    ],
+)
+def test_runs_of_a_group_and_sorted(ebm, listed, words, expected):
+    code, out, _ = ebm("runs", "--json", *words.split())
+    assert code == 0
+    assert "".join(row["id"][0] for row in json.loads(out)) == expected
+    assert [line[0] for line in ebm("runs", *words.split())[1].splitlines()[1:]] == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("--group min", "did you mean mine?"), ("--sort lk", "did you mean kl?"), ("--group", "a value is needed"), ("--srt kl", "--sort")],
+)
+def test_runs_refuses(ebm, listed, words, message):
+    code, out, err = ebm("runs", *words.split())
+    assert (code, out) == (2, "")
+    assert message in err

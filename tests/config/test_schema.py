@@ -1,0 +1,69 @@
+"""Signatures as schemas, and the fence where the command line does not reach."""
+
+import pytest
+
+from ebm_cli.config import compose, schema
+from ebm_cli.errors import InputError
+from ebm_cli.objectives.energy_discrepancy import EnergyDiscrepancy
+
+
+def refusal(change):
+    typed = schema.check(compose.compose(["objective=pcd"]).config)
+    change(typed)
+    with pytest.raises(InputError) as error:
+        schema.check(typed)
+    return str(error.value)
+
+
+def test_a_target_hidden_in_a_value_is_not_built():
+    """`build` would call it: torch.nn.Linear has a parameter `device` that takes anything."""
+    evil = {"_target_": "os.system", "command": "true"}
+    assert "trainer.n_steps: no component is expected here" in refusal(lambda typed: typed["trainer"].update(n_steps=evil))
+    assert "energy.width: no component is expected here" in refusal(lambda typed: typed["energy"].update(width=[evil]))
+    linear = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 1, "device": evil}
+    assert "energy.device: no component is expected here" in refusal(lambda typed: typed.update(energy=linear))
+    assert "tags: no component is expected here" in refusal(lambda typed: typed.update(tags=[[evil]]))
+
+
+def test_a_sampler_inside_an_objective_is_fenced_too():
+    assert "os.system lies outside" in refusal(lambda typed: typed["objective"].update(sampler={"_target_": "os.system"}))
+    langevin = {"_target_": "ebm_cli.samplers.langevin.Langevin", "step_size": -1.0}
+    assert "objective.sampler.step_size: must be greater than 0" in refusal(lambda typed: typed["objective"].update(sampler=langevin))
+
+
+def test_types_are_those_of_the_signature():
+    typed = schema.check(compose.compose(["energy.confinement=2", "trainer.n_steps=1e3", "optimizer.betas=[0,0.5]"]).config)
+    assert (typed["energy"]["confinement"], type(typed["energy"]["confinement"])) == (2.0, float)
+    assert (typed["trainer"]["n_steps"], type(typed["trainer"]["n_steps"])) == (1000, int)
+    assert typed["optimizer"]["betas"] == [0.0, 0.5]
+
+
+def test_a_checked_config_is_a_fixed_point():
+    typed = schema.check(compose.compose(["objective=pcd"]).config)
+    assert schema.check(typed) == typed
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "objective.t: must have one value at least, not []"),
+        ([0.3, -1], "objective.t[1]: must be greater than 0, not -1"),
+        ([0.3, "x"], "objective.t[1]: must be a number, not 'x'"),
+        ([[1.0]], "objective.t[0]: must be a number, not [1.0]"),
+        ("x", "objective.t: must be a number, not 'x'"),
+        (0, "objective.t: must be greater than 0, not 0"),
+        (None, "objective.t: must be a number, not None"),
+    ],
+)
+def test_of_a_union_one_fault_is_named_once(value, message):
+    """A number or a list of them: what the other kind would have been is not what is wrong."""
+    problems = []
+    schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0}, "objective", problems)
+    assert [one.message for one in problems] == [message]
+
+
+@pytest.mark.parametrize("value", [0.3, [0.3], [0.3, 2.0]])
+def test_of_a_union_each_kind_is_taken(value):
+    problems = []
+    assert schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0}, "objective", problems)["t"] == value
+    assert problems == []

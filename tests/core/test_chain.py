@@ -1,0 +1,208 @@
+"""The one loop over transitions: what is kept, how the step size adapts, where the noise comes from."""
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from targets import Quadratic
+
+from ebm_cli.core import chain
+from ebm_cli.core.chain import BLOCK, Draws
+from ebm_cli.core.model import Model
+from ebm_cli.core.rng import Rng
+from ebm_cli.samplers.hmc import HMC
+from ebm_cli.samplers.langevin import Langevin, State
+from ebm_cli.samplers.mala import MALA
+from ebm_cli.samplers.mh import MetropolisHastings
+from ebm_cli.samplers.tempering import Tempering
+from ebm_cli.types import Sampler
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+@dataclass(frozen=True)
+class Clock(Sampler):
+    """x counts the transitions; the info is their number too."""
+
+    def init(self, model, params, x):
+        return State(x, x.new_ones(model.model_shape(params)))
+
+    def noise(self, rng, state, n_steps):
+        return (rng.normal("clock", n_steps, *state.x.shape[state.step_size.ndim :]),)
+
+    def step(self, model, params, state, noise):
+        x = state.x + 1
+        return state._replace(x=x), {"time": x.flatten(state.step_size.ndim + 1)[..., 0]}
+
+
+@dataclass(frozen=True)
+class Recorded(MALA):
+    """MALA that keeps the step size and the acceptance of every transition."""
+
+    seen: list = field(default_factory=list)
+
+    def step(self, model, params, state, noise):
+        after, info = super().step(model, params, state, noise)
+        self.seen.append((state.step_size.clone(), info["acceptance_rate"].double().mean(-1)))
+        return after, info
+
+
+def model_of(*, stacked=False, event_ndim=1):
+    return Model(Quadratic(), event_ndim=event_ndim, stacked=stacked)
+
+
+@pytest.mark.parametrize("m", [(), (3,)])
+@pytest.mark.parametrize("shape", [(2,), (1, 2)])
+def test_shapes_of_draws(m, shape):
+    model, seeds = model_of(stacked=bool(m), event_ndim=len(shape)), (0, 1, 2) if m else 0
+    params, x = {"a": torch.ones(m)}, torch.zeros(*m, 4, *shape)
+    samples, info = chain.draw(MALA(0.5, None), model, params, x, Rng(seeds), Draws(n_samples=10, n_chains=4, n_steps=20))
+    assert samples.shape == (*m, 4, 3, *shape)  # 12 draws: enough for 10
+    assert info["acceptance_rate"].shape == info["step_size"].shape == m
+
+
+def test_draws_are_spread_evenly_over_the_second_half_up_to_its_end():
+    samples, info = chain.draw(Clock(), model_of(), {"a": torch.ones(())}, torch.zeros(2, 1), Rng(0), Draws(10, 2, 40))
+    assert samples[..., 0].tolist() == [[24.0, 28.0, 32.0, 36.0, 40.0]] * 2
+    assert info["time"] == sum(range(21, 41)) / 20
+
+
+def test_more_draws_than_transitions_left_make_the_chains_longer():
+    samples, _ = chain.draw(Clock(), model_of(), {"a": torch.ones(())}, torch.zeros(2, 1), Rng(0), Draws(14, 2, 6))
+    assert samples[..., 0].tolist() == [[4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]] * 2
+
+
+ADAPTIVE = {
+    "mh": MetropolisHastings,
+    "mala": lambda length: MALA(length**2, None),
+    "hmc": lambda length: HMC(length, 3, 2.0, 0.1),
+    "tempering": lambda length: Tempering(length**2, 3, 4.0),
+}
+
+
+@pytest.mark.parametrize("start", [0.03, 5.0])
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_a_poor_step_size_is_adapted_to_the_target_acceptance(name, start):
+    """For each model of a stack, of precision 3 and 300.
+
+    200 x 200 decisions after the warm-up have a Monte Carlo error below 0.003; the rest is the adaptation's own. Seeded.
+    """
+    sampler, draws = ADAPTIVE[name](start), Draws(n_samples=200, n_chains=200, n_steps=400)
+    params, x = {"a": torch.tensor([3.0, 300.0])}, torch.zeros(2, 200, 4)
+    _, info = chain.draw(sampler, model_of(stacked=True), params, x, Rng((0, 1)), draws)
+    assert (info["acceptance_rate"] - sampler.target_acceptance).abs().max() < 0.03
+    ratio = 10.0 if name in ("mh", "hmc") else 100.0  # a length, or a length squared
+    assert info["step_size"][0] / info["step_size"][1] == pytest.approx(ratio, rel=0.25)
+
+
+def test_step_size_follows_robbins_and_monro_and_is_frozen_after_the_warm_up():
+    sampler, x = Recorded(2.0, None), torch.zeros(2, 50, 2)
+    params = {"a": torch.tensor([1.0, 9.0])}
+    _, info = chain.draw(sampler, model_of(stacked=True), params, x, Rng((0, 1)), Draws(50, 50, 80))
+    sizes, rates = (torch.stack(part) for part in zip(*sampler.seen, strict=True))
+    assert (sizes[0] == 2.0).all()
+    n = torch.arange(1, 41).unsqueeze(-1)
+    torch.testing.assert_close(sizes[1:41], sizes[:40] * ((rates[:40] - 0.574) / n.sqrt()).exp())
+    assert torch.equal(sizes[40:], info["step_size"].expand(40, 2))
+    assert sizes[-1, 0] > 2 * sizes[-1, 1]  # each model has its own
+    torch.testing.assert_close(info["acceptance_rate"], rates[40:].mean(0))
+
+
+def test_a_sampler_without_a_target_keeps_its_step_size():
+    _, info = chain.draw(Langevin(0.3, None), model_of(), {"a": torch.ones(())}, torch.zeros(5, 2), Rng(0), Draws(5, 5, 20))
+    assert info["step_size"] == 0.3
+
+
+def test_draws_follow_the_model():
+    """On N(0, 1/a): within 5 standard errors of independent draws (the chains are), a false alarm in 2e6. Seeded."""
+    params, n = {"a": torch.tensor(4.0)}, 4000
+    samples, _ = chain.draw(MALA(0.01, None), model_of(), params, torch.zeros(n, 2), Rng(0), Draws(n, n, 100))
+    assert (samples.mean((0, 1)).abs() < 5 * (0.25 / n) ** 0.5).all()
+    assert ((samples.var((0, 1)) - 0.25).abs() < 5 * 0.25 * (2 / n) ** 0.5).all()
+
+
+@pytest.mark.parametrize("n_steps", [4, 80])
+def test_a_chain_of_a_length_of_its_own_ends_in_its_one_sample(n_steps):
+    class Walk(Clock):
+        def length(self, model):
+            return 25
+
+    draws = Draws(6, 2, n_steps)
+    assert draws.starts(Walk(), model_of()) == 6
+    assert draws.starts(Clock(), model_of()) == 2
+    assert Draws(6, 9, n_steps).starts(Clock(), model_of()) == 6
+    x, _ = chain.draw(Walk(), model_of(), {"a": torch.ones(())}, torch.zeros(6, 1), Rng(0), draws)
+    assert x[..., 0].tolist() == [[25.0]] * 6
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2)])
+def test_chains_start_at_noise_as_wide_as_the_data(shape):
+    """N(mean, scale^2) of each model's own training data; 5 standard errors, seeded."""
+    mean, scale = torch.tensor([[1.0, -2.0], [0.0, 5.0]]).view(2, *shape), torch.tensor([[0.5, 3.0], [1.0, 0.1]]).view(2, *shape)
+    x, n = chain.starts(10_000, Rng((3, 4)), mean=mean, scale=scale), 10_000
+    assert x.shape == (2, n, *shape)
+    assert ((x.mean(1) - mean).abs() < 5 * scale / n**0.5).all()
+    assert ((x.std(1) / scale - 1).abs() < 5 / (2 * n) ** 0.5).all()
+    assert torch.equal(x[1], chain.starts(n, Rng(4), mean=mean[1], scale=scale[1]))
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 2)])
+def test_chains_start_at_given_points_each_as_often_as_any_other(shape):
+    points = torch.arange(14.0).view(2, 7, *(1 for _ in shape)).expand(2, 7, *shape)
+    fit = {"mean": torch.zeros(2, *shape), "scale": torch.ones(2, *shape)}
+    x = chain.starts(21, Rng((3, 4)), **fit, points=points)
+    assert x.shape == (2, 21, *shape)
+    for m, seed in enumerate((3, 4)):
+        assert sorted(x[m].flatten(1)[:, 0].tolist()) == sorted(points[m].flatten(1)[:, 0].tolist() * 3)
+        assert torch.equal(x[m], chain.starts(21, Rng(seed), mean=fit["mean"][m], scale=fit["scale"][m], points=points[m]))
+    few = chain.starts(4, Rng((3, 4)), **fit, points=points).flatten(2)[..., 0]
+    assert all(len(set(one.tolist())) == 4 for one in few)
+    assert few[0].tolist() != points[0, :4].flatten(1)[:, 0].tolist()  # in a random order
+
+
+def test_run_takes_n_steps_and_gives_the_mean_info():
+    x, info = chain.run(Clock(), model_of(), {"a": torch.ones(())}, torch.zeros(3, 1), Rng(0), n_steps=BLOCK + 5)
+    assert (x == BLOCK + 5).all()
+    assert info["time"].tolist() == [(BLOCK + 6) / 2] * 3
+
+
+@pytest.mark.parametrize("n_steps", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
+def test_as_many_noises_as_steps_and_none_twice(n_steps):
+    state = State(torch.zeros(2, 50, 3), torch.ones(2))
+    items = torch.stack([item for (item,) in chain.noises(Clock(), state, Rng((0, 1)), n_steps)])
+    assert items.shape == (n_steps, 2, 50, 3)
+    correlation = torch.corrcoef(items.reshape(2 * n_steps, -1)) - torch.eye(2 * n_steps)
+    assert correlation.abs().max() < 6 / math.sqrt(150)  # of 9,000 pairs: a false alarm in 5e4; seeded
+
+
+def test_noise_of_a_transition_does_not_depend_on_how_many_follow_its_block():
+    state = State(torch.zeros(50, 3), torch.ones(()))
+    short, long = (list(chain.noises(Clock(), state, Rng(0), n)) for n in (BLOCK, 3 * BLOCK))
+    assert all(torch.equal(a, b) for (a,), (b,) in zip(short, long[:BLOCK], strict=True))
+
+
+def test_same_seed_same_draws_and_warm_up_noise_is_not_reused():
+    draws, args = Draws(10, 5, 20), (model_of(), {"a": torch.ones(())}, torch.zeros(5, 2))
+    first, again, other = (chain.draw(MALA(0.5, None), *args, rng, draws)[0] for rng in (Rng(0), Rng(0), Rng(1)))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    paths = []
+
+    class Watched(Clock):
+        def noise(self, rng, state, n_steps):
+            paths.append(rng.path)
+            return super().noise(rng, state, n_steps)
+
+    chain.draw(Watched(), *args, Rng(0), draws)
+    assert len(set(paths)) == len(paths) == 2
+
+
+def test_each_model_of_a_stack_is_drawn_from_as_it_is_alone():
+    a, draws = torch.tensor([1.0, 4.0]), Draws(20, 5, 50)
+    x = Rng((3, 4)).normal("x", 5, 2)
+    together, info = chain.draw(MALA(0.1, None), model_of(stacked=True), {"a": a}, x, Rng((3, 4)), draws)
+    for m, seed in enumerate((3, 4)):
+        alone, info_alone = chain.draw(MALA(0.1, None), model_of(), {"a": a[m]}, x[m], Rng(seed), draws)
+        torch.testing.assert_close(together[m], alone)
+        torch.testing.assert_close(info["step_size"][m], info_alone["step_size"])

@@ -1,0 +1,84 @@
+"""From the model's units to the data's."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import Standardization
+
+UNITS = Standardization(torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 0.5], dtype=torch.double))
+
+
+def test_by_hand_both_ways():
+    data, model = torch.tensor([[5.0, -1.0], [3.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    assert torch.equal(UNITS.to_data(model), data.double())
+    assert torch.equal(UNITS.from_data(data), model.double())
+
+
+def test_log_density_in_data_units_is_less_by_log_det():
+    """u ~ N(0, I) is y ~ N(mean, scale^2)."""
+    assert math.isclose(UNITS.log_det, math.log(2.0) + math.log(0.5), abs_tol=1e-15)
+    units = Standardization(UNITS.mean, 3 * UNITS.scale)
+    y = torch.tensor([4.0, 0.3], dtype=torch.double)
+    in_model_units = Normal(0.0, 1.0).log_prob(units.from_data(y)).sum()
+    torch.testing.assert_close(in_model_units - units.log_det, Normal(units.mean, units.scale).log_prob(y).sum())
+
+
+def test_fitted_rows_have_mean_0_and_mean_square_1():
+    y = torch.tensor([[1.0, 10.0], [2.0, 30.0], [6.0, 20.0]])
+    units = Standardization.of(y)
+    torch.testing.assert_close(units.mean, torch.tensor([3.0, 20.0], dtype=torch.double))
+    torch.testing.assert_close(units.scale, torch.tensor([(4 + 1 + 9) / 3, 200 / 3], dtype=torch.double).sqrt())
+
+
+def test_round_trips():
+    y = torch.tensor([[0.1, 1e5], [-7.3, 2e-5]], dtype=torch.double)
+    torch.testing.assert_close(UNITS.to_data(UNITS.from_data(y)), y, rtol=1e-14, atol=1e-14)
+    again = Standardization.from_json(UNITS.to_json())
+    assert torch.equal(again.mean, UNITS.mean)
+    assert torch.equal(again.scale, UNITS.scale)
+    assert again.matrix is None
+
+
+def projected(n_components):
+    """Rows with means, scales and correlations, and their principal components."""
+    mix = Rng(1).normal("mix", 4, 4) + 2 * torch.eye(4)
+    y = (Rng(0).normal("y", 500, 4) @ mix).double() * torch.tensor([1.0, 30.0, 0.01, 2.0]) + 5
+    return y, Standardization.of(y).principal(y, n_components)
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 4])
+def test_principal_components_are_white_and_the_first(n_components):
+    """Unit covariance; the share of the variance that is left is that of the greatest eigenvalues of the correlation matrix."""
+    y, units = projected(n_components)
+    u = units.from_data(y)
+    torch.testing.assert_close(u.T @ u / 500, torch.eye(n_components).double(), atol=1e-10, rtol=0)
+    assert u.mean(0).abs().max() < 1e-10
+    left = (units.from_data(y) @ units.matrix.T).square().mean(0).sum()
+    greatest = torch.linalg.eigvalsh(torch.corrcoef(y.T)).flip(0)
+    torch.testing.assert_close(left, greatest[:n_components].sum())
+    torch.testing.assert_close(units.matrix.square().sum(0), greatest[:n_components])
+    assert (units.matrix.gather(0, units.matrix.abs().argmax(0, keepdim=True)) > 0).all()
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 4])
+def test_components_go_to_the_nearest_point_of_the_data_and_back(n_components):
+    y, units = projected(n_components)
+    u = units.from_data(y)
+    torch.testing.assert_close(units.from_data(units.to_data(u)), u)
+    missing = (y - units.to_data(u)) / units.scale
+    torch.testing.assert_close(missing @ units.matrix, torch.zeros_like(u), atol=1e-10, rtol=0)
+    assert (missing.abs().max() < 1e-10) == (n_components == 4)
+    again = Standardization.from_json(json.loads(json.dumps(units.to_json())))
+    assert torch.equal(again.from_data(y), u)
+    assert units.log_det == 0
+
+
+def test_identity_changes_nothing():
+    y = torch.tensor([[0.1, 5.0]], dtype=torch.double)
+    assert torch.equal(Standardization.identity((2,)).to_data(y), y)
+    assert Standardization.identity((2,)).log_det == 0

@@ -1,0 +1,164 @@
+"""Runs composed, against the closed forms of the Gaussians that they hold, in units that differ from run to run."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch.distributions import MultivariateNormal
+
+from ebm_cli.config import compose
+from ebm_cli.core.model import Model, tensors
+from ebm_cli.core.rng import Rng
+from ebm_cli.energies.quadratic import Quadratic
+from ebm_cli.errors import InputError
+from ebm_cli.runner.composition import Composition
+from ebm_cli.runner.trained_model import TrainedModel
+from ebm_cli.runs import run
+
+TRAIN = ("dataset=table", "energy=quadratic", "trainer.n_steps=25", "draws.n_samples=20", "draws.n_steps=4", "device=cpu")
+PLACES = {"a": ([10.0, -3.0], [2.0, 0.5]), "b": ([13.0, -2.0], [1.0, 1.5])}
+
+
+@pytest.fixture
+def runs(ebm, tmp_path):
+    """Two runs of the trainable Gaussian on tables of other places and scales, the second a stack of two seeds."""
+    found = {}
+    for name, (mean, scale) in PLACES.items():
+        x = np.array(mean) + np.array(scale) * Rng(len(found)).normal("x", 200, 2).numpy()
+        np.savetxt(tmp_path / f"{name}.csv", x, delimiter=",")
+        seeds = ("seeds=2",) if name == "b" else ()
+        code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path / name}.csv", "metric=[quadrature]", "optimizer.lr=0.1", *seeds)
+        assert code == 0, err
+        found[name] = run.find("last").path.name
+        if len(found) == 1:
+            facts = run.find("last").read("environment.json")
+            run.find("last").write("environment.json", facts | {"created": facts["created"] - 60})
+    return found
+
+
+def law(name, model=0):
+    """The Gaussian in data units that a run holds."""
+    trained = TrainedModel.load(run.find(name), torch.device("cpu")).select(model)
+    module = Quadratic((2,), trained.fit["mean"], trained.fit["scale"])
+    module.load_state_dict(trained.params)
+    precision = (module.factor @ module.factor.T).detach().double() / torch.outer(trained.fit["scale"], trained.fit["scale"]).double()
+    centre = trained.fit["mean"] + trained.fit["scale"] * module.centre.detach()
+    scale = trained.standardization.scale
+    return MultivariateNormal(trained.standardization.to_data(centre), precision_matrix=precision / torch.outer(scale, scale))
+
+
+def composed(names, how, weights=None, temperature=1.0, models=None):
+    energy = Composition(runs=names, how=how, weights=weights, temperature=temperature, models=models)
+    return (
+        energy,
+        lambda y: Model(energy, event_ndim=1, stacked=False).energy(tensors(energy), energy.standardization.from_data(y).float()).double(),
+    )
+
+
+def points(n=40):
+    return torch.tensor([11.0, -2.5]).double() + 2 * Rng(3).normal("y", n, 2).double()
+
+
+def flat(values, atol=2e-4):
+    """Whether numbers differ by a constant alone."""
+    return (values - values.mean()).abs().max() < atol
+
+
+def test_all_four_ways(runs):
+    """In data units, up to a constant; of the mixture the constant is zero. One fixture of two short runs serves them all."""
+    a, b, y = law(runs["a"]).log_prob, law(runs["b"], 1).log_prob, points()
+    names, models = [runs["a"], runs["b"]], [0, 1]
+    _, energy = composed(names, "product", [1.0, 0.7], 1.5, models)
+    assert flat(energy(y) + (a(y) + 0.7 * b(y)) / 1.5)
+    _, energy = composed(names, "negation", [1.0, 0.3], models=models)
+    assert flat(energy(y) + a(y) - 0.3 * b(y))
+    _, energy = composed(names[1:], "tempering", temperature=2.5, models=[1])
+    assert flat(energy(y) + b(y) / 2.5)
+    mixture, energy = composed(names, "mixture", [3.0, 1.0], models=models)
+    expected = torch.logsumexp(torch.stack([math.log(0.75) + a(y), math.log(0.25) + b(y)]), 0)
+    torch.testing.assert_close(energy(y), -expected, rtol=0, atol=1e-3)
+    assert mixture.log_z == 0.0
+    turned, again = composed(names[::-1], "mixture", [1.0, 3.0], models=models[::-1])  # in the other run's units
+    torch.testing.assert_close(again(y), energy(y), rtol=0, atol=1e-3)
+    assert not torch.allclose(turned.standardization.mean, mixture.standardization.mean)
+    assert composed(names, "mixture", temperature=2.0)[0].log_z is None
+    assert not torch.allclose(composed(names[1:], "tempering")[1](y), composed(names[1:], "tempering", models=[1])[1](y))
+
+
+def test_drawn_from(runs, ebm, tmp_path):
+    """A product of Gaussians is a Gaussian: its samples' mean and covariance. 2,000 draws of chains that forget within their thinning
+    err by 1/45 of a standard deviation; the tolerance is five of these, false alarms in less than one seed of 10^5."""
+    a, b = law(runs["a"]), law(runs["b"])
+    precision = a.precision_matrix + b.precision_matrix
+    expected = MultivariateNormal(
+        torch.linalg.solve(precision, a.precision_matrix @ a.mean + b.precision_matrix @ b.mean), precision_matrix=precision
+    )
+    words = (f"energy.runs=[{runs['a']},last]", "n_samples=2000", "n_chains=1000", "n_steps=400")
+    code, out, err = ebm("sample", "energy=compose", *words)
+    assert code == 0, err
+    (folder,) = (tmp_path / "outputs" / "samples").iterdir()
+    assert f"Samples saved to {folder / 'samples.npz'}" in out
+    assert yaml.safe_load((folder / "config.yaml").read_text())["energy"]["runs"] == [runs["a"], runs["b"]]  # not `last`
+    x = torch.from_numpy(np.load(folder / "samples.npz")["x"])
+    white = (x - expected.mean) @ torch.linalg.inv(expected.scale_tril).T
+    assert white.mean(0).abs().max() < 5 / 2000**0.5
+    assert (torch.cov(white.T) - torch.eye(2)).abs().max() < 5 * (2 / 2000) ** 0.5
+    summary = json.loads((folder / "summary.json").read_text())
+    shift = -(a.log_prob(expected.mean) + b.log_prob(expected.mean)) + expected.log_prob(expected.mean)
+    one, other = run.find(runs["a"]).read("summary.json")["log_z"], run.find(runs["b"]).read("summary.json")["per_seed"]["log_z"][0]
+    assert summary["log_z_quadrature"] == pytest.approx(one + other - shift.item(), abs=2e-3)
+    assert summary["log_z"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"runs": []}, "runs are needed"),
+        ({"runs": ["nothing"]}, "there is no run"),
+        ({"runs": ["a", "b"], "how": "tempering"}, "takes one run"),
+        ({"runs": ["a"], "how": "negation"}, "two runs or more"),
+        ({"runs": ["a", "b"], "how": "negation"}, "needs them"),
+        ({"runs": ["a", "b"], "weights": [1.0]}, "1 for 2 runs"),
+        ({"runs": ["a", "b"], "models": [0, 0, 0]}, "3 for 2 runs"),
+    ],
+)
+def test_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        Composition(**({"how": "product", "weights": None, "temperature": 1.0, "models": None} | given))
+
+
+def test_a_mixture_needs_log_z(runs):
+    one = run.find(runs["a"])
+    one.write("summary.json", one.read("summary.json") | {"log_z": None, "log_z_learned": None, "reasons": {"log_z": "not today"}})
+    with pytest.raises(InputError, match="not known: not today"):
+        composed([runs["a"], runs["b"]], "mixture")
+    composed([runs["a"], runs["b"]], "product")
+
+
+def test_shapes_and_energies_must_agree(runs, ebm, tmp_path):
+    score = ("objective=ssm", "energy=score_mlp", "sampler=langevin", "metric=[]", "energy.hidden=[4]")
+    code, _, err = ebm("train", *TRAIN[2:], *score, "experiment=smoke")
+    assert code == 0, err
+    with pytest.raises(InputError, match="outputs the score"):
+        composed([runs["a"], "last"], "product")
+    np.savetxt(tmp_path / "c.csv", np.arange(60.0) % 7)
+    code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path / 'c'}.csv", "metric=[]")
+    assert code == 0, err
+    with pytest.raises(InputError, match=r"shape \(1,\)"):
+        composed([runs["a"], "last"], "product")
+
+
+def test_the_option_is_this_class():
+    node = yaml.safe_load(compose.groups()["energy"]["compose"].path.read_text())
+    assert node["_target_"] == f"{Composition.__module__}.{Composition.__name__}"
+
+
+def test_principal_components_are_no_function_of_the_columns(ebm, tmp_path):
+    np.savetxt(tmp_path / "pca.csv", Rng(0).normal("x", 200, 3).numpy(), delimiter=",")
+    code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path}/pca.csv", "dataset.n_components=2", "metric=[]")
+    assert code == 0, err
+    with pytest.raises(InputError, match="principal components"):
+        composed(["last"], "tempering")

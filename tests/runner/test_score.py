@@ -1,0 +1,328 @@
+"""ebm score: log-densities with their errors, ratios to a reference row, and rows accepted by a quantile of held-out data."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine
+
+from ebm_cli import __main__
+from ebm_cli.commands import score
+from ebm_cli.config import compose, schema
+from ebm_cli.core.rng import Rng
+from ebm_cli.runner import evaluate
+from ebm_cli.runs.run import find
+
+SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=100", "draws.n_steps=10", "device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """`world(name)` is the folder of a run, trained once; tests only read."""
+    folder, runs = tmp_path_factory.mktemp("world"), {}
+    wine = load_wine()
+    write(folder / "wine.csv", [wine.feature_names, *wine.data.tolist()])
+    table = ["dataset=table", f"dataset.path={folder / 'wine.csv'}"]
+    lines = {"moons": ["objective=nce", "seeds=2"], "wine": ["objective=ssm", *table], "learned": ["objective=nce", *table]}
+
+    def run(name):
+        if name not in runs:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("EBM_OUTPUTS", str(folder / "outputs"))
+                assert __main__.main(["train", *SMALL, *lines[name]]) == 0
+                runs[name] = find("last").path
+        return runs[name]
+
+    run.folder = folder
+    return run
+
+
+def write(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+@pytest.fixture
+def scored(ebm, tmp_path):
+    """`scored(run, rows, ...)`: the columns that are added, as numbers, and what is said of them."""
+
+    def call(run, rows, *words):
+        np.save(tmp_path / "rows.npy", rows)
+        code, out, err = ebm("score", str(run), f"data={tmp_path / 'rows.npy'}", *words)
+        assert code == 0, err
+        columns = {}
+        for row in csv.DictReader(io.StringIO(out)):
+            for name, cell in row.items():
+                columns.setdefault(name, []).append(float(cell))
+        return {name: np.array(columns[name]) for name in list(columns)[rows.shape[1] :]}, err
+
+    return call
+
+
+@pytest.fixture
+def changed(world, tmp_path):
+    """`changed(name, key=...)` is a copy of a run with another summary."""
+
+    def copy(name, **numbers):
+        path = tmp_path / "copied" / world(name).name
+        shutil.copytree(world(name), path)
+        summary = json.loads((path / "summary.json").read_text())
+        (path / "summary.json").write_text(json.dumps(summary | numbers))
+        return path
+
+    return copy
+
+
+def moons(n, seed=99):
+    """Rows of the data's law that no run has seen."""
+    return schema.build(compose.compose([]).config["dataset"]).draw(n, Rng(seed)).double().numpy()
+
+
+def summary_of(path):
+    return json.loads((path / "summary.json").read_text())
+
+
+def test_a_log_density_by_quadrature_has_an_error(world, scored):
+    run, rows = world("moons"), moons(5)
+    summary = summary_of(run)["per_seed"]
+    for model in (0, 1):
+        columns, err = scored(run, rows, f"model={model}")
+        assert list(columns) == ["energy", "log_prob", "log_prob_error"]
+        assert columns["log_prob"] == pytest.approx(-columns["energy"] - summary["log_z"][model], abs=1e-12)
+        assert columns["log_prob_error"].tolist() == [summary["log_z_error"][model]] * 5
+        assert "by quadrature, to 0.00" in err
+
+
+def test_without_quadrature_the_bounds_of_ais_give_log_z(changed, scored):
+    """Between 3 - 0.2 and 4 + 0.6: 3.7 give or take 0.9."""
+    bounds = {"ais_log_z_lower": 3.0, "ais_log_z_lower_error": 0.2, "ais_log_z_upper": 4.0, "ais_log_z_upper_error": 0.6}
+    columns, err = scored(changed("learned", **bounds), load_wine().data[:4])
+    assert columns["log_prob"] == pytest.approx(-columns["energy"] - 3.7)
+    assert columns["log_prob_error"] == pytest.approx(np.full(4, 0.9))
+    assert "log Z = 3.7 nats, between the bounds of annealed importance sampling, to 0.9" in err
+
+
+BOUNDS = ("lower", "lower_error", "upper", "upper_error")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({"log_z": 1.0, "log_z_error": 0.01, "ais": (3.0, 0.2, 4.0, 0.6), "log_z_learned": 2.0}, (1.0, 0.01)),
+        ({"log_z": None, "log_z_error": None, "ais": (3.0, 0.2, 4.0, 0.6), "log_z_learned": 2.0}, (3.7, 0.9)),
+        ({"log_z": None, "ais": (3.0, 0.2, 2.9, 0.2), "log_z_learned": 2.0}, (2.95, 0.15)),  # crossed, by less than the errors
+        ({"log_z": None, "ais": (3.0, 0.2, 2.5, 0.2), "log_z_learned": 2.0}, (2.0, None)),  # by more: one of them is wrong
+        ({"log_z": None, "ais": (3.0, None, 4.0, 0.6), "log_z_learned": 2.0}, (2.0, None)),
+        ({"log_z": None, "log_z_learned": 2.0}, (2.0, None)),
+        ({"log_z": None}, (None, None)),
+    ],
+)
+def test_quadrature_before_ais_before_what_was_learned(numbers, expected):
+    numbers = dict(numbers)
+    ais = dict(zip((f"ais_log_z_{name}" for name in BOUNDS), numbers.pop("ais", (None,) * 4), strict=True))
+    found = evaluate.log_z(numbers | ais, 0)[:2]
+    stack = {"per_seed": {key: [7.0, value] for key, value in (numbers | ais).items()}}
+    for log_z, error in (found, evaluate.log_z(stack, 1)[:2]):
+        assert (log_z, error) == tuple(one if one is None else pytest.approx(one) for one in expected)
+
+
+def test_a_learned_log_z_has_no_error(world, scored):
+    columns, err = scored(world("learned"), load_wine().data[:4])
+    assert list(columns) == ["energy", "log_prob"]
+    assert "as learned by the objective, with no error known: there is no log_prob_error" in err
+
+
+def test_ratios_to_a_reference_need_no_log_z(world, scored):
+    rows = load_wine().data[:9]
+    columns, err = scored(world("wine"), rows, "reference=3")
+    assert list(columns) == ["energy", "log_ratio"]
+    assert "log Z is not known" in err
+    assert columns["log_ratio"].tolist() == (columns["energy"][2] - columns["energy"]).tolist()
+    assert columns["log_ratio"][2] == 0.0
+    assert np.unique(columns["log_ratio"]).size == 9
+
+
+def test_the_reference_may_stand_in_any_chunk(world, scored):
+    """Its own ratio is 0 to the last bit, and with log Z a ratio is a difference of log-densities."""
+    rows = moons(2 * score.CHUNK + 5)
+    for row in (1, score.CHUNK, score.CHUNK + 1, len(rows)):
+        columns, _ = scored(world("moons"), rows, f"reference={row}")
+        assert columns["log_ratio"][row - 1] == 0.0
+        assert columns["log_ratio"] == pytest.approx(columns["log_prob"] - columns["log_prob"][row - 1], abs=1e-9)
+
+
+def rows_for_the_test(data):
+    """The test rows of a table, as dataset.split_seed and dataset.test share them out."""
+    return data[np.random.default_rng(0).permutation(len(data))[: round(0.2 * len(data))]]
+
+
+def test_the_threshold_is_that_of_the_test_rows(world, scored):
+    """Of 36 rows and a tenth the ceil(37 (0.9)) = 34th smallest energy; the three above are rejected, far rows are."""
+    test = rows_for_the_test(load_wine().data)
+    far = test[:2] + 50 * load_wine().data.std(0)
+    columns, err = scored(world("wine"), np.concatenate([test, far]), "quantile=0.1")
+    ordered = np.sort(columns["energy"][:36])
+    bound = float(re.search(r"accepted: energy <= (\S+) nats, which at most 0.1 of the data exceed, by 36 held-out rows", err)[1])
+    assert bound == pytest.approx(ordered[33], rel=1e-5)  # as it is printed
+    assert list(columns) == ["energy", "accepted"]
+    assert columns["accepted"].tolist() == (columns["energy"] <= ordered[33]).tolist()
+    assert columns["accepted"][-2:].tolist() == [0, 0]
+    assert columns["accepted"][:36].sum() == 34
+
+
+@pytest.mark.parametrize("n_components", ["null", "1"])
+def test_a_value_that_many_rows_share_is_accepted_or_rejected_as_one(ebm, scored, tmp_path, n_components):
+    """Two columns of four values: 16 kinds of rows, of which the threshold is always one. Whatever the network has learned, of the n = 400
+    test rows at most n - k are above the k-th smallest energy, and rows of a kind have one energy however many stand beside them."""
+    rng = np.random.default_rng(5)
+    rows = rng.choice([0.1, 0.7, 1.3, 2.9], size=(2000, 2), p=[0.4, 0.3, 0.2, 0.1])
+    words = (*SMALL, "objective=nce", "dataset=table", f"dataset.path={write(tmp_path / 'kinds.csv', rows.tolist())}")
+    assert ebm("train", *words, f"dataset.n_components={n_components}")[0] == 0
+    test, kinds = rows_for_the_test(rows), np.unique(rows, axis=0)
+    whole, _ = scored("last", np.concatenate([kinds, test]))
+    energy_of = dict(zip(map(tuple, kinds.tolist()), whole["energy"], strict=False))
+    assert whole["energy"][16:].tolist() == [energy_of[tuple(row)] for row in test.tolist()]
+    for n in (1, 2, 3, 7):
+        assert scored("last", kinds[:n])[0]["energy"].tolist() == whole["energy"][:n].tolist()
+    for q in (0.05, 0.1, 0.2, 0.3, 0.5, 0.8):
+        columns, _ = scored("last", np.concatenate([kinds, test]), f"quantile={q}")
+        accepted = dict(zip(map(tuple, kinds.tolist()), columns["accepted"], strict=False))
+        assert columns["accepted"][16:].tolist() == [accepted[tuple(row)] for row in test.tolist()]
+        k = 401 - int(Fraction(str(q)) * 401)
+        assert columns["accepted"].tolist() == (columns["energy"] <= np.sort(columns["energy"][16:])[k - 1]).tolist()
+        assert (1 - columns["accepted"][16:]).sum() <= 400 - k
+
+
+def test_rows_of_the_datas_own_law_are_rejected_as_often_as_asked_for(world, scored):
+    """20,000 fresh draws by a threshold of 10,000: a standard deviation of sqrt(q (1 - q) (1/10,000 + 1/20,000)); five of them, 6e-7."""
+    rows = moons(20_000)
+    for q in (0.05, 0.5):
+        columns, _ = scored(world("moons"), rows, f"quantile={q}", "model=1")
+        assert abs((1 - columns["accepted"]).mean() - q) < 5 * (q * (1 - q) * (1 / 10_000 + 1 / 20_000)) ** 0.5
+
+
+def test_a_rare_quantile_takes_more_draws(world, scored):
+    """A hundred-thousandth needs 99,999, of a law that can be drawn from."""
+    columns, err = scored(world("moons"), moons(100), "quantile=1e-5")
+    assert "by 99999 held-out rows" in err
+    assert columns["accepted"].tolist() == [1] * 100
+
+
+def test_a_table_that_has_moved(changed, world, ebm, tmp_path):
+    run = changed("wine")
+    text = (run / "config.yaml").read_text().replace(str(world.folder / "wine.csv"), str(tmp_path / "gone.csv"))
+    (run / "config.yaml").write_text(text)
+    words = ("score", str(run), f"data={world.folder / 'wine.csv'}")
+    assert ebm(*words)[0] == 0
+    code, out, err = ebm(*words, "quantile=0.1")
+    assert (code, out) == (2, "")
+    assert "gone.csv" in err
+    assert ebm(*words, "quantile=0.1", f"dataset.path={world.folder / 'wine.csv'}")[0] == 0
+    shutil.copy(world.folder / "wine.csv", tmp_path / "gone.csv")
+    with open(tmp_path / "gone.csv", "a") as file:
+        file.write(",".join(["1"] * 13) + "\n")
+    code, _, err = ebm(*words, "quantile=0.1")
+    assert (code, "has changed since the run was trained on it" in err) == (2, True)
+
+
+def test_all_columns_at_once_go_to_a_file(world, ebm, tmp_path):
+    write(tmp_path / "rows.csv", [["x0", "x1"], [0.5, 0.25], [9, 9]])
+    words = ("score", str(world("moons")), f"data={tmp_path / 'rows.csv'}", "reference=1", "quantile=0.01")
+    code, out, _ = ebm(*words)
+    header, near, far = csv.reader(io.StringIO(out))
+    assert (code, header) == (0, ["x0", "x1", "energy", "log_prob", "log_prob_error", "log_ratio", "accepted"])
+    assert (near[:2], near[-2:], far[-1]) == (["0.5", "0.25"], ["0.0", "1"], "0")
+    assert ebm(*words, f"out={tmp_path / 'out.csv'}")[:2] == (0, f"Scores saved to {tmp_path / 'out.csv'}\n")
+    assert (tmp_path / "out.csv").read_text() == out
+
+
+def test_a_file_that_has_these_columns_is_refused_or_they_are_given_other_names(world, ebm, tmp_path):
+    """Its own output, scored again: by name the run's columns are found in it."""
+    write(tmp_path / "rows.csv", [load_wine().feature_names, *load_wine().data[:3].tolist()])
+    run, twice = str(world("wine")), tmp_path / "twice.csv"
+    assert ebm("score", run, f"data={tmp_path / 'rows.csv'}", f"out={tmp_path / 'once.csv'}")[0] == 0
+    words = ("score", run, f"data={tmp_path / 'once.csv'}", f"out={twice}")
+    code, out, err = ebm(*words)
+    assert (code, out, twice.exists()) == (2, "", False)
+    assert "once.csv has a column energy already" in err
+    assert "prefix=WORD" in err
+    assert ebm(*words, "reference=1", "prefix=new_")[0] == 0
+    header, first, *_ = csv.reader(twice.open())
+    assert header == [*load_wine().feature_names, "energy", "new_energy", "new_log_ratio"]
+    assert first[-3:] == [first[-2], first[-2], "0.0"]
+    write(tmp_path / "once.csv", [[*load_wine().feature_names, "accepted"], *([*row, 1] for row in load_wine().data[:3].tolist())])
+    assert ebm(*words)[0] == 0
+    assert "has a column accepted already" in ebm(*words, "quantile=0.1")[2]
+
+
+def test_out_may_be_a_link_or_a_pipe_and_stays_one(world, ebm, tmp_path):
+    write("rows.csv", [[0.5, 0.25], [9, 9]])
+    words = ("score", str(world("moons")), "data=rows.csv")
+    scores = ebm(*words)[1]
+    Path("old.csv").write_text("old")
+    Path("link.csv").symlink_to("old.csv")
+    assert ebm(*words, "out=link.csv")[0] == 0
+    assert Path("link.csv").is_symlink()
+    assert Path("old.csv").read_text() == scores
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert ebm(*words, "out=pipe")[0] == 0
+    assert os.read(reader, 10_000).decode() == scores
+    os.close(reader)
+    assert Path("pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("x1,x0", [0.5, 0.25]), ("x0,x1", [0.25, 0.5]), ("a,b", [0.25, 0.5]), ("x0,label,x1", [0.25, 0.5]), ("label,a,b", None)],
+)
+def test_coordinates_are_found_by_their_names_where_a_file_has_them(world, ebm, header, expected):
+    """A run whose data have no names of their own calls them x0, x1, as `ebm sample out=FILE` does. The column `label` is 3."""
+    names, values = header.split(","), iter((0.25, 0.5))
+    write("named.csv", [names, [3 if name == "label" else next(values) for name in names]])
+    run = str(world("moons"))
+    code, out, err = ebm("score", run, "data=named.csv")
+    if expected is None:
+        assert (code, "has 3 columns, the events have 2: x0, x1" in err) == (2, True)
+        return
+    write("plain.csv", [expected])
+    assert out.splitlines()[1].split(",")[-3:] == ebm("score", run, "data=plain.csv")[1].splitlines()[1].split(",")[-3:]
+
+
+FAULTS = [
+    ("out=s.npz", "out: s.npz: scores are written as CSV", "out=s.csv"),
+    ("out=.", "out: . cannot be written: Is a directory", ""),
+    ("out=", "out: . cannot be written: Is a directory", ""),
+    ("out=there/is/none.csv", "out: there/is/none.csv cannot be written: No such file", ""),
+    ("prefix=1", "prefix: must be a word, not 1", "prefix=model_"),
+    ("reference=0", "reference: rows.csv has no row 0", "its 2 rows are counted from 1"),
+    ("reference=3", "reference: rows.csv has no row 3", "its 2 rows are counted from 1"),
+    ("reference=-1", "has no row -1", ""),
+    ("reference=true", "reference: must be a whole number, not True", ""),
+    ("reference=1.5", "reference: must be a whole number, not 1.5", ""),
+    ("model=null", "model: must be a whole number, not None", ""),
+    ("quantile=0", "quantile: must be a fraction of at least 1e-06 and below 1, not 0", "quantile=0.01"),
+    ("quantile=1.0", "quantile: must be a fraction", ""),
+    ("quantile=1e-7", "quantile: must be a fraction", ""),
+    ("quantile=few", "quantile: must be a fraction", ""),
+    ("quantil=0.1", "quantil: there is no key 'quantil'", "did you mean quantile?"),
+    ("quantile=0.01", "quantile: 0.01 needs 99 held-out rows, there are 36", "quantile=0.027028 or greater"),
+]
+
+
+@pytest.mark.parametrize(("word", "message", "hint"), FAULTS)
+def test_refused(world, ebm, word, message, hint):
+    write("rows.csv", load_wine().data[:2].tolist())
+    code, out, err = ebm("score", str(world("wine")), "data=rows.csv", *(["out=out.csv"] * (not word.startswith("out"))), word)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert hint in err
+    assert ebm("score", str(world("wine")), "data=rows.csv", "quantile=0.027028")[0] == 0

@@ -1,0 +1,170 @@
+"""Which GPUs there are and which of them a sweep takes. A script in the place of nvidia-smi lists them."""
+
+import re
+
+import pytest
+
+from ebm_cli.errors import InputError
+from ebm_cli.sweeps import slots
+from ebm_cli.sweeps.slots import Slot, plan
+
+UUIDS = [f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abcd"]
+MIGS = [f"MIG-{letter * 8}-1111-2222-3333-444444444444" for letter in "ef"]
+FOUR = [f"GPU {index}: NVIDIA A100-SXM4-40GB (UUID: {uuid})" for index, uuid in enumerate(UUIDS)]
+CUT = [FOUR[0], *(f"  MIG 3g.20gb     Device  {index}: (UUID: {uuid})" for index, uuid in enumerate(MIGS)), *FOUR[1:3]]
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """`machine(lines)` is one whose nvidia-smi lists these lines; it has eight cores, and CUDA_VISIBLE_DEVICES is not set."""
+
+    def make(lines, code=0, cores=8):
+        (tmp_path / "bin").mkdir()
+        script = "\n".join(["#!/bin/sh", '[ "$*" = -L ] || exit 9', *(f"echo '{line}'" for line in lines), f"exit {code}"])
+        (tmp_path / "bin" / "nvidia-smi").write_text(script)
+        (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr(slots, "n_cores", lambda: cores)
+
+    return make
+
+
+def taken(gpus="auto", jobs_per_gpu=1, cpu_jobs=None):
+    return [slot.gpu for slot in plan(gpus, jobs_per_gpu, cpu_jobs)]
+
+
+def test_auto_takes_every_gpu(machine):
+    machine(FOUR)
+    assert plan("auto", 1, None) == [Slot("0", 2), Slot("1", 2), Slot("2", 2), Slot("3", 2)]
+    assert [str(slot) for slot in plan("auto", 1, None)] == ["GPU 0", "GPU 1", "GPU 2", "GPU 3"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        (2, ["0", "1"]),
+        (4, ["0", "1", "2", "3"]),
+        ([2, 0], ["2", "0"]),
+        (["3"], ["3"]),
+        ([UUIDS[1]], ["1"]),
+        (["GPU-d", 0, "GPU-bbb"], ["3", "0", "1"]),
+    ],
+    ids=str,
+)
+def test_a_number_takes_the_first_and_a_list_names_them(machine, gpus, expected):
+    machine(FOUR)
+    assert taken(gpus) == expected
+
+
+def test_several_jobs_on_a_gpu_are_interleaved_and_share_the_cores(machine):
+    machine(FOUR)
+    assert plan([0, 2], 2, None) == [Slot("0", 2), Slot("2", 2), Slot("0", 2), Slot("2", 2)]
+    assert {slot.n_threads for slot in plan("auto", 4, None)} == {1}  # of eight cores, for sixteen jobs
+
+
+@pytest.mark.parametrize(
+    ("gpus", "message", "hint"),
+    [
+        (5, "5 GPUs were asked for, but 4 can be seen", "hydra.launcher.gpus=auto"),
+        ([0, 7], "there is no GPU 7; can be seen: 0, 1, 2, 3$", ""),
+        (["GPU-xyz"], "there is no GPU GPU-xyz; can be seen: 0, 1, 2, 3$", ""),
+        (["GPU-"], "there is no GPU GPU-;", ""),  # every one of them begins so
+        (["aaaaaaaa"], "there is no GPU aaaaaaaa;", ""),
+        ([1, 1], "GPU 1 is named twice", "hydra.launcher.jobs_per_gpu=2"),
+        ([1, UUIDS[1]], f"GPU {UUIDS[1]} is named twice", "hydra.launcher.jobs_per_gpu=2"),
+    ],
+    ids=str,
+)
+def test_what_is_not_there_or_named_twice_is_refused(machine, gpus, message, hint):
+    machine(FOUR)
+    with pytest.raises(InputError, match=f"^hydra.launcher.gpus: {message}") as refused:
+        plan(gpus, 1, None)
+    assert hint in refused.value.problems[0].hint
+
+
+@pytest.mark.parametrize("gpus", [[], 0])
+def test_no_gpus_are_cores(machine, gpus):
+    machine(FOUR)
+    assert plan(gpus, 3, None) == [Slot("", 1)] * 8
+    assert plan(gpus, 1, 5) == [Slot("", 1)] * 5
+    assert str(plan(gpus, 1, 1)[0]) == "CPU"
+
+
+def test_mig_devices_stand_in_the_place_of_their_gpu(machine):
+    machine(CUT)
+    assert taken() == [*MIGS, "1", "2"]
+    assert taken(["MIG-f", 2]) == [MIGS[1], "2"]
+    with pytest.raises(InputError, match="there is no GPU 0; can be seen: MIG-e"):
+        taken([0])
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("1,3", ["1", "3"]),
+        ("3,1", ["3", "1"]),
+        (" 2 , 0", ["2", "0"]),
+        (f"{UUIDS[2]},GPU-a", [UUIDS[2], "GPU-a"]),
+        ("2,-1,3", ["2"]),
+        ("2,,3", ["2"]),
+    ],
+)
+def test_cuda_visible_devices_says_what_there_is(machine, monkeypatch, limit, expected):
+    machine(FOUR)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", limit)
+    assert taken() == expected
+    assert taken(1) == expected[:1]
+    assert taken([expected[-1]]) == expected[-1:]
+    with pytest.raises(InputError, match=f"{len(expected) + 1} GPUs were asked for, but {len(expected)} can be seen"):
+        taken(len(expected) + 1)
+
+
+def test_of_the_visible_gpus_a_uuid_may_be_asked_for(machine, monkeypatch):
+    machine(FOUR)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    assert taken([UUIDS[1][:9]]) == ["1"]
+    limit = re.escape("can be seen: 3, 1 (CUDA_VISIBLE_DEVICES=3,1)")
+    with pytest.raises(InputError, match=f"there is no GPU 0; {limit}"):
+        taken([0])
+    with pytest.raises(InputError, match="there is no GPU GPU-a; "):
+        taken(["GPU-a"])
+
+
+def test_of_visible_uuids_an_abbreviation_may_be_asked_for(machine, monkeypatch):
+    machine(FOUR)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-c,{UUIDS[0]}")
+    assert taken(["GPU-aaaa", UUIDS[2]]) == [UUIDS[0], "GPU-c"]
+
+
+@pytest.mark.parametrize("limit", ["", "-1", "-1,0"])
+def test_where_nothing_is_visible_jobs_run_on_cores(machine, monkeypatch, limit):
+    machine(FOUR)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", limit)
+    assert plan("auto", 1, None) == [Slot("", 1)] * 8
+    with pytest.raises(InputError, match="1 GPUs were asked for, but 0 can be seen"):
+        taken(1)
+    with pytest.raises(InputError, match="there is no GPU 0; can be seen: none"):
+        taken([0])
+
+
+def test_an_nvidia_smi_that_fails_or_is_not_there_means_no_gpus(machine, monkeypatch, tmp_path):
+    machine(["NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.", *FOUR], code=9)
+    assert plan("auto", 1, None) == [Slot("", 1)] * 8
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert plan("auto", 1, None) == [Slot("", 1)] * 8
+    with pytest.raises(InputError, match="there is no GPU 0; can be seen: none"):
+        taken([0])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")  # taken at its word
+    assert taken() == ["0", "2"]
+
+
+def test_cores_are_those_of_the_affinity_and_of_the_quota(monkeypatch, tmp_path):
+    monkeypatch.setattr(slots.os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    limit = tmp_path / "cpu.max"
+    monkeypatch.setattr(slots, "Path", lambda _: limit)
+    for text, expected in [("max 100000", 6), ("400000 100000", 4), ("50000 100000", 1), ("900000 100000", 6)]:
+        limit.write_text(f"{text}\n")
+        assert slots.n_cores() == expected
+    limit.unlink()
+    assert slots.n_cores() == 6
