@@ -8,9 +8,9 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults methods benchmark benchmark-quick mutants readme clean
+.PHONY: help train test test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults methods benchmark benchmark-quick mutants docs clean
 
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
@@ -19,61 +19,61 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-train: $(READY) ## the first run: ebm train objective=ssm dataset=moons
+train: $(READY) ## a first run: ebm train objective=ssm dataset=moons
 	$(BIN)/ebm train objective=ssm dataset=moons
 
-test: $(READY) lint ## lint and all tests (four to eight minutes on two cores)
+test: $(READY) lint ## run the linter and all tests (four to eight minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-cluster: ## submitit and Ray for real; installs the extras, apart from .venv (four minutes on two quiet cores, nine on busy ones, and once as much to install)
+test-cluster: ## run the tests with submitit and Ray in .venv-cluster (four to nine minutes on two cores, plus the installation)
 	$(MAKE) VENV=$(CLUSTER) EXTRAS=dev,ray,slurm $(CLUSTER)/.ready
 	$(CLUSTER)/bin/python -m pytest tests/cluster
 
-lint: $(READY) ## ruff: style, imports, formatting
+lint: $(READY) ## check style, imports and formatting with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(READY) ## ruff: mend what can be mended
+format: $(READY) ## fix style and formatting with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-step: $(READY) ## a training step against a hand-written loop, eager and compiled
+bench-step: $(READY) ## time a training step against a hand-written loop, eager and compiled
 	$(BIN)/python scripts/bench_step.py --compiled
 
-bench-startup: $(READY) ## how long --help, --cfg job, runs and compare take
+bench-startup: $(READY) ## time --help, --cfg job, runs and compare
 	$(BIN)/python scripts/bench_startup.py
 
-bench-sweep: $(READY) ## 24 tiny jobs through the default launcher and through Hydra's basic one
+bench-sweep: $(READY) ## time 24 tiny jobs with the default launcher and with Hydra's basic launcher
 	$(BIN)/python scripts/bench_sweep.py
 
-bench-logger: $(READY) ## what logger=wandb and logger=tensorboard cost a run
+bench-logger: $(READY) ## measure the cost of logger=wandb and logger=tensorboard
 	$(BIN)/python scripts/bench_logger.py
 
-sweep-table: $(READY) ## the sweep that README shows: three objectives, four rates, four seeds (ten minutes on two quiet cores)
+sweep-table: $(READY) ## run the sweep shown in docs/: three objectives, four learning rates, four seeds (ten minutes on two idle cores)
 	$(BIN)/python scripts/sweep_table.py
-	$(BIN)/python scripts/readme.py
+	$(BIN)/python scripts/docs.py
 
-defaults: $(READY) ## the search behind the defaults of conf/ (an hour on two quiet cores)
+defaults: $(READY) ## run the searches behind the defaults in conf/ (an hour on two idle cores)
 	$(BIN)/python scripts/tune_defaults.py
 
-methods: $(READY) ## every objective on two datasets and three seeds, held to bounds (half an hour on two quiet cores)
+methods: $(READY) ## train every objective on two datasets with three seeds and check bounds (half an hour on two idle cores)
 	$(BIN)/python scripts/methods.py
-	$(BIN)/python scripts/readme.py
+	$(BIN)/python scripts/docs.py
 
-benchmark: $(READY) ## objectives x datasets x seeds at equal cost, into results/ and README (three hours on two cores; goes on where it was)
+benchmark: $(READY) ## run or continue the benchmark at equal cost and update results/ and README (three hours on two cores)
 	$(BIN)/python scripts/benchmark.py run
 	$(BIN)/python scripts/benchmark_tables.py
-	$(BIN)/python scripts/readme.py
+	$(BIN)/python scripts/docs.py
 
-benchmark-quick: $(READY) ## the same with two datasets and two seconds for each model into outputs/ (ten minutes)
+benchmark-quick: $(READY) ## run a small benchmark, two datasets and two seconds per model, into outputs/ (ten minutes)
 	$(BIN)/python scripts/benchmark.py run --quick
 	$(BIN)/python scripts/benchmark_tables.py --quick
 
-mutants: $(READY) ## mistakes put in one by one: for each a test must fail (half an hour on two quiet cores)
+mutants: $(READY) ## insert mistakes one by one and check that a test fails for each (half an hour on two idle cores)
 	$(BIN)/python scripts/mutants.py
 
-readme: $(READY) ## the generated tables of README.md
-	$(BIN)/python scripts/readme.py
+docs: $(READY) ## update the generated tables of README.md and docs/
+	$(BIN)/python scripts/docs.py
 
 clean: ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) $(CLUSTER) .pytest_cache .ruff_cache .hypothesis dist build

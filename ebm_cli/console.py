@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from ebm_cli.runs.run import Run
-
 SECONDS_BETWEEN_LINES = 5.0
 HIDDEN = ("seed", "seeds", "n_steps")
 
@@ -26,50 +24,6 @@ def say(line: str) -> None:
 def is_live() -> bool:
     """Whether progress goes to a terminal that takes colours and moving lines."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-
-
-class Progress:
-    """Shows the rows of one training run as they come. A `Follower`."""
-
-    def __init__(self) -> None:
-        self._live, self._kl = None, None
-
-    def start(self, run: Run, config: Mapping[str, Any], step: int) -> None:
-        self._title, self._n_steps, self._first_step = run.path.name, config["trainer"]["n_steps"], step
-        self._started = self._last = time.perf_counter()
-        if is_live():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = (TextColumn("{task.description}", style="bold"), BarColumn(), TextColumn("{task.fields[line]}"))
-            self._live = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._live.add_task(self._title, total=self._n_steps, completed=step, line="first steps")
-            self._live.start()
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        now, step = time.perf_counter(), row["step"]
-        self._kl = mean(row.get("kl")) if mean(row.get("kl")) is not None else self._kl
-        speed = (step - self._first_step) / (now - self._started)
-        parts = [f"step {step}/{self._n_steps}"]
-        if mean(row.get("loss")) is not None:
-            parts.append(f"loss {mean(row['loss']):.4g}")
-        if self._kl is not None:
-            parts.append(f"KL {self._kl:.4f} nats")
-        parts += [f"{speed:.0f} steps/s", f"ETA {(self._n_steps - step) / max(speed, 1e-9):.0f} s"]
-        if self._live:
-            self._live.update(self._task, completed=step, line="  ".join(parts))
-        elif now - self._last >= SECONDS_BETWEEN_LINES or step == self._n_steps:
-            self._last = now
-            say(f"{self._title}: {'  '.join(parts)}")
-        if step == self._n_steps:
-            self._stop()
-
-    def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._live:
-            self._live.stop()
 
 
 @contextlib.contextmanager
@@ -137,10 +91,3 @@ def text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.4e}"
     return str(value)
-
-
-def mean(value: Any) -> float | None:
-    """Of a number per model; None where one is missing."""
-    if isinstance(value, list):
-        return None if not value or None in value else sum(value) / len(value)
-    return value

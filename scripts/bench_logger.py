@@ -1,10 +1,10 @@
-"""What logging costs: the default run (ssm on moons, a row each 100 steps) with a logger against the same run without.
+"""Measures the cost of logging: the default run (ssm on moons, a row every 100 steps) with a logger against the same run without one.
 
     python scripts/bench_logger.py [--rounds 40]
 
-Both train side by side in one process, on one thread, in turns of ten steps, so that what else the machine does befalls both; a round is
-a row of each. The median ratio of the rounds is printed, in CPU seconds of the process, and the time on the clock of a row alone. Both
-write metrics.jsonl. wandb logs offline; what starts and ends it (a second or two of each run) is not in these numbers.
+Both runs train in one process on one thread, in alternating turns of ten steps, so that the load of the machine affects both; a round ends
+with a row of each. The script prints the median ratio over rounds in CPU seconds of the process, and the wall-clock time of a single row.
+Both runs write metrics.jsonl. wandb logs offline; its start and end (one or two seconds per run) are not included.
 """
 
 import argparse
@@ -25,7 +25,7 @@ TURN = 10  # steps
 
 
 class Side:
-    """A run in training, with its logger or without."""
+    """A run in training, with or without a logger."""
 
     def __init__(self, folder, *words):
         os.environ["EBM_OUTPUTS"] = folder
@@ -34,35 +34,35 @@ class Side:
         self.run, self.trainer = self.experiment.run, self.experiment.trainer()
         self.run.path.mkdir(parents=True)
         train.create(self.experiment, composed)
-        self.mirrors, self.row_seconds = self.experiment.mirrors(), []
-        for mirror in self.mirrors:
-            mirror.start(self.run, self.experiment.config, 0)
+        self.loggers, self.row_seconds = self.experiment.loggers(), []
+        for logger in self.loggers:
+            logger.start(self.run, self.experiment.config, 0)
 
     def steps(self):
-        """CPU seconds of a turn."""
+        """Train for a turn and return its CPU seconds."""
         start = time.process_time()
         for _ in range(TURN):
             self.trainer.step()
         return time.process_time() - start
 
     def row(self):
-        """CPU seconds of a row."""
+        """Log a row and return its CPU seconds."""
         start = time.process_time()
         row = self.trainer.read() | {"seconds": 0.0}
         self.run.append(row)
         before = time.perf_counter()
-        for mirror in self.mirrors:
-            mirror.row(row)
+        for logger in self.loggers:
+            logger.row(row)
         self.row_seconds.append(time.perf_counter() - before)
         return time.process_time() - start
 
     def end(self):
-        for mirror in self.mirrors:
-            mirror.end("finished", {})
+        for logger in self.loggers:
+            logger.end("finished", {})
 
 
 def compare(logged, plain):
-    """CPU seconds of a round: up to a row of each. What a logger does in the background is counted with the steps that follow its row."""
+    """CPU seconds of a round for each run. The background work of a logger is counted with the steps after its row."""
     totals = {logged: logged.row(), plain: 0.0}
     for _ in range(plain.trainer.settings.log_every // TURN):
         for side in (logged, plain):
@@ -78,10 +78,10 @@ def main():
     print(f"torch {torch.__version__}, one thread; medians of {rounds} rounds")
     print(f"{'logger':12} {'with, CPU ms per row':>21} {'without':>9} {'ratio':>7} {'the row alone, ms':>18}")
     for name, words in LOGGERS.items():
-        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-            plain, logged = Side(one), Side(other, *words)
+        with tempfile.TemporaryDirectory() as plain_folder, tempfile.TemporaryDirectory() as logged_folder:
+            plain, logged = Side(plain_folder), Side(logged_folder, *words)
             plain.steps(), logged.steps()
-            pairs = [compare(logged, plain) for _ in range(rounds + 1)][1:]  # the first is for what is imported late
+            pairs = [compare(logged, plain) for _ in range(rounds + 1)][1:]  # the first round includes late imports
             logged.end()
         a, b = (statistics.median(seconds) * 1e3 for seconds in zip(*pairs, strict=True))
         ratio, row = statistics.median(x / y for x, y in pairs), statistics.median(logged.row_seconds) * 1e3

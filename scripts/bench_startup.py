@@ -1,4 +1,4 @@
-"""How long the command takes to answer: median wall-clock seconds of several starts, beside the bound that a test holds them to.
+"""Measures the start of the command: median wall-clock seconds of several starts, and the bound that a test checks.
 
 python scripts/bench_startup.py
 """
@@ -22,38 +22,38 @@ BOUNDS = {
     "ebm compare (200 runs)": 1.0,
     "ebm compare --budget (200 runs)": 1.0,
 }
-LINES = {  # what is typed, and the runs that are there
+LINES = {  # the arguments of the command and the number of existing runs
     "ebm --help": (["--help"], 0),
     "ebm train --cfg job": (["train", "--cfg", "job"], 0),
     "ebm runs (50 runs)": (["runs"], 50),
     "ebm compare (200 runs)": (["compare", "bench"], 200),
     "ebm compare --budget (200 runs)": (["compare", "bench", "--budget", "seconds=30"], 200),
 }
-N_SEEDS, N_ROWS = 5, 65  # of a config, and of metrics.jsonl
+N_SEEDS, N_ROWS = 5, 65  # seeds per config, rows of metrics.jsonl
 
 
 def make_runs(outputs, n):
-    """Run folders as `ebm runs` and `ebm compare` read them: learning rates, and of each a few seeds."""
-    text = compose.to_yaml([]) if n else ""
+    """Create run folders for `ebm runs` and `ebm compare`: several learning rates with `N_SEEDS` seeds each."""
+    text = compose.to_yaml(compose.compose([])) if n else ""
     units = {"kl": "nats", "nll": "nats", "sliced_wasserstein": ""}
     numbers = {"kl": 0.01, "nll": 1.02, "sliced_wasserstein": 0.02, "n_steps": 100 * N_ROWS, "train_seconds": 60.0}
     for i in range(n):
-        one = run.Run(outputs / "runs" / f"moons-ssm-s{i % N_SEEDS}-{i:010x}")
-        one.path.mkdir(parents=True)
+        made = run.Run(outputs / "runs" / f"moons-ssm-s{i % N_SEEDS}-{i:010x}")
+        made.path.mkdir(parents=True)
         own = text.replace("seed: 0\n", f"seed: {i % N_SEEDS}\n").replace("  lr: 0.006\n", f"  lr: {1 + i // N_SEEDS}\n")
-        (one.path / "config.yaml").write_text(own)
+        (made.path / "config.yaml").write_text(own)
         rows = [{"step": 100 * k, "kl": 1 / k, "nll": 1 / k + 1, "seconds": float(k)} for k in range(1, N_ROWS + 1)]
-        (one.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        facts = {"id": one.id, "created": time.time() - i, "differs": [f"seed={i}"], "group": "bench"}
+        (made.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        facts = {"schema": run.SCHEMA, "id": made.id, "created": time.time() - i, "differs": [f"seed={i}"], "group": "bench"}
         files = {"environment": facts | {"choices": {"objective": "ssm", "optimizer": "adam"}}, "status": {"state": "finished"}}
-        said = {"headline": list(units), "units": units, "best": dict.fromkeys(units, "least"), "reasons": {}}
-        files["summary"] = {"id": one.id, **said, **numbers}
+        described = {"headline": list(units), "units": units, "best": dict.fromkeys(units, "min"), "reasons": {}}
+        files["summary"] = {"id": made.id, **described, **numbers}
         for name, data in files.items():
-            (one.path / f"{name}.json").write_text(json.dumps(data))
+            (made.path / f"{name}.json").write_text(json.dumps(data))
 
 
 def measure(rounds=9):
-    """Seconds by line."""
+    """The median seconds of each command."""
     found = {}
     for name, (words, n) in LINES.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""What a training step costs against a hand-written PyTorch loop of the same mathematics.
+"""Measures the cost of a training step against a hand-written PyTorch loop of the same method.
 
     python scripts/bench_step.py [--rounds 15] [--compiled]
 
-Both draw fresh moons, have the confinement, clip the gradient, average the parameters and follow the cosine schedule; they run side by
-side in one process, on one thread, in turns of a few steps, and the median ratio of the turns is printed. Below it: what the parts of a
-step cost, and a stack of eight seeds per model against single steps.
+Both draw fresh moons, include the tilt, clip the gradient, average the parameters and follow the cosine schedule. They run in one process
+on one thread, in alternating turns of a few steps, and the script prints the median ratio over turns. It also prints the cost of the parts
+of a step, and the cost per model of a stack of eight seeds against a single model.
 """
 
 import argparse
@@ -23,7 +23,7 @@ BATCH, N_STEPS, HIDDEN, N_TRANSITIONS = 256, 6000, 64, 15
 
 
 class Energy(nn.Module):
-    """What one would write: two hidden layers on standardised inputs, and the confinement."""
+    """A plain implementation of the energy: two hidden layers on standardised inputs, and the tilt."""
 
     def __init__(self, mean, scale):
         super().__init__()
@@ -37,14 +37,14 @@ class Energy(nn.Module):
 
 
 def moons(n):
-    """Fresh draws."""
+    """Fresh draws from moons."""
     angle = torch.rand(n) * 2 * math.pi
     side = torch.where(angle < math.pi, -0.25, 0.25)
     return torch.stack([angle.cos() + 2 * side, angle.sin() + side], -1) + 0.1 * torch.randn(n, 2)
 
 
 class Loop:
-    """The hand-written loop: `loss(x)` is given by its kind."""
+    """The hand-written training loop of an objective."""
 
     def __init__(self, objective, compiled):
         data = moons(10_000)
@@ -146,7 +146,7 @@ def seconds(step, n):
 
 
 def compare(a, b, rounds, n):
-    """Median seconds of each and the median ratio, in turns."""
+    """Median seconds of a step of each and their median ratio, measured in alternating turns."""
     for step in (a, b):
         seconds(step, 3)
     pairs = [(seconds(a, n), seconds(b, n)) for _ in range(rounds)]
@@ -154,14 +154,14 @@ def compare(a, b, rounds, n):
 
 
 def parts(trainer, n):
-    """Milliseconds of a step's parts."""
+    """Milliseconds of the parts of a step."""
     rng, state = trainer.rng.at("bench"), trainer.state
-    x = trainer.dataset.batch(0, BATCH, trainer.rng)
+    x = trainer.dataset.batch(0, BATCH, trainer.rng).x
     aux, _, _ = trainer.objective.prepare(trainer.model, trainer.frozen, state.carry, x, rng)
     loss, gradient, _ = trainer.value_and_gradient(trainer.params, x, aux)
     norm = gradient.norm(dim=-1)
     found = {
-        "data": lambda: trainer.dataset.batch(0, BATCH, trainer.rng),
+        "data": lambda: trainer.dataset.batch(0, BATCH, trainer.rng).x,
         "prepare": lambda: trainer.objective.prepare(trainer.model, trainer.frozen, state.carry, x, rng),
         "loss and gradient": lambda: trainer.value_and_gradient(trainer.params, x, aux),
         "update": lambda: trainer._update(loss, gradient, norm),
@@ -172,12 +172,12 @@ def parts(trainer, n):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=15)
-    arguments.add_argument("--compiled", action="store_true", help="compiled against compiled as well (minutes of compilation)")
+    arguments.add_argument("--compiled", action="store_true", help="also compare with torch.compile on both sides (minutes of compilation)")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     torch._dynamo.config.trace_autograd_ops = True
     print(f"torch {torch.__version__}, one thread, batch {BATCH}, hidden {HIDDEN}-{HIDDEN}; medians of {options.rounds} rounds")
-    print(f"{'objective':10} {'mode':9} {'ebm ms':>8} {'by hand ms':>11} {'ratio':>7}   parts of a step of ebm, ms")
+    print(f"{'objective':10} {'mode':9} {'ebm ms':>8} {'by hand ms':>11} {'ratio':>7}   parts of a step of ebm, in ms")
     for compiled in (False, True) if options.compiled else (False,):
         for objective, n in (("ssm", 40), ("nce", 40), ("pcd", 4)):
             trainer, loop = ours(objective, compiled), Loop(objective, compiled)

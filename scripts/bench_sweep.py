@@ -1,9 +1,9 @@
-"""24 tiny jobs through the default launcher against Hydra's basic one, which runs them one after the other in one process.
+"""Measures 24 tiny jobs with the default launcher against Hydra's basic launcher, which runs them sequentially in one process.
 
     overhead per job = (wall-clock x slots - sum of the jobs' own seconds) / jobs
 
-A job's own seconds run from its config to its summary, in the process that trains it. Rounds alternate between the launchers, on the
-same seeds, each with an outputs folder of its own; figures are medians over rounds. Run it on a quiet machine.
+A job's own seconds are measured from its config to its summary, in the process that trains it. The rounds alternate between the launchers,
+on the same seeds and each with a new outputs folder; the results are medians over rounds. Run it on an idle machine.
 """
 
 import argparse
@@ -22,7 +22,7 @@ LINE = ("experiment=smoke", "trainer.n_steps=200")
 
 
 def sweep(launcher: str, n_jobs: int) -> tuple[float, float]:
-    """Wall-clock of a sweep and the sum of its jobs' seconds."""
+    """The wall-clock seconds of a sweep and the sum of the seconds of its jobs."""
     with tempfile.TemporaryDirectory() as outputs:
         command = [sys.executable, "-m", "ebm_cli", "train", "-m", *LINE, f"seed=range({n_jobs})", f"hydra/launcher={launcher}"]
         environment = dict(os.environ, EBM_OUTPUTS=outputs, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
@@ -51,8 +51,8 @@ def main() -> None:
             overheads += [overhead] if launcher == "gpu" else []
             print(f"round {number + 1}  {launcher:6}  wall {wall:6.1f} s  jobs {own:6.1f} s  overhead per job {overhead:.3f} s", flush=True)
     ratios = [ours / basic for ours, basic in zip(walls["gpu"], walls["basic"], strict=True)]
-    print(f"{options.jobs} jobs, {slots} slots: wall-clock {statistics.median(ratios):.3f} of hydra/launcher=basic (wanted: at most 0.65)")
-    print(f"overhead per job: {statistics.median(overheads):.3f} s (wanted: at most 0.3 s)")
+    print(f"{options.jobs} jobs, {slots} slots: wall-clock {statistics.median(ratios):.3f} of hydra/launcher=basic (target: at most 0.65)")
+    print(f"overhead per job: {statistics.median(overheads):.3f} s (target: at most 0.3 s)")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Objectives x datasets x seeds, at an equal budget of one core's time for each model, against the exact truth.
+"""The benchmark: objectives x datasets x seeds with an equal budget of one core's time per model, measured with exact metrics.
 
-    python scripts/benchmark.py calibrate               seconds of a step in every cell, into results/benchmark_steps.json
-    python scripts/benchmark.py run [--quick]           what is not in results/benchmark.jsonl yet, as sweeps of the runner itself
+    python scripts/benchmark.py calibrate               measure the seconds per step of every cell, into results/benchmark_steps.json
+    python scripts/benchmark.py run [--quick]           train the cells missing from results/benchmark.jsonl, as sweeps of the runner
 
-The seconds of a step are measured once, on a quiet machine, and committed: each objective then has a fixed number of steps, and its runs
-can be reproduced anywhere. `run` trains as many cells side by side as there are cores, one thread each; a finished cell is appended to
-the file, and skipped from then on. `fixed` cells train on 8,192 points instead of fresh draws: the gap between train and test. What `run`
-keeps of each run: exact KL with its error, mode weights, that gap, seconds, evaluations, and the curve of the KL over the steps.
+The seconds per step are measured once, on an idle machine, and committed: each objective then has a fixed number of steps, and its runs
+can be reproduced anywhere. `run` trains as many cells in parallel as there are cores, with one thread each; a finished cell is appended to
+the file and skipped from then on. `fixed` cells train on 8,192 points instead of fresh draws, to measure the generalization gap. For each
+run are stored: the exact KL with its error, mode weights, the gap, seconds, evaluations, and the KL as a function of the step.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from ebm_cli.runs.run import Run
 
 STEPS = ROOT / "results" / "benchmark_steps.json"
 OBJECTIVES = ("exact", "nce", "cnce", "energy_discrepancy", "ism", "ssm", "fd_ssm", "dsm", "cd", "pcd", "recovery", "lsd", "ksd")
-OBJECTIVES += ("dsm_multi", "mle", "short_run")  # last, for they say least about the density
-ENERGY = "residual_mlp"  # of all rows of all columns
-LADDER = dict.fromkeys(("recovery", "dsm_multi"), f"noise_{ENERGY}")  # the same network, which is told the noise level
+OBJECTIVES += ("dsm_multi", "mle", "short_run")  # last: their densities are the least meaningful
+ENERGY = "residual_mlp"  # for all cells except those of LADDER
+LADDER = dict.fromkeys(("recovery", "dsm_multi"), f"noise_{ENERGY}")  # the same network with the noise level as an input
 DATASETS = ("moons", "eight_gaussians", "twentyfive_gaussians", "rings", "checkerboard", "pinwheel", "two_spirals")
 FIXED = tuple((objective, dataset) for dataset in ("moons", "twentyfive_gaussians") for objective in ("exact", "nce", "ssm", "dsm", "pcd"))
 N_FIXED = 8192
-N_POINTS = 20  # of a curve
+N_POINTS = 20  # points of a KL curve
 SEEDS = (0, 1, 2)
 KEPT = (
     "kl",
@@ -53,7 +53,7 @@ KEPT += ("generalization_gap", "n_energy_evaluations", "n_score_evaluations", "n
 
 @dataclass(frozen=True)
 class Plan:
-    """Seconds for each model, what is trained, where the runs are and where their numbers go."""
+    """The budget in seconds per model, the datasets, the cells with fixed points, and the folders of runs and results."""
 
     seconds: float
     datasets: tuple[str, ...]
@@ -62,8 +62,9 @@ class Plan:
     results: Path
 
     def cells(self) -> list[tuple[str, str, bool]]:
-        """(objective, dataset, on a fixed training set)."""
-        return [(objective, dataset, False) for objective in OBJECTIVES for dataset in self.datasets] + [(*one, True) for one in self.fixed]
+        """Every cell as (objective, dataset, whether it trains on fixed points)."""
+        fresh = [(objective, dataset, False) for objective in OBJECTIVES for dataset in self.datasets]
+        return fresh + [(*cell, True) for cell in self.fixed]
 
     @property
     def rows(self) -> Path:
@@ -81,7 +82,7 @@ def words(objective: str, dataset: str, *, fixed: bool) -> list[str]:
 
 
 def calibrate(*, rounds: int = 5, n: int = 40) -> None:
-    """Median seconds of a step of every cell, one after the other on one thread; cells that are there are left alone."""
+    """Measure the median seconds per step of every cell, sequentially on one thread; stored cells are skipped."""
     torch.set_num_threads(1)
     found = json.loads(STEPS.read_text()) if STEPS.exists() else {}
     for objective, dataset, fixed in FULL.cells():
@@ -103,12 +104,12 @@ def calibrate(*, rounds: int = 5, n: int = 40) -> None:
 
 
 def seconds_per_step(objective: str) -> float:
-    """The median over datasets, which differ by less than the machine's noise."""
+    """The median over datasets; they differ by less than the noise of the machine."""
     return statistics.median(seconds for key, seconds in json.loads(STEPS.read_text()).items() if key.split()[1] == objective)
 
 
 def n_steps(objective: str, seconds: float) -> int:
-    """What the budget buys, to two digits."""
+    """The number of steps that the budget allows, rounded to two digits."""
     return max(int(float(f"{seconds / seconds_per_step(objective):.2g}")), 2 * N_POINTS)
 
 
@@ -117,7 +118,7 @@ def group(*, fixed: bool) -> str:
 
 
 def train(cell: tuple[str, str, bool], plan: Plan) -> list[dict]:
-    """A cell's seeds, one after the other, as a sweep; the numbers of each."""
+    """Train the seeds of a cell sequentially as a sweep, and return a row for each."""
     objective, dataset, fixed = cell
     n = n_steps(objective, plan.seconds)
     every = max(n // N_POINTS, 1)
@@ -130,30 +131,30 @@ def train(cell: tuple[str, str, bool], plan: Plan) -> list[dict]:
         sys.exit(done.stderr)
     sweep = json.loads((Path(done.stdout.rpartition("Results saved to ")[2].split("\n")[0])).read_text())
     rows = []
-    for run in (Run(Path(one["path"])) for one in sweep["runs"] if one["path"]):
-        evaluated = [(one["step"], one.get("kl")) for one in run.rows() if one["step"] % every == 0 or one["step"] == n]
+    for run in (Run(Path(outcome["path"])) for outcome in sweep["runs"] if outcome["path"]):
+        evaluated = [(logged["step"], logged.get("kl")) for logged in run.rows() if logged["step"] % every == 0 or logged["step"] == n]
         curve = [[step, kl and round(kl, 6)] for step, kl in evaluated]
         rows.append({"dataset": dataset, "fixed": fixed, "kl": None, **row(run, KEPT), "curve": curve, "made_by": made_by(run)})
     return rows
 
 
 def run(plan: Plan) -> None:
-    """Every cell that is not there yet."""
-    there = [json.loads(line) for line in plan.rows.read_text().splitlines()] if plan.rows.exists() else []
-    done = {(one["objective"], one["dataset"], one["fixed"]) for one in there}
+    """Train every cell that is not stored yet."""
+    stored = [json.loads(line) for line in plan.rows.read_text().splitlines()] if plan.rows.exists() else []
+    done = {(row["objective"], row["dataset"], row["fixed"]) for row in stored}
     left = [cell for cell in plan.cells() if cell not in done]
     plan.results.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for cell, rows in zip(left, pool.map(lambda one: train(one, plan), left), strict=True):
+        for cell, rows in zip(left, pool.map(lambda cell: train(cell, plan), left), strict=True):
             with plan.rows.open("a") as file:
-                file.writelines(json.dumps(one) + "\n" for one in rows)
-            print(f"{cell[1]} {cell[0]}{' fixed' if cell[2] else ''}: KL {', '.join(str(one['kl']) for one in rows)}", flush=True)
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+            print(f"{cell[1]} {cell[0]}{' fixed' if cell[2] else ''}: KL {', '.join(str(row['kl']) for row in rows)}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("calibrate", "run"))
-    parser.add_argument("--quick", action="store_true", help="two datasets, two seconds for each model")
+    parser.add_argument("--quick", action="store_true", help="two datasets, two seconds per model")
     given = parser.parse_args()
     if given.what == "calibrate":
         calibrate()

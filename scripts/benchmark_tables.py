@@ -1,9 +1,9 @@
-"""The tables and the picture of the benchmark, from results/benchmark.jsonl and the runs behind it.
+"""Writes the tables and the figure of the benchmark from results/benchmark.jsonl and its runs.
 
     python scripts/benchmark_tables.py [--quick]
 
-writes results/benchmark.md and, where the runs are at hand under outputs/benchmark, results/benchmark.png: the true densities, and those of
-the best run of a few objectives. Nothing is chosen on these numbers: they are of seeds that no search has seen.
+It writes results/benchmark.md and, if the runs exist in outputs/benchmark, results/benchmark.png with the true densities and those of the
+best run of a few objectives. No setting was chosen with these numbers: no search has used these seeds.
 """
 
 import itertools
@@ -21,19 +21,18 @@ from matplotlib.figure import Figure
 
 from ebm_cli.config import schema
 from ebm_cli.core.student_t import interval
-from ebm_cli.runner import plots
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
 
 Rows = list[dict]
-SHOWN = ("exact", "nce", "ssm", "pcd", "dsm")  # of the picture
+SHOWN = ("exact", "nce", "ssm", "pcd", "dsm")  # the rows of the figure
 EVALUATIONS = ("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations")
-EVALUATIONS_PER_S = 1.5e6 / 45  # of the table at equal evaluations: half of what the dearest step can spend in its time
+EVALUATIONS_PER_S = 1.5e6 / 45  # for the table at equal evaluations: half of those that the slowest objective makes in its time
 
 
 def cell(rows: Rows, key: str = "kl") -> str:
-    """Mean and half the width of its 95 % t interval over seeds; where a seed has no number there is no mean: how many have none."""
-    values = [one.get(key) for one in rows]
+    """The mean over seeds and half of its 95 % t interval, or `-` and the number of seeds without a value."""
+    values = [row.get(key) for row in rows]
     if not values or None in values:
         return f"- ({values.count(None)} of {len(values)})" if any(values) else "-"
     half = interval(values)
@@ -41,37 +40,40 @@ def cell(rows: Rows, key: str = "kl") -> str:
 
 
 def table(rows: Rows, of: Callable[[Rows], str]) -> str:
-    """Objectives down, datasets across; the best of a column but `exact` in bold, by the number that it begins with, if it does, up to a
-    semicolon; all that are the same as printed."""
-    datasets, objectives = (tuple(dict.fromkeys(one[key] for one in rows)) for key in ("dataset", "objective"))
+    """A Markdown table of objectives (rows) and datasets (columns).
+
+    The smallest number of a column, apart from `exact`, is bold up to the first semicolon of its cell; so are cells with the same number.
+    """
+    datasets, objectives = (tuple(dict.fromkeys(row[key] for row in rows)) for key in ("dataset", "objective"))
     cells = {
-        (objective, dataset): of([one for one in rows if (one["objective"], one["dataset"]) == (objective, dataset)])
+        (objective, dataset): of([row for row in rows if (row["objective"], row["dataset"]) == (objective, dataset)])
         for objective in objectives
         for dataset in datasets
     }
     for dataset in datasets:
-        numbers = {one: float(cells[one, dataset].split()[0]) for one in objectives if one != "exact" and cells[one, dataset][0] != "-"}
-        for one in [one for one in numbers if numbers[one] == min(numbers.values())]:
-            best, *more = cells[one, dataset].split(";")
-            cells[one, dataset] = ";".join([f"**{best}**", *more])
+        ranked = [objective for objective in objectives if objective != "exact" and cells[objective, dataset][0] != "-"]
+        numbers = {objective: float(cells[objective, dataset].split()[0]) for objective in ranked}
+        for objective in [objective for objective in ranked if numbers[objective] == min(numbers.values())]:
+            best, *more = cells[objective, dataset].split(";")
+            cells[objective, dataset] = ";".join([f"**{best}**", *more])
     lines = [["objective", *datasets], ["---"] * (len(datasets) + 1)]
     lines += [[f"`{objective}`", *(cells[objective, dataset] for dataset in datasets)] for objective in objectives]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def at_equal_evaluations(rows: Rows, budget: float) -> str:
-    """The KL of each seed's curve at the step which a budget of evaluations pays for; none of a seed that has none at its end."""
+    """The KL at the step that a budget of evaluations allows, read off the curve of each seed. Seeds without a final KL have none."""
     found = []
-    for one in rows:
+    for row in rows:
         kl = None
-        if one["kl"] is not None:
-            kl = read_off(one["curve"], budget * one["n_steps"] / sum(one[key] for key in EVALUATIONS))
+        if row["kl"] is not None:
+            kl = read_off(row["curve"], budget * row["n_steps"] / sum(row[key] for key in EVALUATIONS))
         found.append({"kl": kl})
     return cell(found)
 
 
 def read_off(curve: list, step: float) -> float | None:
-    """Between two points of a curve log KL is a straight line; no number outside them, or where one of them has none."""
+    """The KL at a step, with log KL interpolated linearly between two points; None outside the curve or next to a missing point."""
     for (before, low), (after, high) in itertools.pairwise(curve):
         if before <= step <= after and low and high:
             return low * (high / low) ** ((step - before) / (after - before))
@@ -79,21 +81,21 @@ def read_off(curve: list, step: float) -> float | None:
 
 
 def share(rows: Rows, budget: float) -> str:
-    """How much of their schedule is behind them after a budget of evaluations."""
+    """The fraction of the schedule that a budget of evaluations allows."""
     return f"{budget / sum(rows[0][key] for key in EVALUATIONS):.0%}"
 
 
 def costs(rows: Rows, budget: float) -> str:
-    """Steps, calibrated seconds of them all, measured seconds (with whatever else the machine had to do), and millions of evaluations."""
+    """The costs of each objective: steps, calibrated seconds, measured seconds (on a loaded machine), millions of evaluations."""
     heads = ["objective", "steps", "ms per step", "seconds", "as measured", "energies", "scores", "Hessian-vector products"]
     heads += [f"of the schedule at {budget / 1e6:.2g} million"]
     lines = [heads, ["---"] * len(heads)]
-    for objective in dict.fromkeys(one["objective"] for one in rows):
-        own = [one for one in rows if one["objective"] == objective and "n_steps" in one]
+    for objective in dict.fromkeys(row["objective"] for row in rows):
+        own = [row for row in rows if row["objective"] == objective and "n_steps" in row]
         if not own:  # all of them diverged
             continue
         n, step = own[0]["n_steps"], seconds_per_step(objective)
-        measured_s = statistics.median(one["train_seconds"] for one in own)
+        measured_s = statistics.median(row["train_seconds"] for row in own)
         counts = [f"{own[0][key] / 1e6:.3g}" for key in EVALUATIONS]
         lines.append([f"`{objective}`", str(n), f"{1e3 * step:.2f}", f"{n * step:.1f}", f"{measured_s:.0f}", *counts, share(own, budget)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -101,51 +103,51 @@ def costs(rows: Rows, budget: float) -> str:
 
 def ordered(rows: Iterable[dict]) -> Rows:
     place = {"objective": OBJECTIVES.index, "dataset": DATASETS.index}
-    return sorted(rows, key=lambda one: (place["dataset"](one["dataset"]), place["objective"](one["objective"]), one["seed"]))
+    return sorted(rows, key=lambda row: (place["dataset"](row["dataset"]), place["objective"](row["objective"]), row["seed"]))
 
 
 def read(path: Path) -> tuple[Rows, Rows]:
     """The rows on fresh draws and those on fixed points."""
     rows = ordered(json.loads(line) for line in path.read_text().splitlines())
-    return [one for one in rows if not one["fixed"]], [one for one in rows if one["fixed"]]
+    return [row for row in rows if not row["fixed"]], [row for row in rows if row["fixed"]]
 
 
 def maker(rows: Rows) -> str:
-    commits = sorted({commit for one in rows for commit in one["made_by"]["commits"]})
+    commits = sorted({commit for row in rows for commit in row["made_by"]["commits"]})
     made = measured.maker(rows[0]["made_by"] | {"commits": commits})
     seeds = f"Mean over seeds {', '.join(map(str, SEEDS))} ± half of the 95 % t interval"
-    dash = "-: there is no log Z (of so many of the seeds, where not of all)"
+    dash = "-: no log Z (in parentheses: for how many of the seeds, if not for all)"
     return f"{seeds}; {dash}. Made by `make benchmark` at {made}."
 
 
 def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
     budget = EVALUATIONS_PER_S * seconds
     parts = {
-        "At equal time": (f"Exact KL (nats) after {seconds:.0f} s of one core for each model, on fresh draws.", table(fresh, cell)),
+        "At equal time": (f"Exact KL (nats) after {seconds:.0f} s of one core per model, on fresh draws.", table(fresh, cell)),
         "At equal evaluations": (
-            f"Exact KL (nats) after {budget / 1e6:.2g} million evaluations (energies, scores and Hessian-vector products, each as one), "
-            "read off the same curves. Their middle points are not annealed: the learning rate was still high (the costs' last column says "
-            "how high).",
+            f"Exact KL (nats) after {budget / 1e6:.2g} million evaluations (energies, scores and Hessian-vector products count equally), "
+            "read off the curves of the same runs. At that point the learning rate was not yet annealed; the last column of the costs "
+            "shows the fraction of the schedule.",
             table(fresh, lambda rows: at_equal_evaluations(rows, budget)),
         ),
         "Mode weights": (
-            "Total variation between the modes' weights under the model's density and the true ones.",
+            "Total variation distance between the mode weights of the model's density and the true weights.",
             table(fresh, lambda rows: cell(rows, "mode_weight_error_density")),
         ),
         "Samples": (
-            "Sliced Wasserstein distance (in the data's units) of 10,000 draws to test points; two sets of data are 0.01 to 0.07 apart. "
-            "Draws are MALA's, whose chains start in one wide Gaussian and cannot cross between far modes; of `dsm_multi` they come down "
-            "its ladder of noise, of `short_run` they are its own short chains.",
+            "Sliced Wasserstein distance (in the units of the data) between 10,000 draws and test points; between two sets of data it is "
+            "0.01 to 0.07. The draws are from MALA, whose chains start in a single wide Gaussian and cannot move between distant modes; "
+            "for `dsm_multi` they are from annealed sampling over its noise levels, for `short_run` from its own short chains.",
             table(fresh, lambda rows: cell(rows, "sliced_wasserstein")),
         ),
-        "What they cost": (
-            "256 data points a step; millions of evaluations. The critic that `lsd` trains besides is not counted.",
+        "Costs": (
+            "256 data points per step; evaluations in millions. The critic of `lsd` is not counted.",
             costs(fresh, budget),
         ),
     }
     if fixed:
         parts["On fixed points"] = (
-            "After the same time on 8,192 points: exact KL (nats); generalization gap (nats by which the training points are fitted better "
+            "After the same time on 8,192 points: exact KL (nats); generalization gap (nats by which training points are fitted better "
             "than test points; it needs no log Z).",
             table(fixed, lambda rows: f"{cell(rows)}; {cell(rows, 'generalization_gap')}"),
         )
@@ -154,16 +156,16 @@ def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
 
 
 def density(runs: Path, dataset: str, objective: str | None) -> tuple[np.ndarray, tuple] | None:
-    """On the grid of a picture: the true one, or that of the best seed's run; None where there is no run or no log Z."""
-    rows = [Run(path.parent) for path in runs.glob(f"{dataset}-{objective or 'exact'}-s*/summary.json")]
-    rows = [one for one in rows if one.read("environment.json")["group"] == group(fixed=False)]
-    rows = [one for one in rows if one.read("summary.json").get("kl") is not None]
-    if not rows:
+    """The density on a grid and the box: the true density, or that of the best seed; None if there is no run or no log Z."""
+    found = [Run(path.parent) for path in runs.glob(f"{dataset}-{objective or 'exact'}-s*/summary.json")]
+    found = [run for run in found if run.read("environment.json")["group"] == group(fixed=False)]
+    found = [run for run in found if run.read("summary.json").get("kl") is not None]
+    if not found:
         return None
-    run = min(rows, key=lambda one: one.read("summary.json")["kl"])
+    run = min(found, key=lambda run: run.read("summary.json")["kl"])
     trained, data = TrainedModel.load(run, torch.device("cpu")).select(0), schema.build(run.config()["dataset"])
     log_z = run.read("summary.json")["log_z"]
-    scene = plots.Scene(trained, data, torch.zeros(1, 1, 2), log_z, [], "")
+    scene = trained.scene(data, torch.zeros(1, 1, 2), log_z, "")
     _, _, points = scene.grid()
     values = data.log_prob(points).exp().numpy() if objective is None else np.exp(-scene.energy(points) - log_z)
     n = round(len(points) ** 0.5)

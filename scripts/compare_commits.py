@@ -4,9 +4,10 @@
     python scripts/compare_commits.py steps [--base COMMIT] [--rounds 10]
     python scripts/compare_commits.py startup [--base COMMIT] [--rounds 20]
 
-The commit is checked out into a temporary worktree and run with this environment's packages. `parameters` prints, for each line, whether
-the final checkpoints of both are equal to the bit, tensor by tensor, and exits with 1 where they are not. `steps` and `startup` run both
-in turns, on one core, and print the mean ratio (working tree / commit) with its 95 % Student t interval over the rounds.
+The commit is checked out into a temporary worktree and run with the packages of this environment. `parameters` compares the final
+checkpoints of each line: it prints whether their common tensors are bit-identical and which tensors exist in only one of them; the exit
+code is 1 if tensors differ. `steps` and `startup` run both in alternation on one core and print the mean ratio (working tree / commit)
+with its 95 % Student t interval over the rounds.
 """
 
 import argparse
@@ -34,13 +35,13 @@ COMMANDS = (["--help"], ["train", "--cfg", "job"], ["train", "--help"], ["runs"]
 
 
 def lines(table):
-    """What is trained: the objectives on moons, and one on a table."""
+    """The lines that are trained: the objectives on moons, and nce on a table."""
     yield from ([f"objective={objective}", *SHORT] for objective in OBJECTIVES)
     yield ["objective=nce", "dataset=table", f"dataset.path={table}", *SHORT[1:]]
 
 
 def write_table(path):
-    """Three hundred correlated rows of three columns."""
+    """Write a table of 300 rows and three columns, two of them correlated."""
     draw = random.Random(0).gauss
     rows = [(x, 0.5 * x + draw(0, 1), draw(3, 2)) for x in (draw(0, 1) for _ in range(300))]
     path.write_text("a,b,c\n" + "".join(",".join(map(repr, row)) + "\n" for row in rows))
@@ -81,11 +82,13 @@ def compare_parameters(base):
                 ebm(source, folder / name, "train", *line, "metric=[]", "draws.n_samples=100", "draws.n_steps=20")
                 states.append(load_file(newest(folder / name, "runs/*/checkpoints/*/state.safetensors")))
             before, after = ({name: value for name, value in state.items() if name.startswith(("params.", "ema."))} for state in states)
-            changed = sorted(
-                name for name in before.keys() | after.keys() if not (name in before and name in after and same(before[name], after[name]))
+            changed = sorted(name for name in before.keys() & after.keys() if not same(before[name], after[name]))
+            moved = {"only before": before.keys() - after.keys(), "only after": after.keys() - before.keys()}
+            moved = "; ".join(f"{when}: {', '.join(sorted(names))}" for when, names in moved.items() if names)
+            different += bool(changed or not before.keys() & after.keys())
+            print(
+                f"{'differs' if changed else 'equal':8} {' '.join(line[:2])}  {', '.join(changed)}  ({moved or 'same names'})", flush=True
             )
-            different += bool(changed)
-            print(f"{'differs' if changed else 'equal':8} {' '.join(line[:2])}  {', '.join(changed)}".rstrip(), flush=True)
     return different
 
 
@@ -99,7 +102,7 @@ def compare_steps(base, rounds):
         for objective in OBJECTIVES:
 
             def seconds(source, words=(f"objective={objective}", "dataset=moons", "device=cpu")):
-                """Of 900 steps, the first hundred left out."""
+                """The seconds of 900 steps after the first 100."""
                 options = ("trainer.n_steps=1000", "trainer.evaluate_every=10000", "force=true", "metric=[]")
                 ebm(source, folder, "train", *words, *options, "draws.n_samples=10", "draws.n_steps=2")
                 rows = (newest(folder, "runs/*/metrics.jsonl")).read_text().splitlines()
@@ -122,7 +125,7 @@ def compare_startup(base, rounds):
 
 
 def in_turns(seconds, tree, rounds):
-    """Pairs (commit, working tree), the order alternating; a first pair is not counted."""
+    """Pairs of seconds (commit, working tree), measured in alternating order; the first pair is dropped."""
     pairs = []
     for i in range(rounds + 1):
         order = (tree, ROOT) if i % 2 else (ROOT, tree)
@@ -132,7 +135,7 @@ def in_turns(seconds, tree, rounds):
 
 
 def show(name, pairs):
-    """The geometric mean of the ratios with its interval, and the medians."""
+    """Print the geometric mean of the ratios with its interval, and the medians."""
     logs = [math.log(new / old) for old, new in pairs]
     centre, half = statistics.mean(logs), quantile(len(logs) - 1) * statistics.stdev(logs) / len(logs) ** 0.5
     low, ratio, high = (math.exp(centre + side * half) for side in (-1, 0, 1))

@@ -1,9 +1,9 @@
-"""Mistakes put in by hand, one by one: for each of scripts/mutants.toml a test must fail.
+"""Mutation tests: inserts the mistakes of scripts/mutants.toml one by one; a test must fail for each.
 
-    python scripts/mutants.py [WORD ...]     only those whose file contains a word
+    python scripts/mutants.py [WORD ...]     only the mutants whose file contains one of the words
 
-Each mutant is a copy of the tree with one piece of text replaced; its tests are run there and must fail, and they must pass on an
-unchanged copy. Ends with 1 where a mutant survives. The mistakes are those of public EBM code, and signs and factors.
+Each mutant is a copy of the tree in which one piece of text is replaced. Its tests must fail there and pass on an unchanged copy. The exit
+code is 1 if a mutant survives. The mistakes are those seen in public EBM code, and wrong signs and factors.
 """
 
 import os
@@ -23,7 +23,7 @@ LIMIT_S = 300
 
 
 def passes(tests: Sequence[str], mutant: dict[str, Any] | None = None) -> bool:
-    """Whether tests pass on a copy of the tree, with a mistake in it if one is given."""
+    """Whether tests pass on a copy of the tree, with the mistake of `mutant` inserted if given."""
     with tempfile.TemporaryDirectory() as folder:
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -44,17 +44,17 @@ def passes(tests: Sequence[str], mutant: dict[str, Any] | None = None) -> bool:
 def main() -> int:
     mutants = tomllib.loads((ROOT / "scripts" / "mutants.toml").read_text())["mutant"]
     words = sys.argv[1:]
-    mutants = [one for one in mutants if not words or any(word in one["file"] for word in words)]
+    mutants = [mutant for mutant in mutants if not words or any(word in mutant["file"] for word in words)]
     n_jobs = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(n_jobs) as pool:
-        files = sorted({test for one in mutants for test in one["tests"]})
+        files = sorted({test for mutant in mutants for test in mutant["tests"]})
         broken = [file for file, good in zip(files, pool.map(lambda file: passes([file]), files), strict=True) if not good]
         survivors = []
-        for one, good in zip(mutants, pool.map(lambda one: passes(one["tests"], one), mutants), strict=True):
-            survivors += [one] if good else []
-            print(f"{'SURVIVES' if good else 'dies    '}  {one['file']}: {one['old']!r} -> {one['new']!r}", flush=True)
+        for mutant, good in zip(mutants, pool.map(lambda mutant: passes(mutant["tests"], mutant), mutants), strict=True):
+            survivors += [mutant] if good else []
+            print(f"{'SURVIVES' if good else 'dies    '}  {mutant['file']}: {mutant['old']!r} -> {mutant['new']!r}", flush=True)
     for file in broken:
-        print(f"BROKEN    {file} fails without a mistake")
+        print(f"BROKEN    {file} fails on the unchanged tree")
     print(f"{len(mutants)} mutants, {len(survivors)} survive")
     return 1 if survivors or broken else 0
 

@@ -1,9 +1,9 @@
-"""The sweep that README shows: three objectives, four learning rates, four seeds each, on moons, 2,000 steps.
+"""Runs the sweep shown in docs/: three objectives, four learning rates, four seeds each, on moons, 2,000 steps.
 
     python scripts/sweep_table.py [key=value ...]
 
-Words given are added to the line (for a trial: experiment=smoke). What the command prints goes to results/sweep.json with the commit and
-versions that made it.
+Additional words are added to the line or replace those that set the same key (for a trial: experiment=smoke). The output of the command is
+stored in results/sweep.json with the commit and the versions that made it.
 """
 
 import json
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measured import ROOT, made_by
+from measured import ROOT, made_by, with_words
 
 from ebm_cli.runs.run import Run
 
@@ -23,7 +23,7 @@ LINE = ("train", "-m", "objective=ssm,nce,pcd", "dataset=moons", "optimizer.lr=0
 
 
 def main():
-    words = [*LINE, *sys.argv[1:]]
+    words = with_words(LINE, sys.argv[1:])
     with tempfile.TemporaryDirectory() as outputs:
         start = time.perf_counter()
         command = [Path(sys.executable).with_name("ebm"), *words]

@@ -1,9 +1,9 @@
-"""The search behind the defaults of conf/: one thing at a time, on a seed that no test and no table uses.
+"""The searches behind the defaults in conf/: a few settings at a time, on a seed that no test and no table uses.
 
     python scripts/tune_defaults.py [name ...]
 
-Each entry of SEARCHES is a line for `ebm train -m`, seed 100, exact KL on moons where it says nothing else. A line that was interrupted
-goes on. What came out of each is kept in results/tune_defaults.json, with the commit and versions that made it, and is printed.
+Each entry of SEARCHES is a line for `ebm train -m`, with seed 100 and the exact KL on moons unless it says otherwise. A line that was
+interrupted is continued. The results are printed and stored in results/tune_defaults.json, with the commit and the versions that made them.
 """
 
 import json
@@ -35,7 +35,7 @@ SEARCHES = {
     "residual": ["objective=ssm,nce", "energy.n_blocks=1,2,3"],
     "ssm": ["objective=ssm", "objective.directions=rademacher,gaussian,sphere"],
     "fd_ssm": ["objective=fd_ssm", "objective.eps=0.03,0.1,0.2"],
-    "nce": ["objective=nce", "objective.noise=gaussian,mixture", "objective.n_noise=1,4"],
+    "nce": ["objective=nce", "reference=gaussian,mixture", "objective.n_noise=1,4"],
     "cnce": ["objective=cnce", "objective.eps=0.15,0.3,0.6"],
     "cnce, far mass": [MANY_MODES, "objective=cnce", "objective.eps=0.3,[0.3,1.0],[0.3,2.0]", "seed=100,101,102,103"],
     "cnce, widths": ["objective=cnce", "objective.eps=0.3,[0.3,1.0],[0.3,2.0]", "seed=100,101,102,103"],
@@ -60,7 +60,7 @@ SEARCHES = {
 
 
 def search(name: str) -> None:
-    """Run it and keep what it found."""
+    """Run a search and store its results."""
     runs = sweep([*COMMON, *SEARCHES[name], f"group={re.sub('[^a-z]+', '-', name)}"], OUTPUTS)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     rows = [{"words": words, **row(run, KEPT)} for words, run in runs]
@@ -70,9 +70,9 @@ def search(name: str) -> None:
 
 def show(name: str, rows: list[dict]) -> None:
     print(f"\n{name}: {' '.join(SEARCHES[name])}")
-    for one in rows:
-        numbers = [f"{key} {one[key]:.4g}" for key in KEPT if one.get(key) is not None]
-        print("  ", ", ".join(numbers) or one["state"], " ", *one["words"])
+    for result in rows:
+        numbers = [f"{key} {result[key]:.4g}" for key in KEPT if result.get(key) is not None]
+        print("  ", ", ".join(numbers) or result["state"], " ", *result["words"])
 
 
 def main() -> None:

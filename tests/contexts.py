@@ -1,4 +1,4 @@
-"""What the tests of the metrics share: a density of any mean and covariance, and one trained model with its tensors as they are."""
+"""Helpers for the tests of metrics: a Gaussian dataset with any mean and covariance, and the context of one model."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,16 +6,20 @@ from functools import cached_property
 import torch
 from torch.distributions import MultivariateNormal
 
+from ebm_cli.config import compatibility
 from ebm_cli.core.densities import Density
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
+from ebm_cli.references.gaussian import Gaussian
+from ebm_cli.training.trainer import N_FIT
 
 
 @dataclass(frozen=True)
 class Normal(Density):
-    """N(mean, covariance), which is also the law of y = u * scale + shift in data units."""
+    """N(mean, covariance), as the distribution of y = u * scale + shift in data units."""
 
     mean: tuple
     covariance: tuple
@@ -23,7 +27,7 @@ class Normal(Density):
     reach: float = 8.0
 
     @property
-    def law(self):
+    def distribution(self):
         return MultivariateNormal(torch.tensor(self.mean), torch.tensor(self.covariance))
 
     @property
@@ -39,19 +43,28 @@ class Normal(Density):
 
     @property
     def length_scale(self):
-        return torch.linalg.eigvalsh(self.law.covariance_matrix)[0].item() ** 0.5
+        return torch.linalg.eigvalsh(self.distribution.covariance_matrix)[0].item() ** 0.5
 
     @cached_property
     def standardization(self):
         return Standardization(torch.full(self.shape, 4.0), torch.full(self.shape, self.scale))
 
     def draw(self, n, rng):
-        return self.law.mean + rng.normal("z", n, *self.shape) @ self.law.scale_tril.T
+        return self.distribution.mean + rng.normal("z", n, *self.shape) @ self.distribution.scale_tril.T
 
     def log_prob(self, x):
-        return self.law.log_prob(x.double())
+        return self.distribution.log_prob(x.double())
 
 
-def context_of(module, dataset, samples=None, *, seed=0, final=True):
-    params = {name: value.detach() for name, value in tensors(module).items()}
-    return MetricContext(Model(module, event_ndim=len(dataset.shape), stacked=False), params, dataset, Rng(seed), samples, final)
+def context_of(module, dataset, samples=None, *, seed=0, final=True, reference=None, **more):
+    """The context of a metric at the end of a run with this seed. The reference is fitted to the same points as in training."""
+    params, rng = {name: value.detach() for name, value in tensors(module).items()}, Rng(seed)
+    x = dataset.split("train", N_FIT, rng).x
+    fitted = FittedReference.fit(reference or Gaussian(), x, dataset.shape, rng.at("reference"))
+    model = Model(module, event_ndim=len(dataset.shape), stacked=False)
+    return MetricContext(model, params, dataset, rng, samples, final, reference=fitted, **more)
+
+
+def reason(metric, context):
+    """The reason why a metric does not apply to this context; None if it applies."""
+    return compatibility.lacking(metric.requires, context.model.provides | context.dataset.provides)

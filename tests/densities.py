@@ -1,6 +1,6 @@
-"""What holds for every exact density: it integrates to one, has its entropy, and is the law of its draws. Checks for the tests of each.
+"""Checks of an exact density: it integrates to one, has the stated entropy, and is the distribution of its draws.
 
-Statistical checks are seeded; each says how often it would fail a right density.
+Statistical checks are seeded; each states its false-alarm rate.
 """
 
 import math
@@ -10,18 +10,18 @@ import torch
 import yaml
 from scipy.stats import chisquare
 
-from ebm_cli.config import compose, schema
+from ebm_cli.config import option_files, schema
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics import quadrature
 
 
 def option(name, **changes):
-    """The dataset of conf/dataset/NAME.yaml with some values of one's own."""
-    return schema.build(yaml.safe_load(compose.groups()["dataset"][name].path.read_text()) | changes)
+    """The dataset of conf/dataset/NAME.yaml, with some values changed."""
+    return schema.build(yaml.safe_load(option_files.groups()["dataset"][name].path.read_text()) | changes)
 
 
 def cells(dataset, n=400, wider=1.0):
-    """Per coordinate the edges of n cells of the box, widened, and the density's mass by midpoints in each of the n^d cells."""
+    """The edges of n cells of the widened box for each coordinate, and the mass of each of the n^d cells by the midpoint rule."""
     edges = [np.linspace(*ends, n + 1) for ends in quadrature.widen(tuple(dataset.box), wider)]
     middle = torch.cartesian_prod(*(torch.from_numpy((edge[1:] + edge[:-1]) / 2) for edge in edges)).reshape(-1, len(edges))
     volume = math.prod(edge[1] - edge[0] for edge in edges)
@@ -36,7 +36,7 @@ def check_mass_and_entropy(dataset, entropy, *, n=400, tolerance=5e-5, mass=1e-7
 
 
 def check_box(dataset, n=400):
-    """What lies outside is below 1e-9 per coordinate."""
+    """The probability outside the box is below 1e-9 per coordinate."""
     edges, p = cells(dataset, n, wider=1.5)
     for axis, (edge, (low, high)) in enumerate(zip(edges, dataset.box, strict=True)):
         outside = np.abs(edge[1:] + edge[:-1] - low - high) > high - low
@@ -44,7 +44,7 @@ def check_box(dataset, n=400):
 
 
 def check_draws(dataset, *, n=480, n_draws=100_000):
-    """Chi-square over the cells of a 24 x 24 division of the box that expect 20 draws and more, the rest as one: 1e-6 of false alarms."""
+    """Chi-square test over a 24 x 24 division of the box; cells that expect fewer than 20 draws are merged. False-alarm rate 1e-6."""
     edges, p = cells(dataset, n)
     coarse = p.reshape(24, n // 24, 24, n // 24).sum((1, 3)).ravel()
     draws = dataset.draw(n_draws, Rng(1)).double().numpy()
@@ -54,18 +54,18 @@ def check_draws(dataset, *, n=480, n_draws=100_000):
     observed = np.append(observed[full], n_draws - observed[full].sum())
     keep = expected > 1
     assert keep.sum() > 20
-    assert observed[~keep].sum() < 12  # of less than 1 expected: 1e-9
+    assert observed[~keep].sum() < 12  # with an expectation below 1, the false-alarm rate is 1e-9
     assert chisquare(observed[keep], expected[keep] * observed[keep].sum() / expected[keep].sum()).pvalue > 1e-6
 
 
 def check_mean_log_prob(dataset, entropy, *, n_draws=40_000, seed=0):
-    """-log p of the draws has the entropy as its mean, within 5 standard errors: a false alarm in 2e6."""
+    """The mean of -log p over draws is the entropy, within 5 standard errors: one false alarm in 2e6."""
     log_p = dataset.log_prob(dataset.draw(n_draws, Rng(seed)))
     assert abs(log_p.mean() + entropy) < 5 * log_p.std() / n_draws**0.5
 
 
 def check_streams(dataset):
-    """Points are independent of those before them (5 standard errors: a false alarm in 2e6 a coordinate), and a seed's are its own."""
+    """Consecutive points are uncorrelated (5 standard errors: one false alarm in 2e6 per coordinate), and seeds give different points."""
     x = dataset.draw(20_000, Rng(3))
     assert len({tuple(row) for row in x.tolist()}) > 19_990
     for column in (*x.T, *(x.T - x.T.mean(1, keepdim=True)).abs()):
@@ -77,7 +77,7 @@ def check_streams(dataset):
 
 
 def check_gradient(dataset, x):
-    """By central differences, in double precision, at points (N, d) and at a stack of them; and the value is finite far out."""
+    """Compare the gradient with central differences, in double precision, for points (N, d) and for a stack; log p is finite far out."""
     x = torch.as_tensor(x, dtype=torch.double)
     assert torch.autograd.gradcheck(dataset.log_prob, x.clone().requires_grad_(), eps=1e-6, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(dataset.log_prob(x.expand(3, *x.shape)), dataset.log_prob(x).expand(3, -1))
@@ -90,7 +90,7 @@ def check_gradient(dataset, x):
 
 
 def check_modes(dataset, *, n_draws=50_000):
-    """The draws' shares of the modes are the weights, within 5 standard errors (a false alarm in 2e6 a mode)."""
+    """The fractions of draws in the modes are the weights, within 5 standard errors (one false alarm in 2e6 per mode)."""
     weight = dataset.mode_weights
     assert weight.dtype == torch.double
     assert abs(weight.sum() - 1) < 1e-12

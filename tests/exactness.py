@@ -13,8 +13,8 @@ from ebm_cli.core import chain
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
 
-FALSE_ALARM = 1e-6  # of each Kolmogorov-Smirnov or sign test
-N = 20_000  # chains
+FALSE_ALARM = 1e-6  # the false-alarm rate of each Kolmogorov-Smirnov or sign test
+N = 20_000  # number of chains
 
 
 class Gaussian(nn.Module):
@@ -38,7 +38,7 @@ class Gaussian(nn.Module):
 
 
 class Line(nn.Module):
-    """A density on the line: exact draws at any temperature by inverting its distribution function on a fine grid."""
+    """A density on the real line. Exact draws at any temperature invert its distribution function on a fine grid."""
 
     projections = ([1.0],)
 
@@ -85,22 +85,22 @@ TARGETS = (Gaussian, Gumbel, TwoModes)
 
 
 def parts(module, *, event_ndim=1):
-    """A model of one module, and its parameters."""
+    """The model of a module, and its parameters."""
     params = {name: value.detach() for name, value in module.named_parameters()}
     return Model(module, event_ndim=event_ndim, stacked=False), params
 
 
 def p_value(module, x):
-    """Of the worst Kolmogorov-Smirnov test of F(x) against the uniform."""
-    return min(kstest(one.numpy(), "uniform").pvalue for one in module.uniforms(x))
+    """The smallest p-value of the Kolmogorov-Smirnov tests of F(x) against the uniform distribution."""
+    return min(kstest(values.numpy(), "uniform").pvalue for values in module.uniforms(x))
 
 
 def moved(sampler, module, *, n_steps):
-    """Chains that started at exact draws, after some moves, and their mean infos: exact draws still, where the sampler is exact."""
+    """Chains after `n_steps` transitions from exact draws, and their mean infos. If the sampler is exact, they are exact draws again."""
     return chain.run(sampler, *parts(module), module.draw(N), Rng(2), n_steps=n_steps)
 
 
 def assert_mean(values, expected):
-    """Within 5 standard errors of independent values: a false alarm in 2e6."""
+    """The mean is within 5 standard errors of independent values: one false alarm in 2e6."""
     values = values.flatten()
     assert abs(values.mean() - expected) < 5 * values.std() / len(values) ** 0.5, f"{values.mean():.5f} is not {expected:.5f}"

@@ -1,11 +1,11 @@
-"""What wandb wrote: a reader of its files, and a server that takes what it sends."""
+"""Test doubles for wandb: a reader of its offline files and a server that stores what it receives."""
 
 import json
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-BLOCK = 32 * 1024  # wandb's files are LevelDB logs: blocks of chunks, each with a header of checksum, length and type
+BLOCK = 32 * 1024  # wandb's files are LevelDB logs: blocks of chunks; each chunk has a header of checksum, length and type
 WHOLE_OR_LAST = (1, 4)
 
 
@@ -16,11 +16,11 @@ def records(path):
     data, place, chunks = path.read_bytes(), 7, []
     assert data.startswith(b":W&B")
     while place + 7 <= len(data):
-        if BLOCK - place % BLOCK < 7:  # too little for a header: padding
+        if BLOCK - place % BLOCK < 7:  # padding: too short for a header
             place += BLOCK - place % BLOCK
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
-        if kind == 0:  # what follows in this block was never written
+        if kind == 0:  # the rest of this block was never written
             place += BLOCK - place % BLOCK
             continue
         chunks.append(data[place + 7 : place + 7 + length])
@@ -31,7 +31,7 @@ def records(path):
 
 
 class Offline:
-    """What one folder of an offline run holds: `run`, `config`, `rows`, `summary`, `pictures`, `exit_code` (None: it never ended)."""
+    """The contents of a folder of an offline run: `run`, `config`, `rows`, `summary`, `pictures`, `exit_code` (None if it never ended)."""
 
     def __init__(self, folder):
         self.config, self.rows, self.summary, self.pictures, self.exit_code = {}, [], {}, {}, None
@@ -48,7 +48,7 @@ class Offline:
             elif kind == "history":
                 row = lay({}, record.history.item)
                 pictures = row.pop("figures", {})
-                self.pictures |= {name: (folder / "files" / one["path"]).read_bytes() for name, one in pictures.items()}
+                self.pictures |= {name: (folder / "files" / picture["path"]).read_bytes() for name, picture in pictures.items()}
                 if not pictures:
                     self.rows.append(own(row))
             elif kind == "summary":
@@ -61,7 +61,7 @@ class Offline:
 
 
 def lay(values, items):
-    """Lay a record's items over what was there. A key is a path; one that is written `figures/density` is a path here, too."""
+    """Update nested values with the items of a record. A key is a path; `figures/density` is split into a path as well."""
     for item in items:
         *path, last = item.nested_key or [item.key]
         if path == [] and last.startswith("figures/"):
@@ -76,12 +76,12 @@ def lay(values, items):
 
 
 def own(values):
-    """Without what wandb adds."""
+    """The values without the keys that wandb adds."""
     return {key: value for key, value in values.items() if not key.startswith("_")}
 
 
 class Server(ThreadingHTTPServer):
-    """As much of wandb's server as a run needs: `runs[id]` holds `rows`, `summary`, `files`, `exit_code` and what was upserted."""
+    """The part of wandb's server that a run needs: `runs[id]` has `rows`, `summary`, `files`, `exit_code` and the upserted fields."""
 
     daemon_threads = True
 
@@ -95,7 +95,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request, address):
-        """A client that leaves without a word is none of our errors."""
+        """Ignores errors of connections that the client has closed."""
 
     def graphql(self, name, given):
         project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "somebody"}}
@@ -161,4 +161,4 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Quiet."""
+        """Prints nothing."""

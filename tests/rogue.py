@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: an objective that misbehaves as it is told, and the command in a session of its own."""
+"""Helpers of the tests of sweeps: an objective that misbehaves on request, and the command in its own session."""
 
 import io
 import json
@@ -20,11 +20,11 @@ import torch
 
 from ebm_cli import __main__
 from ebm_cli.objectives.ssm import SlicedScoreMatching
-from ebm_cli.runner import plots
+from ebm_cli.runner import results
 from ebm_cli.runs.run import Run
 from ebm_cli.sweeps import processes
 
-PATIENCE = 120  # seconds; no sweep here takes ten on an idle machine
+PATIENCE = 120  # seconds; on an idle machine each sweep takes less than ten
 OPTION = """# Sliced score matching that misbehaves
 _target_: rogue.Rogue
 directions: rademacher
@@ -47,10 +47,11 @@ TINY = (
 
 @dataclass(frozen=True)
 class Rogue(SlicedScoreMatching):
-    """Sliced score matching that does `how` before step 12 or, as `how@place`, elsewhere: count, step/N, test_loss.
+    """Sliced score matching that misbehaves in the way `how` before step 12, or with `how@place` at a place: count, step/N, test_loss.
 
-    What must not be of a run's identity is in the environment, of several separated by commas for each seed its own. ROGUE_PAUSE:
-    seconds that each step takes. ROGUE_HOLD: `how@place` again. ROGUE_DIARY: a file that says what happened, to whom it was ROGUE_NAME.
+    Settings that must not change the identity of a run are environment variables; values separated by commas apply to one seed each.
+    ROGUE_PAUSE: additional seconds per step. ROGUE_HOLD: another `how@place`. ROGUE_DIARY: a file to which every job appends lines.
+    ROGUE_NAME: the name of the command in these lines.
     """
 
     how: str
@@ -58,18 +59,18 @@ class Rogue(SlicedScoreMatching):
     def prepare(self, model, params, carry, x, rng):
         here, seed = rng.path.lstrip("/"), rng.seed_list[0]
         if here == "count":
-            plots.save = lambda *arguments: None  # they take most of a tiny job's time; its process ends with it
+            results.save_figures = lambda *arguments: []  # figures take most of the time of a tiny job
         if here in ("count", "step/0", "test_loss"):
             note(here, seed)
-        for one in (self.how, of_seed("ROGUE_HOLD", seed, "well")):
-            how, _, place = one.partition("@")
+        for order in (self.how, of_seed("ROGUE_HOLD", seed, "well")):
+            how, _, place = order.partition("@")
             if here == (place or "step/12"):
                 print(f"about to do: {how}")
                 WAYS.get(how, lambda: None)()
         if here.startswith("step/"):
             time.sleep(float(of_seed("ROGUE_PAUSE", seed, "0")))
         aux, carry, info = super().prepare(model, params, carry, x, rng)
-        factor = torch.tensor([FACTORS.get(self.how, lambda seed: 1.0)(one) for one in rng.seed_list])
+        factor = torch.tensor([FACTORS.get(self.how, lambda seed: 1.0)(own) for own in rng.seed_list])
         return {"directions": aux["directions"] * factor.reshape(*rng.model_shape, 1, 1, 1)}, carry, info
 
 
@@ -79,7 +80,7 @@ def of_seed(name, seed, default):
 
 
 def note(here, seed):
-    """One line in the diary, with what the job sees of its slot."""
+    """Append a line to the diary, with the slot as the job sees it."""
     if "ROGUE_DIARY" in os.environ:
         slot = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "omp": os.environ["OMP_NUM_THREADS"], "threads": torch.get_num_threads()}
         line = {"name": os.environ.get("ROGUE_NAME"), "pid": os.getpid(), "seed": seed, "here": here, "time": time.time()} | slot
@@ -96,7 +97,7 @@ def make_a_mistake():
 
 
 def hit_a_limit():
-    """Of the address space: a real one, 300 MB above what is in use."""
+    """Limit the address space to 300 MB above its present size, and allocate until the limit is reached."""
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (in_use + 300_000_000,) * 2)
     kept = []
@@ -105,7 +106,7 @@ def hit_a_limit():
 
 
 def meet():
-    """Go on when a job of another name has begun to train."""
+    """Wait until a job of another command has started to train."""
     end = time.monotonic() + PATIENCE
     mine, memory = os.environ["ROGUE_NAME"], Path(os.environ["ROGUE_DIARY"])
     while time.monotonic() < end and not any(line["name"] != mine and line["here"] == "step/0" for line in diary(memory)):
@@ -123,13 +124,13 @@ WAYS = {
     "memory": lambda: bytearray(10**14),
     "limit": hit_a_limit,
     "sleep": lambda: time.sleep(PATIENCE),
-    "compute": lambda: pbkdf2_hmac("sha256", b"", b"", 10**9),  # minutes in which no signal is looked at
+    "compute": lambda: pbkdf2_hmac("sha256", b"", b"", 10**9),  # minutes during which Python handles no signal
 }
-FACTORS = {"other": lambda seed: 0.5, "poison": lambda seed: float("nan") if seed == 1 else 1.0}  # of the directions
+FACTORS = {"other": lambda seed: 0.5, "poison": lambda seed: float("nan") if seed == 1 else 1.0}  # multiply the directions
 
 
 class Ended(NamedTuple):
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -137,12 +138,12 @@ class Ended(NamedTuple):
 
 
 def environment(outputs, **more):
-    """Of a command whose runs stand under `outputs`."""
+    """The environment variables of a command with its runs in `outputs`."""
     return {"EBM_OUTPUTS": str(outputs), "EBM_ALLOW": "rogue", "OMP_NUM_THREADS": "1"} | {name: str(value) for name, value in more.items()}
 
 
 def options(outputs):
-    """The flag that names the folder with the objective's option."""
+    """The flag that names a folder with the option file of the objective."""
     folder = outputs.parent / "options"
     (folder / "objective").mkdir(parents=True, exist_ok=True)
     (folder / "objective" / "rogue.yaml").write_text(OPTION)
@@ -151,7 +152,7 @@ def options(outputs):
 
 @contextmanager
 def patience(seconds=PATIENCE):
-    """What hangs is told so, in this thread: it must not hang for ever."""
+    """Raise `TimeoutError` in this thread if the block takes longer."""
 
     def complain(number, frame):
         raise TimeoutError(f"nothing for {seconds} seconds")
@@ -166,7 +167,7 @@ def patience(seconds=PATIENCE):
 
 
 def train(outputs, *words, err=None, **more):
-    """`ebm train -m ...` in this process, with its stderr in a file if one is given; its jobs are processes all the same."""
+    """`ebm train -m ...` in this process, with stderr in the file `err` if given; the jobs are separate processes."""
     out, err = io.StringIO(), err or io.StringIO()
     with patience(), pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name, value in environment(outputs, **more).items():
@@ -176,11 +177,11 @@ def train(outputs, *words, err=None, **more):
 
 
 class Command:
-    """`ebm train -m ...` in a session of its own, with its output in files.
+    """`ebm train -m ...` in its own session, with its output in files.
 
-    It is forked from a server that has imported what it needs, which saves seconds; `as_a_user` starts the command that users start.
-    The server that its jobs are forked from is its own in any case. `signal_at`: (module, function, signal) of a
-    signal that comes when the function is called.
+    The process is forked from a server that has imported everything, which saves seconds; with `as_a_user` the installed command is
+    started instead. In both cases the command has its own fork server for its jobs. `signal_at`: (module, function, signal); the process
+    sends itself the signal when the function is called.
     """
 
     def __init__(self, outputs, *words, as_a_user=False, signal_at=None, **more):
@@ -212,7 +213,7 @@ class Command:
         return [file.read_text() for file in self.files]
 
     def wait_for(self, condition):
-        """Until a condition holds; the command must not end before."""
+        """Wait until a condition holds; the command must still be running."""
         end = time.monotonic() + PATIENCE
         while not condition():
             assert self.is_alive(), self.output()
@@ -220,7 +221,7 @@ class Command:
             time.sleep(0.01)
 
     def wait_for_step(self, step, n_runs):
-        """Until so many runs have come so far."""
+        """Wait until `n_runs` runs have reached a step."""
         self.wait_for(lambda: sum(run.rows()[-1:] != [] and run.rows()[-1]["step"] >= step for run in self.runs) >= n_runs)
 
     def is_alive(self):
@@ -230,7 +231,7 @@ class Command:
         os.kill(self.process.pid, number)
 
     def kill_all(self, number):
-        """The whole process group, as a terminal does at Ctrl-C."""
+        """Send a signal to the whole process group, as a terminal does at Ctrl-C."""
         os.killpg(self.process.pid, number)
 
     def end(self):
@@ -243,7 +244,7 @@ class Command:
         return Ended(code, *self.output())
 
     def left(self):
-        """The processes of the session that are still there."""
+        """The processes of the session that still exist."""
         return session(self.process.pid)
 
     def assert_all_gone_within(self, seconds):
@@ -253,15 +254,15 @@ class Command:
         assert self.left() == {}
 
     def clean_up(self):
-        """Whatever a failed test has left."""
+        """Kill the processes that a failed test has left."""
         for pid in self.left():
             os.kill(pid, signal.SIGKILL)
 
 
 def forked(words, names, variables, signal_at):
-    """What the process of a command does that was not started as users do it."""
+    """The main function of a command that is forked from the server."""
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM])  # which the server has blocked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM])  # the server has blocked them
     os.environ.clear()
     os.environ.update(variables)
     for stream, name in zip((1, 2), names, strict=True):
@@ -283,6 +284,6 @@ def session(leader):
                 state, _, _, session_id, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
                 if int(session_id) == leader and state != "Z":
                     found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
-            except (OSError, ValueError):  # it has just ended
+            except (OSError, ValueError):  # the process has just ended
                 continue
     return found

@@ -19,7 +19,7 @@ class Quadratic(nn.Module):
 
 
 class LogGamma(nn.Module):
-    """E(x) = k (x - b) + exp(b - x): with u = exp(-x) ~ Gamma(k) under b = 0, s = u e^b - k and s' = -u e^b. Z = Gamma(k). Skewed."""
+    """E(x) = k (x - b) + exp(b - x): with u = exp(-x) ~ Gamma(k) under b = 0, s = u e^b - k and s' = -u e^b. Z = Gamma(k). It is skewed."""
 
     def __init__(self):
         super().__init__()
@@ -42,7 +42,7 @@ class Coupled(nn.Module):
 
 
 class CoupledScore(nn.Module):
-    """The score of `Coupled`, written out."""
+    """The score of `Coupled` in closed form."""
 
     outputs_score = True
 
@@ -51,8 +51,8 @@ class CoupledScore(nn.Module):
         self.a = nn.Parameter(torch.tensor(0.7))
 
     def forward(self, x):
-        one, two = x.flatten(1).unbind(-1)
-        return -torch.stack([self.a * (1 - (-one).exp()) + two, one + 4 * two**3], -1).view_as(x)
+        x_0, x_1 = x.flatten(1).unbind(-1)
+        return -torch.stack([self.a * (1 - (-x_0).exp()) + x_1, x_0 + 4 * x_1**3], -1).view_as(x)
 
 
 def spread_points(shape, n):
@@ -63,30 +63,30 @@ def spread_points(shape, n):
 
 
 def log_gamma_nodes(k, n=8):
-    """Points (n, 1) and weights (n,) of the law of `LogGamma` at a whole number k and b = 0: exact for polynomials in exp(-x)."""
+    """Points (n, 1) and weights (n,) of the distribution of `LogGamma` at an integer k and b = 0, exact for polynomials in exp(-x)."""
     u, weights = (torch.from_numpy(part) for part in np.polynomial.laguerre.laggauss(n))
     return -u.log().unsqueeze(-1), weights * u ** (k - 1) / math.gamma(k)
 
 
 def normal_nodes(n=20):
-    """Points (n,) and weights (n,) of N(0, 1): exact for polynomials up to degree 2 n - 1."""
+    """Points (n,) and weights (n,) of N(0, 1), exact for polynomials up to degree 2 n - 1."""
     z, weights = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(n))
     return z, weights / weights.sum()
 
 
 def pairs(a, b):
-    """Every one of a (n, ...) with every one of b (k, ...): two of (n k, ...)."""
+    """All pairs of a (n, ...) and b (k, ...), as two tensors (n k, ...)."""
     return a.repeat_interleave(len(b), 0), b.repeat(len(a), *[1] * (b.ndim - 1))
 
 
 def assert_mean(values, expected, n_errors=5.0):
-    """The mean within 5 standard errors (a false alarm in 1.7e6), and exact where the values do not vary."""
+    """The mean is within 5 standard errors (one false alarm in 1.7e6), and exact if the values are constant."""
     values = values.detach()
     assert abs(values.mean() - expected) <= n_errors * values.std() / len(values) ** 0.5 + 1e-10
 
 
 def log_integral(energy, box, n=801):
-    """log of the integral of exp(-E) over a box, by the trapezoid rule with n points a side; E vanishes at its border."""
+    """The log of the integral of exp(-E) over a box, by the trapezoid rule with n points per side; exp(-E) must vanish at its border."""
     axes = [torch.linspace(low, high, n) for low, high in box]
     cell = torch.stack([axis[1] - axis[0] for axis in axes]).log().sum()
     with torch.no_grad():

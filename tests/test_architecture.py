@@ -1,6 +1,7 @@
 """The architecture: imports run one way, component packages do not know each other, only a few rooms know Hydra, files are short."""
 
 import ast
+import sys
 from pathlib import Path
 
 import ebm_cli
@@ -32,6 +33,11 @@ def test_imports_run_one_way():
         assert package != "ebm_cli" or room == other or FLOOR[other] < FLOOR[room], f"{room}/{file} imports {name}"
         assert package not in ("hydra", "omegaconf") or room in KNOWS_HYDRA, f"{room}/{file} imports {name}"
     assert len(list(ROOT.glob("*.py"))) <= 6
+
+
+def test_the_command_starts_with_the_standard_library_alone():
+    packages = {name.partition(".")[0] for file in ("__main__.py", "errors.py") for name in imports(ROOT / file)}
+    assert packages - {"ebm_cli"} <= sys.stdlib_module_names
 
 
 def test_files_and_functions_are_short():

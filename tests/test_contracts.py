@@ -1,52 +1,72 @@
 """Every option of every group through the contract of its kind: shapes, purity, a stack equals its models, one whole graph.
 
-A new option is tested here without a line of test being written for it. `EXCUSED` names what may not trace whole, with the reason.
+Four spaces of events are covered: the plane, images, bits, and the plane with labels. A new option is tested here without a line of test
+being written for it. Components that no space of events has among the options are those of components.py. `EXCUSED` names what may not
+trace whole, with the reason.
 """
 
 import csv
+import math
 from importlib import import_module
 
 import pytest
 import torch
-import yaml
+from components import ALLOWED, OPTIONS, SPACES, states
+from standard import gaussian
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ebm_cli.config import compatibility, compose, schema
+from ebm_cli.config import compatibility, compose, option_files, schema
 from ebm_cli.core import chain
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.errors import InputError
+from ebm_cli.runner import evaluate
 from ebm_cli.runner.experiment import Experiment
+from ebm_cli.types import Space
 
-GROUPS = compose.groups()
+GROUPS = option_files.groups([OPTIONS])
+SHIPPED = option_files.groups()
 EXCUSED: dict[str, str] = {}  # option: why its loss or step does not trace whole
 SMALL = ["trainer.batch_size=32", "trainer.n_steps=50", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
-NARROW = {"hidden": "energy.hidden=[16,16]", "width": "energy.width=16"}  # where an energy has such a key
+OWN = {chosen["dataset"]: space for space, chosen in SPACES.items()}  # datasets that are not of the plane without labels
+REFUSED = {("image", "exact"): "at most 2 coordinates"}  # what a space's objectives are refused for when they see the events
+NARROW = {"hidden": "energy.hidden=[16,16]", "width": "energy.width=16", "channels": "energy.channels=2"}  # where an energy has such a key
 SHORT = {  # small, and away from what is neutral
     "cd": ["objective.n_steps=3", "objective.kl_weight=0.3"],
     "exact": ["objective.n_points=20"],
     "fd_ssm": ["objective.eps=0.5"],  # in single precision smaller differences are known to fewer digits
     "lsd": ["objective.hidden=[8]", "objective.n_critic=2"],
     "mle": ["objective.n_steps=3"],
-    "nce": ["objective.noise=mixture", "objective.n_components=3"],
+    "nce": ["reference=mixture", "reference.n_components=3"],
     "pcd": ["objective.n_steps=3", "objective.n_chains=64", "objective.restart=0.2", "objective.adapt=0.1"],
     "recovery": ["objective.n_steps=3"],
     "short_run": ["objective.n_steps=3"],
 }
+SHORT_OF = {  # in place of these
+    ("binary", "cd"): ["objective.n_steps=3"],  # no gradient passes through bits
+    ("binary", "nce"): [],
+    ("image", "fd_ssm"): ["objective.eps=4.0"],  # of 64 coordinates
+    ("image", "nce"): [],  # 32 points do not fit three covariances of 64 pixels
+}
 
 
-def options(group):
-    return sorted(GROUPS.get(group, {}))
+@pytest.fixture(autouse=True)
+def _allowed(monkeypatch):
+    """A config may name the components of our own."""
+    monkeypatch.setenv("EBM_ALLOW", ALLOWED)
 
 
-def nodes(group):
+def options(group, known=GROUPS):
+    return sorted(known.get(group, {}))
+
+
+def nodes(group, known=GROUPS):
     """Every option's node, from its file alone."""
-    for option, found in GROUPS[group].items():
-        node = yaml.safe_load(found.path.read_text())
-        yield option, next(iter(node.values())) if group in schema.KINDS_OF_LISTS else node
+    return {option: option_files.node_of(found.path) for option, found in known[group].items()}
 
 
 def table(tmp_path):
@@ -56,36 +76,70 @@ def table(tmp_path):
     return str(tmp_path / "x.csv")
 
 
-def trainer(tmp_path, *words):
-    chosen = dict(word.split("=", 1) for word in words)
-    node = dict(nodes("energy"))[chosen.setdefault("energy", "mlp")]
-    words = [*SMALL, f"energy={chosen['energy']}", *(word for word in words if not word.startswith("energy="))]
-    words += [*SHORT.get(chosen.get("objective"), []), *(word for key, word in NARROW.items() if key in node)]
-    if chosen.get("dataset") == "table":
-        words.append(f"dataset.path='{table(tmp_path)}'")
-    return Experiment.of(compose.compose(words)).trainer()
+def experiment(tmp_path, *words, space="real"):
+    """A small experiment on a space of events. Words given replace those of the space."""
+    chosen = {"energy": "mlp"} | SPACES[space] | dict(word.split("=", 1) for word in words)
+    node, objective = nodes("energy")[chosen["energy"]], chosen.get("objective")
+    own = [f"{group}={option}" for group, option in ({"energy": "mlp"} | SPACES[space]).items() if f"{group}=" not in " ".join(words)]
+    short = SHORT_OF.get((space, objective), SHORT.get(objective, []))
+    line = [*SMALL, *own, *short, *(word for key, word in NARROW.items() if key in node), *words]
+    if chosen["dataset"] == "table":
+        line.append(f"dataset.path='{table(tmp_path)}'")
+    return Experiment.of(compose.compose(line, [OPTIONS]))
+
+
+def trainer_of(tmp_path, *words, space="real"):
+    return experiment(tmp_path, *words, space=space).trainer()
+
+
+def offered(space, energy=None):
+    """What the data of a space, and an energy of it, provide."""
+    chosen = {group: nodes(group)[option] for group, option in SPACES[space].items()}
+    return compatibility.provides(chosen | ({"energy": nodes("energy")[energy]} if energy else {}))
+
+
+def fits(space, objective, energy):
+    """Whether an objective can train an energy on a space: it has what is asked for, and is asked for what it gives."""
+    node, has = nodes("objective")[objective], offered(space, energy)
+    needs = compatibility.requires(node, "objective") | compatibility.requires(nodes("energy")[energy], "energy")
+    labels = "unconditional" in has or compatibility.class_of(node, "objective").takes_labels
+    return needs <= has and ("noise_level" in needs) == ("noise_level" in has) and labels
 
 
 def pairs():
-    """Every objective with the plainest energy that it can be trained with, and every energy that learns with one such objective."""
-    objectives = sorted(nodes("objective"), key=lambda one: (one[0] != "ssm", one[0]))
-    energies = sorted((one for one in nodes("energy") if compatibility.trainable(one[1])), key=lambda one: (len(one[0]), one[0]))
+    """Every objective with the plainest energy of each space that it can train, and every energy that learns with one such objective."""
+    objectives = sorted(options("objective"), key=lambda name: (name != "ssm", name))
+    trainable = sorted(
+        (name for name, node in nodes("energy").items() if compatibility.trainable(node)), key=lambda name: (len(name), name)
+    )
+    own = {SPACES[space]["energy"] for space in SPACES if space != "real"}
+    for space, chosen in SPACES.items():
+        energies = [chosen["energy"]] if space != "real" else [name for name in trainable if name not in own]
+        found = [(name, next((energy for energy in energies if fits(space, name, energy)), None)) for name in objectives]
+        found += [(next((name for name in objectives if fits(space, name, energy)), None), energy) for energy in energies]
+        for objective, energy in dict.fromkeys(pair for pair in found if None not in pair and (space, pair[0]) not in REFUSED):
+            yield pytest.param(space, f"objective={objective}", f"energy={energy}", id=f"{space}-{objective}-{energy}")
 
-    def fit(objective, energy):
-        needs, has = compatibility.requires(objective, "objective"), compatibility.provides(energy)
-        return needs <= has and ("noise_level" in needs) == ("noise_level" in has)
 
-    found = [(one, next((energy for energy, has in energies if fit(node, has)), None)) for one, node in objectives]
-    found += [(next((one for one, node in objectives if fit(node, has)), None), energy) for energy, has in energies]
-    for objective, energy in dict.fromkeys(pair for pair in found if None not in pair):
-        yield pytest.param(f"objective={objective}", f"energy={energy}", id=f"{objective}-{energy}")
+with pytest.MonkeyPatch.context() as patch:  # while tests are collected
+    patch.setenv("EBM_ALLOW", ALLOWED)
+    PAIRS = list(pairs())
+    KERNELS = [
+        pytest.param(space, sampler, id=f"{space}-{sampler}")
+        for space in SPACES
+        for sampler, node in nodes("sampler").items()
+        if compatibility.requires(node, "sampler") - {"noise_level"} <= offered(space, SPACES[space].get("energy"))
+    ]
+    LEARNED = [option for option, node in nodes("energy").items() if compatibility.trainable(node)]
 
 
-def prepared(one):
-    """What a trainer's loss takes in its first step."""
-    x = one.dataset.batch(0, 32, one.rng)
-    aux, carry, info = one.objective.prepare(one.model, one.frozen, one.state.carry, x, one.rng.at("step").at(0))
-    return x, aux, carry, info
+def prepared(trainer):
+    """What a trainer's loss takes in its first step: parameters with the labels, events, and what the objective prepared."""
+    x, label = trainer._batch(0)
+    aux, carry, info = trainer.objective.prepare(
+        trainer.model, trainer.frozen | label, trainer.state.carry, x, trainer.rng.at("step").at(0)
+    )
+    return trainer.params | label, x, aux, carry, info
 
 
 @pytest.fixture
@@ -101,36 +155,43 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("seeds", [None, 3])
-@pytest.mark.parametrize(("objective", "energy"), list(pairs()))
-def test_objective(tmp_path, objective, energy, seeds):
-    one = trainer(tmp_path, objective, energy, f"seeds={'null' if seeds is None else seeds}")
+@pytest.mark.parametrize(("space", "objective", "energy"), PAIRS)
+def test_objective(tmp_path, space, objective, energy, seeds):
+    trainer = trainer_of(tmp_path, objective, energy, f"seeds={'null' if seeds is None else seeds}", space=space)
     m = () if seeds is None else (3,)
-    before = {name: value.clone() for name, value in one.frozen.items()}
-    x, aux, carry, _ = prepared(one)
-    loss, info = one.objective.loss(one.model, one.params, x, aux)
+    before = {name: value.clone() for name, value in trainer.frozen.items()}
+    params, x, aux, carry, _ = prepared(trainer)
+    loss, info = trainer.objective.loss(trainer.model, params, x, aux)
+    assert x.shape == (*m, 32, *trainer.dataset.shape)
     assert loss.shape == (*m, 32)
+    assert loss.isfinite().all()
     assert all(value.shape[: len(m)] == m for value in (carry | aux | info).values())
     assert not any(value.requires_grad for value in (carry | aux).values())
-    _, aux2, carry2, _ = prepared(one)
+    _, _, aux2, carry2, _ = prepared(trainer)
     assert same(aux, aux2)
     assert same(carry, carry2)
-    assert torch.equal(loss, one.objective.loss(one.model, one.params, x, aux)[0])
-    assert same(before, one.frozen)
+    assert torch.equal(loss, trainer.objective.loss(trainer.model, params, x, aux)[0])
+    assert same(before, trainer.frozen)
 
 
-@pytest.mark.parametrize(("objective", "energy"), list(pairs()))
-def test_loss_is_one_graph(tmp_path, objective, energy, tracing):
+@pytest.mark.parametrize(("space", "objective"), REFUSED)
+def test_objective_that_does_not_suit_the_events(tmp_path, space, objective):
+    with pytest.raises(InputError, match=REFUSED[space, objective]):
+        trainer_of(tmp_path, f"objective={objective}", space=space)
+
+
+@pytest.mark.parametrize(("space", "objective", "energy"), PAIRS)
+def test_loss_is_one_graph(tmp_path, space, objective, energy, tracing):
     if objective in EXCUSED:
         pytest.skip(EXCUSED[objective])
     for seeds in ("null", "2"):
         torch._dynamo.reset()
-        one = trainer(
-            tmp_path, objective, energy, f"seeds={seeds}", "regularizer=[energy_l2]" if energy == "energy=mlp" else "regularizer=[]"
-        )
-        x, aux, _, _ = prepared(one)
-        compiled = torch.compile(one._value_and_gradient, fullgraph=True, backend="eager")
-        loss, gradient, _ = compiled(one.params, x, aux)
-        loss2, gradient2, _ = one._value_and_gradient(one.params, x, aux)
+        penalty = "regularizer=[energy_l2]" if energy == "energy=mlp" else "regularizer=[]"
+        trainer = trainer_of(tmp_path, objective, energy, f"seeds={seeds}", penalty, space=space)
+        params, x, aux, _, _ = prepared(trainer)
+        compiled = torch.compile(trainer._value_and_gradient, fullgraph=True, backend="eager")
+        loss, gradient, _ = compiled(params, x, aux)
+        loss2, gradient2, _ = trainer._value_and_gradient(params, x, aux)
         torch.testing.assert_close(loss, loss2)
         torch.testing.assert_close(gradient, gradient2)
 
@@ -146,38 +207,42 @@ class NoReadBack(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("seeds", ["null", "3"])
-@pytest.mark.parametrize(("objective", "energy"), list(pairs()))
-def test_a_step_reads_nothing_back(tmp_path, objective, energy, seeds, monkeypatch):
-    one = trainer(tmp_path, objective, energy, f"seeds={seeds}")
-    one.step()
+@pytest.mark.parametrize(("space", "objective", "energy"), PAIRS)
+def test_a_step_reads_nothing_back(tmp_path, space, objective, energy, seeds, monkeypatch):
+    trainer = trainer_of(tmp_path, objective, energy, f"seeds={seeds}", space=space)
+    trainer.step()
     with monkeypatch.context() as patch, NoReadBack():
         for name in ("tolist", "numpy", "cpu"):  # on the CPU these pass the dispatcher by
             patch.setattr(torch.Tensor, name, lambda *_: pytest.fail("a step reads a value back"))
-        one.step()
+        trainer.step()
     with pytest.raises(AssertionError, match="reads a value back"), NoReadBack():
-        bool(one.state.alive.all())
+        bool(trainer.state.alive.all())
     with pytest.raises(AssertionError, match="a list of the host"), NoReadBack():
         torch.tensor([1.0, 2.0])
 
 
 @pytest.mark.parametrize(
-    ("objective", "energy", "dataset"),
-    [pytest.param(*pair.values, "dataset=moons", id=pair.id) for pair in pairs()]
-    + [pytest.param("objective=nce", "energy=mlp", f"dataset={dataset}", id=dataset) for dataset in options("dataset")],
+    ("space", "objective", "energy", "dataset"),
+    [pytest.param(*pair.values, f"dataset={SPACES[pair.values[0]]['dataset']}", id=pair.id) for pair in PAIRS]
+    + [pytest.param("real", "objective=nce", "energy=mlp", f"dataset={name}", id=name) for name in options("dataset") if name not in OWN],
 )
-def test_stack_equals_its_models(tmp_path, objective, energy, dataset):
+def test_stack_equals_its_models(tmp_path, space, objective, energy, dataset):
     """Model m of a stack: the single run with its seed. Draws are equal to the bit; parameters, after 50 steps, to 1e-5."""
-    needs = compatibility.requires(dict(nodes("objective"))[objective.removeprefix("objective=")], "objective")
+    needs = compatibility.requires(nodes("objective")[objective.removeprefix("objective=")], "objective")
     # a constant in the energy, which no gradient but the penalty's moves, would follow the sign of rounding errors
-    words = (dataset, objective, energy, *(["regularizer=[energy_l2]"] if "energy" in needs else []))
-    stack, singles = trainer(tmp_path, *words, "seeds=3"), [trainer(tmp_path, *words, f"seed={seed}") for seed in range(3)]
+    words = [dataset, objective, energy, *(["regularizer=[energy_l2]"] if "energy" in needs else [])]
+    words += ["trainer.n_steps=10"] if space == "image" else []
+    stack = trainer_of(tmp_path, *words, "seeds=3", space=space)
+    singles = [trainer_of(tmp_path, *words, f"seed={seed}", space=space) for seed in range(3)]
     for m, single in enumerate(singles):
-        assert torch.equal(stack.dataset.batch(7, 32, stack.rng)[m], single.dataset.batch(7, 32, single.rng))
+        (x, label), (x_alone, label_alone) = stack._batch(7), single._batch(7)
+        assert torch.equal(x[m], x_alone)
+        assert same({name: value[m] for name, value in label.items()}, label_alone)
         assert torch.equal(stack.state.theta[m], single.state.theta)
         for name, value in single.state.carry.items():
             assert torch.equal(stack.state.carry[name][m], value)
-    for one in (stack, *singles):
-        for _ in one.steps():
+    for trainer in (stack, *singles):
+        for _ in trainer.steps():
             pass
     for m, single in enumerate(singles):
         torch.testing.assert_close(stack.state.theta[m], single.state.theta, rtol=0, atol=1e-5)
@@ -186,40 +251,43 @@ def test_stack_equals_its_models(tmp_path, objective, energy, dataset):
 
 
 class NoiseConditional(nn.Module):
-    """x (B, 2), sigma (B,) -> E(x, sigma) (B,), or s(x, sigma) (B, 2)."""
+    """x (B, *d), noise level (B,) -> E(x, sigma) (B,), or s(x, sigma) (B, *d)."""
 
     takes_noise_level = True
 
-    def __init__(self, outputs_score):
+    def __init__(self, n, outputs_score):
         super().__init__()
         self.outputs_score = outputs_score
-        self.network = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2 if outputs_score else 1))
+        self.network = nn.Sequential(nn.Linear(n + 1, 8), nn.SiLU(), nn.Linear(8, n if outputs_score else 1))
 
-    def forward(self, x, sigma):
-        return self.network(torch.cat([x, sigma.log().unsqueeze(-1)], -1)).squeeze(-1)
+    def forward(self, x, noise_level):
+        flat = x.flatten(1)
+        return self.network(torch.cat([flat, noise_level.log().unsqueeze(-1)], -1)).view(x.shape if self.outputs_score else len(x))
 
 
-def asked(kernel, one, *, outputs_score=False):
-    """The trainer's model; a noise-conditional one for a sampler that walks down its levels."""
+def asked(kernel, trainer, *, outputs_score=False):
+    """The trainer's model, with labels where it takes them; a noise-conditional one for a sampler that walks down its levels."""
     if "noise_level" not in kernel.requires:
-        return one.model, one.frozen
-    module = NoiseConditional(outputs_score)
-    params = {name: one.rng.normal(name, *value.shape) for name, value in tensors(module).items()}
-    return AtNoiseLevel(Model(module, event_ndim=1, stacked=one.model.stacked), (2.0, 0.5)), params
+        return trainer.model, trainer.frozen | trainer._batch(0)[1]
+    shape = trainer.dataset.shape
+    module = NoiseConditional(math.prod(shape), outputs_score)
+    params = {name: trainer.rng.normal(name, *value.shape) for name, value in tensors(module).items()}
+    return AtNoiseLevel(Model(module, event_ndim=len(shape), stacked=trainer.model.stacked), (2.0, 0.5)), params
 
 
 @pytest.mark.parametrize("seeds", [None, 3])
-@pytest.mark.parametrize("sampler", options("sampler"))
-def test_sampler(tmp_path, sampler, seeds, tracing):
-    one = trainer(tmp_path, f"seeds={'null' if seeds is None else seeds}")
-    kernel = schema.build(yaml.safe_load(GROUPS["sampler"][sampler].path.read_text()))
-    model, params = asked(kernel, one)
-    m = () if seeds is None else (3,)
-    x = one.dataset.batch(0, 16, one.rng)
+@pytest.mark.parametrize(("space", "sampler"), KERNELS)
+def test_sampler(tmp_path, space, sampler, seeds, tracing):
+    trainer = trainer_of(tmp_path, "objective=nce", f"seeds={'null' if seeds is None else seeds}", space=space)
+    kernel = schema.build(nodes("sampler")[sampler])
+    model, params = asked(kernel, trainer)
+    m, shape = () if seeds is None else (3,), trainer.dataset.shape
+    x = trainer.dataset.batch(0, 32, trainer.rng).x
     state = kernel.init(model, params, x)
-    assert state.x.shape == (*m, 16, 2)
-    assert state.step_size.shape == m
-    noise = kernel.noise(one.rng, state, 5)
+    assert state.x.shape == (*m, 32, *shape)
+    assert hasattr(state, "step_size") or kernel.target_acceptance is None
+    assert getattr(state, "step_size", torch.zeros(m)).shape == m
+    noise = kernel.noise(trainer.rng, state, 5)
     assert all(part.shape[: len(m) + 1] == (*m, 5) for part in noise)
     noise = tuple(part.select(len(m), 0) for part in noise)
     after, info = kernel.step(model, params, state, noise)
@@ -227,11 +295,13 @@ def test_sampler(tmp_path, sampler, seeds, tracing):
     assert all(torch.equal(a, b) for a, b in zip(after, again, strict=True))
     assert torch.equal(state.x, x)
     assert not torch.equal(after.x, x)
-    assert all(value.shape == (*m, 16) for value in info.values())
+    assert all(value.shape == (*m, 32) for value in info.values())
     assert ("acceptance_rate" in info) == (kernel.target_acceptance is not None)
     assert not info["divergence"].any()
-    assert kernel.finish(model, params, after).shape == (*m, 16, 2)
+    assert kernel.finish(model, params, after).shape == (*m, 32, *shape)
     assert not any(part.requires_grad for part in after)
+    if trainer.dataset.space.kind == "binary":
+        assert ((after.x == 0) | (after.x == 1)).all()
     for k in range(3 if m else 0):
         single = {name: value[k] for name, value in params.items()}
         part = type(state)(*(value[k] for value in state))
@@ -246,89 +316,185 @@ def test_sampler(tmp_path, sampler, seeds, tracing):
 @pytest.mark.parametrize("sampler", options("sampler"))
 def test_sampler_needs_what_it_says(tmp_path, sampler):
     """A sampler that claims to need no energy runs on a score network."""
-    kernel = schema.build(yaml.safe_load(GROUPS["sampler"][sampler].path.read_text()))
+    kernel = schema.build(nodes("sampler")[sampler])
     if "energy" in kernel.requires:
         pytest.skip("needs an energy, and says so")
-    one = trainer(tmp_path, "energy=score_mlp")
-    model, params = asked(kernel, one, outputs_score=True)
-    x, _ = chain.run(kernel, model, params, one.dataset.batch(0, 16, one.rng), one.rng, n_steps=3)
+    trainer = trainer_of(tmp_path, "energy=score_mlp")
+    model, params = asked(kernel, trainer, outputs_score=True)
+    x, _ = chain.run(kernel, model, params, trainer.dataset.batch(0, 16, trainer.rng).x, trainer.rng, n_steps=3)
     assert x.shape == (16, 2)
 
 
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_dataset(tmp_path, dataset):
-    data = trainer(tmp_path, f"dataset={dataset}").dataset
+    data = experiment(tmp_path, f"dataset={dataset}", "objective=nce", space=OWN.get(dataset, "real")).dataset
+    assert data.space.kind in data.provides
+    assert data.shape == data.space.shape
     for rng, m in ((Rng(3), ()), (Rng((3, 4)), (2,))):
-        x = data.batch(5, 8, rng)
-        assert x.shape == (*m, 8, *data.shape)
-        assert torch.equal(x, data.batch(5, 8, rng))
-        assert not torch.equal(x, data.batch(6, 8, rng))
-        for name in ("train", "validation", "test"):
-            points = data.split(name, 6, rng)
-            assert points.shape == (*m, 6, *data.shape)
-            assert torch.equal(points, data.split(name, 6, rng))
-        assert not torch.equal(data.split("test", 6, rng), data.split("validation", 6, rng))
-    assert len(data.column_names) == data.shape[0]
+        x, y = data.batch(5, 8, rng)
+        batches = [(8, data.batch(5, 8, rng), data.batch(5, 8, rng))]
+        batches += [(6, data.split(name, 6, rng), data.split(name, 6, rng)) for name in ("train", "validation", "test")]
+        for n, batch, again in batches:
+            assert batch.x.shape == (*m, n, *data.shape)
+            assert torch.equal(batch.x, again.x)
+            assert batch.x.dtype == torch.get_default_dtype()
+            assert (batch.y is not None) == ("labels" in data.provides)
+            if batch.y is not None:
+                assert batch.y.shape == (*m, n)
+                assert batch.y.dtype == torch.int64
+                assert torch.equal(batch.y, again.y)
+            if data.space.kind == "binary":
+                assert ((batch.x == 0) | (batch.x == 1)).all()
+        assert not torch.equal(x, data.batch(6, 8, rng).x)
+        assert not torch.equal(data.split("test", 6, rng).x, data.split("validation", 6, rng).x)
+        for k, seed in enumerate(rng.seed_list if m else ()):
+            alone = data.batch(5, 8, Rng(seed))
+            assert torch.equal(x[k], alone.x)
+            assert y is None or torch.equal(y[k], alone.y)
+        if "density" in data.provides:
+            log_p = data.log_prob(x)
+            assert log_p.shape == (*m, 8)
+            assert log_p.dtype == torch.double
+            assert log_p.isfinite().all()
+    assert len(data.column_names) == math.prod(data.shape)
     round_trip = data.standardization.from_data(data.standardization.to_data(x))
     torch.testing.assert_close(round_trip, x.double(), atol=1e-6, rtol=0)
 
 
-def built(node, seed=0):
-    """A component of its node, for events of two columns; a network's own weights."""
+def test_densities_of_our_own_are_those_of_their_draws(tmp_path):
+    """Bits: all states sum to one, and frequencies of 40,000 draws. Images: E |L^-1 (x - mean)|^2 = 64, from log p alone."""
+    bits = schema.build(nodes("dataset")["chain_of_bits"] | {"n_bits": 4})
+    x = states(bits.space)
+    p = bits.log_prob(x).exp()
+    assert p.sum().item() == pytest.approx(1, abs=1e-12)
+    drawn = bits.draw(40_000, Rng(0))
+    share = (drawn.unsqueeze(1) == x).all(-1).double().mean(0)
+    assert ((share - p).abs() <= 5 * (p * (1 - p) / 40_000).sqrt()).all()
+    images = schema.build(nodes("dataset")["gaussian_images"])
+    log_p = images.log_prob(images.draw(20_000, Rng(0)))
+    squared = 2 * (images.log_prob(images.mean) - log_p)
+    assert squared.mean().item() == pytest.approx(64, abs=5 * (2 * 64 / 20_000) ** 0.5)
+    assert squared.var().item() == pytest.approx(128, rel=0.1)
+
+
+def built(energy, seed=0):
+    """An energy of its option for the events of its space, with a network's own weights; and 8 such events, with labels where it takes
+    them."""
+    node = nodes("energy")[energy]
+    space = next((space for space, chosen in SPACES.items() if chosen.get("energy") == energy), "real")
+    shape = {"image": (1, 8, 8), "binary": (16,)}.get(space, (2,))
+    x = (Rng(0).normal("x", 8, *shape) > 0).float() if space == "binary" else Rng(0).normal("x", 8, *shape)
+    params = {"label": Rng(0).integers("label", 2, 8)} if space == "labelled" else {}
+    if not compatibility.trainable(node):
+        return schema.build(compose.compose([f"energy={energy}"]).config["energy"]), Rng(0).normal("x", 8, *(2,)), params
     torch.manual_seed(seed)
-    return schema.build(
-        node, **({"shape": (2,), "mean": torch.ones(2), "scale": torch.tensor([2.0, 0.5])} if compatibility.trainable(node) else {})
-    )
+    mean, scale = torch.ones(shape), torch.linspace(2.0, 0.5, math.prod(shape)).view(shape)
+    events = Space(shape, "binary" if space == "binary" else "real")
+    return schema.build(node, space=events, shape=shape, mean=mean, scale=scale, reference=gaussian(mean, scale)), x, params
 
 
 @pytest.mark.parametrize("energy", sorted(set(options("energy")) - {"compose"}))  # compose: of runs, in test_composition.py
 def test_energy(energy):
     """Shapes, purity, finite far from the data, no event touches another, a stack equals its models."""
-    node = dict(nodes("energy"))[energy]
-    node.pop("defaults", None)
-    if energy == "exact":
-        node["dataset"] = yaml.safe_load(GROUPS["dataset"]["moons"].path.read_text())
-    modules = [built(node, seed) for seed in range(2 if compatibility.trainable(node) else 1)]
-    model, params = Model(modules[0], event_ndim=1, stacked=False), [{k: v.detach() for k, v in tensors(one).items()} for one in modules]
+    trainable = energy in LEARNED
+    modules, (x, label) = [built(energy, seed)[0] for seed in range(2 if trainable else 1)], built(energy)[1:]
+    if not trainable and modules[0].shape != x.shape[1:]:
+        x = Rng(0).normal("x", 8, *modules[0].shape)
+    params = [{k: v.detach() for k, v in tensors(module).items()} for module in modules]
+    model = Model(modules[0], event_ndim=x.ndim - 1, stacked=False)
     ask = model.score if model.outputs_score else model.energy
-    for reach in (1.0, 30.0):
-        x = reach * Rng(0).normal("x", 8, 2)
+    for reach in (1.0,) if energy == "couplings" else (1.0, 30.0):
+        far = reach * x
         level = (torch.linspace(0.05, 3.0, 8),) if "noise_level" in model.provides else ()
-        answer = ask(params[0], x, *level)
+        answer = ask(params[0] | label, far, *level)
         assert answer.shape == (x.shape if model.outputs_score else (8,))
         assert answer.isfinite().all()
-        assert torch.equal(answer, ask(params[0], x, *level))
-        torch.testing.assert_close(ask(params[0], x[3:5], *(one[3:5] for one in level)), answer[3:5])
-        if not compatibility.trainable(node):
+        assert torch.equal(answer, ask(params[0] | label, far, *level))
+        some = {name: value[3:5] for name, value in label.items()}
+        torch.testing.assert_close(ask(params[0] | some, far[3:5], *(part[3:5] for part in level)), answer[3:5])
+        if label:  # of 2 x 8 events the second half has the labels of the first
+            twice = ask(params[0] | label, torch.cat([far, far]))
+            torch.testing.assert_close(twice, torch.cat([answer, answer]))
+            assert not torch.allclose(ask(params[0] | {"label": 1 - label["label"]}, far), answer)
+        if not trainable:
             continue
-        stack = Model(modules[0], event_ndim=1, stacked=True)
-        both = {name: torch.stack([one[name] for one in params]) for name in params[0]}
-        answers = (stack.score if model.outputs_score else stack.energy)(both, x.expand(2, 8, 2), *(one.expand(2, 8) for one in level))
+        stack = Model(modules[0], event_ndim=x.ndim - 1, stacked=True)
+        both = {name: torch.stack([single[name] for single in params]) for name in params[0]}
+        both |= {name: torch.stack([value, value]) for name, value in label.items()}
+        answers = (stack.score if model.outputs_score else stack.energy)(
+            both, far.expand(2, *far.shape), *(part.expand(2, 8) for part in level)
+        )
         for m in range(2):
-            torch.testing.assert_close(answers[m], ask(params[m], x, *level))
+            torch.testing.assert_close(answers[m], ask(params[m] | label, far, *level))
 
 
-@pytest.mark.parametrize("energy", sorted(option for option, node in nodes("energy") if not compatibility.trainable(node)))
+def test_a_convolution_starts_at_the_reference_that_it_is_tilted_by(tmp_path):
+    """f = 0: E = -log q, on events of three axes."""
+    trainer = trainer_of(tmp_path, "objective=nce", "reference=full_gaussian", space="image")
+    x = trainer.dataset.batch(0, 8, trainer.rng).x
+    torch.testing.assert_close(trainer.model.energy(trainer.frozen, x), -trainer.reference.log_prob(x))
+    assert trainer.model.score(trainer.frozen, x).shape == x.shape
+
+
+REFERENCES = [pytest.param(option, id=option) for option in options("reference")]
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_reference(reference):
+    """Shapes, purity, fitted to each model's own data, -log q from the tilt and its constant, scores from the tilt."""
+    node = nodes("reference")[reference]
+    q = schema.build(node | ({"n_components": 3} if "n_components" in node else {}))
+    x = Rng((0, 1)).normal("x", 200, 2, 3)
+    x = (x > 0).float() if "binary" in q.requires else x
+    stack, alone = FittedReference.fit(q, x, (2, 3), Rng((0, 1))), FittedReference.fit(q, x[1], (2, 3), Rng(1))
+    assert all(value.shape[0] == 2 for value in stack.params.values())
+    for name, value in stack.select(1).params.items():
+        torch.testing.assert_close(value, alone.params[name])
+    drawn, points = stack.draw(50, Rng((0, 1)), "s"), x[:, :20]
+    assert drawn.shape == (2, 50, 2, 3)
+    assert torch.equal(drawn, stack.draw(50, Rng((0, 1)), "s"))
+    assert not torch.equal(drawn, stack.draw(50, Rng((0, 1)), "t"))
+    torch.testing.assert_close(drawn[1], alone.draw(50, Rng(1), "s"))
+    log_q = stack.log_prob(points)
+    assert log_q.shape == (2, 20)
+    assert stack.log_prob(drawn).isfinite().all()
+    torch.testing.assert_close(log_q[1], alone.log_prob(points[1]))
+    flat, mean, scale = points[1].flatten(1), x[1].flatten(1).mean(0), x[1].flatten(1).std(0)
+    tilt = q.tilt(alone.params, flat, (flat - mean) / scale)
+    torch.testing.assert_close(-tilt - q.log_normalizer(alone.params), log_q[1], rtol=1e-4, atol=1e-4)
+    if q.smoothable:
+        for level in (None, torch.full((20,), 0.7)):
+            width = scale if level is None else (scale**2 + 0.49).sqrt()
+            at = flat.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(q.tilt(alone.params, at, (at - mean) / width, level).sum(), at)
+            score = q.score(alone.params, flat, (flat - mean) / width, 1 / width, level)
+            torch.testing.assert_close(score / width, -gradient, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("energy", sorted(set(options("energy")) - set(LEARNED)))
 def test_what_learns_nothing_is_not_trained(energy):
     with pytest.raises(InputError, match="nothing to train") as refused:
         Experiment.of(compose.compose([f"energy={energy}"]))
     assert f"ebm sample energy={energy}" in refused.value.problems[0].hint
 
 
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("regularizer", options("regularizer"))
-def test_regularizer(tmp_path, regularizer):
+def test_regularizer(tmp_path, regularizer, space):
+    if not compatibility.requires({"a": nodes("regularizer")[regularizer]}, "regularizer") <= offered(space):
+        pytest.skip("it requires events of another kind")
     for seeds, m in (("null", ()), ("3", (3,))):
-        one = trainer(tmp_path, "objective=nce", f"regularizer=[{regularizer}]", f"seeds={seeds}")
-        x, aux, _, _ = prepared(one)
-        penalty = one.regularizers[0].penalty(one.model, one.params, x, aux)
+        trainer = trainer_of(tmp_path, "objective=nce", f"regularizer=[{regularizer}]", f"seeds={seeds}", space=space)
+        params, x, aux, _, _ = prepared(trainer)
+        penalty = trainer.regularizers[0].penalty(trainer.model, params, x, aux)
         assert penalty.shape == (*m, 32)
-        assert torch.equal(penalty, one.regularizers[0].penalty(one.model, one.params, x, aux))
+        assert torch.equal(penalty, trainer.regularizers[0].penalty(trainer.model, params, x, aux))
 
 
 @pytest.mark.parametrize("optimizer", options("optimizer"))
 def test_optimizer_leaves_a_diverged_model_of_a_stack_alone(tmp_path, optimizer):
     """From the first gradient that is not finite a model stands still; the others' bits do not notice."""
-    whole, hurt = (trainer(tmp_path, f"optimizer={optimizer}", "objective=nce", "seeds=3") for _ in range(2))
+    whole, hurt = (trainer_of(tmp_path, f"optimizer={optimizer}", "objective=nce", "seeds=3") for _ in range(2))
     for step in range(20):
         if step == 10:
             before = hurt.state.theta.clone()
@@ -345,13 +511,20 @@ def test_optimizer_leaves_a_diverged_model_of_a_stack_alone(tmp_path, optimizer)
 
 @pytest.mark.parametrize("metric", options("metric"))
 def test_metric(tmp_path, metric):
-    experiment = Experiment.of(compose.compose([*SMALL[:-2], "energy=mlp", NARROW["hidden"], f"metric=[{metric}]", "device=cpu"]))
-    one, samples = experiment.trainer(), Rng(1).normal("samples", 20, 5, 2)
-    (measure,) = experiment.metrics().values()
-    numbers, again = (measure(MetricContext(one.model, one.frozen, one.dataset, one.rng, samples)) for _ in range(2))
+    """On the space that it is for. Where a requirement is not met it is not called: see test_evaluate.py."""
+    space = "binary" if metric in options("metric") and metric not in SHIPPED["metric"] else "real"
+    short = ["metric.ais.n_temperatures=30"] if metric == "ais" else []
+    measured = experiment(tmp_path, "objective=nce", f"metric=[{metric}]", *short, space=space)
+    (measure,), trainer = measured.metrics().values(), measured.trainer()
+    assert evaluate.requirements(measure) <= offered(space, "couplings" if space == "binary" else "mlp")
+    samples = trainer.dataset.draw(100, Rng(1)).unflatten(0, (20, 5))
+    context = [
+        MetricContext(trainer.model, trainer.frozen, trainer.dataset, trainer.rng, samples, reference=trainer.reference) for _ in range(2)
+    ]
+    numbers, again = map(measure, context)
     assert numbers == again
     assert {*measure.headline, *measure.best, *measure.unaveraged} <= set(measure.units)
-    assert all(isinstance(best, float) or best in ("least", "greatest") for best in measure.best.values())
+    assert all(isinstance(best, float) or best in ("min", "max") for best in measure.best.values())
     assert not set(measure.unaveraged) & {*measure.best, *measure.headline}
     assert not measure.headline or set(measure.headline) & set(measure.best)
     if not isinstance(numbers, str):
@@ -362,17 +535,18 @@ def test_metric(tmp_path, metric):
 def test_what_ranks_models():
     """Neither a lower bound, nor what a metric says of itself."""
     found = {}
-    for _, node in nodes("metric"):
+    for node in nodes("metric", SHIPPED).values():
         module, _, name = node["_target_"].rpartition(".")
         found |= vars(import_module(module))[name].best
-    others = {"ess": "greatest", "ess_per_draw": "greatest", "c2st_accuracy": 0.5, "short_run_energy_gap": 0.0}
+    others = {"ess": "max", "ess_per_draw": "max", "c2st_accuracy": 0.5, "short_run_energy_gap": 0.0}
     least = "kl nll ais_nll_upper fisher ksd2 mmd2 sliced_wasserstein short_run_sliced_wasserstein r_hat"
-    assert found == dict.fromkeys([*least.split(), "mode_weight_error", "mode_weight_error_density"], "least") | others
+    assert found == dict.fromkeys([*least.split(), "mode_weight_error", "mode_weight_error_density"], "min") | others
 
 
 def test_an_option_of_a_sampler_has_its_modules_name():
     """By it a comparison names the sampler of `ebm evaluate`."""
-    assert {option: node["_target_"].split(".")[-2] for option, node in nodes("sampler")} == {name: name for name in options("sampler")}
+    shipped = nodes("sampler", SHIPPED)
+    assert {option: node["_target_"].split(".")[-2] for option, node in shipped.items()} == {name: name for name in shipped}
 
 
 @pytest.mark.parametrize(
@@ -380,11 +554,11 @@ def test_an_option_of_a_sampler_has_its_modules_name():
 )
 def test_yaml_and_signature_have_the_same_keys(group, option):
     """Values stand in YAML only: every parameter has a key, and no class has a second set of defaults."""
-    node = dict(nodes(group))[option]
+    node = nodes(group)[option]
     module, _, name = node.pop("_target_").rpartition(".")
     target = vars(import_module(module))[name]
     known = schema.parameters(target, schema.injected(schema.kind_of(group), target))
-    assert set(node) - {"defaults"} == set(known)
+    assert set(node) | set(option_files.placed(GROUPS[group][option].path)) == set(known)
     assert all(parameter.default is parameter.empty for parameter in known.values())
 
 
@@ -393,3 +567,12 @@ def test_every_option_says_what_it_is(group, option):
     found = GROUPS[group][option]
     assert len(found.description) > 3
     assert found.reference
+
+
+@pytest.mark.parametrize("group", [*schema.KINDS, *schema.KINDS_OF_LISTS])
+def test_what_components_require_and_provide_is_of_the_vocabulary(group):
+    for node in nodes(group).values() if group in GROUPS else ():
+        target = compatibility.class_of(node, group)
+        words = getattr(target, "provides" if group == "dataset" else "requires", frozenset())
+        assert words <= compatibility.VOCABULARY.keys()
+        assert group != "dataset" or len(words & {"real", "binary", "categorical"}) == 1

@@ -11,7 +11,8 @@ OBJECTIVE = '''
 
 from dataclasses import dataclass
 
-from ebm_cli.types import Objective, Positive
+from ebm_cli.core.contracts import Objective
+from ebm_cli.types import Positive
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ def test_it_trains_by_its_name(theirs, ebm, monkeypatch, tmp_path):
     (summary,) = tmp_path.glob("outputs/runs/moons-denoising-*/summary.json")
     assert 0 < json.loads(summary.read_text())["test_loss"] < 1.0  # d/2 = 1 for a network that outputs zero
     assert "EBM_ALLOW=theirs ebm train --config-dir=options objective=denoising" in out
-    code, out, _ = ebm("train", "--config-dir", "options", "--help")
-    assert "Denoising score matching at one noise level" in out
+    assert "denoising" in ebm("train", "--config-dir", "options", "--help")[1]
+    code, out, _ = ebm("list", "objective", "--config-dir", "options")
+    (line,) = [line for line in out.splitlines() if line.split()[1] == "denoising"]
+    assert " ".join(line.split()) == "objective denoising Denoising score matching at one noise level Vincent 2011"
 
 
 def test_without_leave_it_is_outside_the_fence(theirs, ebm, tmp_path):

@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -56,7 +56,8 @@ def test_a_run_from_the_wheel(installed, tmp_path):
     options = {"cwd": tmp_path / "here", "env": environment}
     where = run(installed / "bin" / "python", "-c", "import ebm_cli, torch; print(ebm_cli.__file__)", **options)
     assert Path(where.stdout.strip()).is_relative_to(installed), where.stderr
-    assert run(installed / "bin" / "ebm", "--version", **options).stdout == f"ebm {version('ebm-cli')}\n"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert run(installed / "bin" / "ebm", "--version", **options).stdout == f"ebm {version}\n"
     done = run(installed / "bin" / "ebm", "train", "experiment=smoke", "device=cpu", **options)
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "here" / "outputs" / "runs").iterdir()

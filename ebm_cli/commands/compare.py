@@ -24,7 +24,7 @@ from ebm_cli.comparison.budget import Budget
 from ebm_cli.comparison.compare import Comparison, compare
 from ebm_cli.core.student_t import interval
 from ebm_cli.errors import bad
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog, run
 
 FLAGS = {"--metric": True, "--budget": True, "--json": False, "--csv": False, "--markdown": False}
 
@@ -45,16 +45,19 @@ def main(words: Sequence[str]) -> int:
 
 def runs_of(names: Sequence[str]) -> list[run.Run]:
     """The runs that are named, and those of the groups that are: each once."""
-    groups, found = run.groups(), []
+    groups, found = catalog.groups(), []
     for name in names:
         if name in groups:
+            for member in groups[name]:
+                member.check_schema()
             found += groups[name]
             continue
-        one = run.find(name, groups)
-        if not one.read("summary.json") and (state := one.state()) != "diverged":
-            raise bad(f"{one.path.name} has no results: it is {state}", f"leave it out; `ebm show {one.id}` has the line that trains it")
-        found.append(one)
-    return list({one.path.resolve(): one for one in found}.values())
+        named = catalog.find(name, groups)
+        if not named.read("summary.json") and (state := named.state()) != "diverged":
+            hint = f"leave it out; `ebm show {named.id}` has the line that trains it"
+            raise bad(f"{named.path.name} has no results: it is {state}", hint)
+        found.append(named)
+    return list({member.path.resolve(): member for member in found}.values())
 
 
 def as_text(made: Comparison) -> None:

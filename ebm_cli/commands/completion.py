@@ -10,57 +10,29 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
+from ebm_cli import types
 from ebm_cli.commands._shells import SHELLS
+from ebm_cli.commands._signatures import is_analytic, values_of
+from ebm_cli.commands._usage import Leaf, Usage
 from ebm_cli.comparison.budget import KEYS as BUDGETS
-from ebm_cli.config import compose, overrides
+from ebm_cli.config import option_files, settings
 from ebm_cli.errors import bad
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog
 
 SHORT = {"--config-dir": "-cd", "--cfg": "-c"}  # which no usage shows
 NEWEST = 20  # runs whose numbers are offered
+PLAIN = {"trainer": "ebm_cli.config.settings.TrainerSettings", "sweep": "ebm_cli.config.settings.SweepSettings"}  # by their place
+ROOT = "ebm_cli.config.settings.root"
 
 
-class Leaf(NamedTuple):
-    """A value in a YAML file, as it is written, and the comment beside it."""
-
-    text: str = ""
-    comment: str = ""
-
-
-Tree = dict[str, Any]  # of trees and leaves
+Tree = dict[str, Any]  # of trees and leaves; under _target_ the name of the component
 Found = dict[str, str]  # a candidate: what it is
-
-
-@dataclass(frozen=True)
-class Usage:
-    """The usage of a verb, read as the grammar by which its words are completed."""
-
-    flags: dict[str, str]  # with the name of the value that follows, "" where none does
-    places: list[str]  # words without a key: RUN, GROUP, bash|zsh|fish
-    repeats: bool  # whether the last of them may come again
-    keys: dict[str, Leaf]  # with the name of the value, and what is said of it
-    about: str  # the verb's first line
-
-    @classmethod
-    def of(cls, verb: str) -> "Usage":
-        """Read from the file of the verb, which is not imported: some import torch."""
-        source = Path(__file__).with_name(f"{verb}.py").read_text()
-        usage, _, body = source.partition(f"usage: ebm {verb}")[2].partition('"""')[0].partition("\n\n")
-        flags = dict(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)(?:[ =](\w+))?", usage))
-        for pair in re.findall(r"^ +(-\w+)?,? ?(--[\w-]+)", body, re.MULTILINE):
-            flags = {flag: "" for flag in pair if flag} | flags
-        words = re.sub(r"(?<![\w-])--?[a-z][a-z-]*([ =]\w+)?", "", usage).replace("[", " ").replace("]", " ").split()
-        keys = {key: Leaf(value) for key, value in (word.split("=", 1) for word in words if "=" in word)}
-        said = re.findall(r"^ +([a-z]\w*(?:\.\w+)*)  +(.*)", body, re.MULTILINE)
-        keys |= {key: Leaf(keys.get(key, Leaf()).text, comment) for key, comment in said}
-        return cls(flags, [word for word in words if word.isupper() or "|" in word], "..." in words, keys, re.split(r"[.:;\n]", body)[0])
 
 
 def main(words: Sequence[str]) -> int:
@@ -118,72 +90,77 @@ def candidates(words: Sequence[str]) -> Found:
 def of_train(word: str, given: Sequence[str]) -> Found:
     """Groups, options and keys, those of the options that the line chooses."""
     dirs = folders(given)
-    groups = compose.groups(dirs)
+    groups = option_files.groups(dirs)
     if {"-m", "--multirun"} & {*given}:
-        for path in sorted(file for folder in (compose.conf_dir(), *dirs) for file in folder.glob("hydra/*/*.yaml")):
+        for path in sorted(file for folder in (option_files.conf_dir(), *dirs) for file in folder.glob("hydra/*/*.yaml")):
             described = "".join(re.findall(r"\A# (.*)", path.read_text()))
-            groups.setdefault(f"hydra/{path.parent.name}", {})[path.stem] = compose.Option(described, "", path)
-    train = compose.conf_dir() / "train.yaml"
-    line = {key: value for key, _, value in (one.partition("=") for one in given) if key in groups}
-    chosen = defaults(train.with_name("multirun.yaml")) | defaults(train) | line
+            groups.setdefault(f"hydra/{path.parent.name}", {})[path.stem] = option_files.Option(described, "", path)
+    train = option_files.conf_dir() / "train.yaml"
+    line = {key: value for key, _, value in (word.partition("=") for word in given) if key in groups}
+    chosen = option_files.defaults(train.with_name("multirun.yaml")) | option_files.defaults(train) | line
     for _, path in list(files(chosen, groups)):
-        chosen |= defaults(path)
+        chosen |= option_files.defaults(path)
     tree = read(train)
     for group, path in files(chosen | line, groups):
         if group != "experiment":
             below = tree
             for part in group.split("/"):
                 below = below.setdefault(part, {})
-            below.update(read(path))
+            below.update(read_option(path, groups))
     return assignments(word, tree, groups)
 
 
 def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, str]) -> Found:
-    """What stands at the word's place; after the last place, the keys that the usage names, with those of the run's own parts."""
-    places = [one for i, one in enumerate(given) if not one.startswith("-") and not flags.get(given[i - 1] if i else "")]
-    known = "energy" in usage.keys and "=" in (*places, word)[0]  # what is drawn from without a run
-    if usage.places and not known and (usage.repeats or len(places) < len(usage.places)):
-        without = {"energy=": "what is known as it stands"} if "energy" in usage.keys else {}
+    """What belongs at the word's place; after the last place, the keys that the usage names, with those of the run's own parts."""
+    places = [part for i, part in enumerate(given) if not part.startswith("-") and not flags.get(given[i - 1] if i else "")]
+    analytic = "energy" in usage.keys and "=" in (*places, word)[0]  # `ebm sample energy=...`, without a run
+    if usage.places and not analytic and (usage.repeats or len(places) < len(usage.places)):
+        without = {"energy=": "an analytic energy"} if "energy" in usage.keys else {}
         return named(usage.places[min(len(places), len(usage.places) - 1)], word, folders(given)) | without
-    theirs = ("energy", "dataset") if "energy" in usage.keys and not known else ()
-    keys = {key: leaf for key, leaf in usage.keys.items() if key.partition(".")[0] not in theirs}
-    groups = {group: options for group, options in compose.groups().items() if group in keys}
-    if known:
-        groups["energy"] = {name: option for name, option in groups["energy"].items() if "known as it stands" in option.description}
-    train = compose.conf_dir() / "train.yaml"
-    line = {group: option for group, option in defaults(train).items() if known and group in groups and group != "energy"}
-    line |= {key: value for key, _, value in (one.partition("=") for one in places) if key in groups}
-    stored = read(train if known else run.find(places[0]).path / "config.yaml") if "n_samples" in keys else {}
-    tree: Tree = dict(stored.get("draws", {}))  # of which a usage does not name all
+    hidden = ("energy", "dataset") if "energy" in usage.keys and not analytic else ()
+    keys = {key: leaf for key, leaf in usage.keys.items() if key.partition(".")[0] not in hidden}
+    every = option_files.groups(folders(given))
+    groups = {group: options for group, options in every.items() if group in keys}
+    train = option_files.conf_dir() / "train.yaml"
+    line = {}
+    if analytic:
+        groups["energy"] = {name: option for name, option in groups["energy"].items() if is_analytic(target_of(option.path))}
+        line = {group: option for group, option in option_files.train_defaults().items() if group in groups and group != "energy"}
+    line |= {key: value for key, _, value in (place.partition("=") for place in places) if key in groups}
+    stored = read(train if analytic else catalog.find_any(places[0]).path / "config.yaml") if "n_samples" in keys else {}
+    tree: Tree = dict(stored.get("draws", {}))  # the usage does not name all of them
     for key, leaf in keys.items():
         group, _, below = key.partition(".")
         if below.isupper():  # sampler.KEY, metric.NAME.KEY
-            tree[group] = {} if group in line and group not in overrides.LISTS else stored.get(group, {})
+            tree[group] = {} if group in line and group not in settings.LISTS else stored.get(group, {})
         elif below:
             tree.setdefault(group, {})[below] = leaf
         elif group not in groups:
             tree[group] = leaf
     for group, path in files(line, groups):
-        tree[group] = tree.get(group, {}) | read(path)
+        tree[group] = tree.get(group, {}) | read_option(path, every)
     return assignments(word, tree, groups)
 
 
-def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, compose.Option]]) -> Found:
-    """`key=` or `key.` for a word that is no assignment yet; else `key=value`, also after a comma and within brackets."""
+def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, option_files.Option]]) -> Found:
+    """`key=` or `key.` for a word that is not an assignment yet; else `key=value`, also after a comma and within brackets."""
     key, equals, value = word.partition("=")
     place, dot, last = key.rpartition(".")
     below = tree
     for part in place.split(".") if dot else ():
         below = below.get(part, {})
+    inside = {name: node for name, node in below.items() if not name.startswith("_")}
     if not equals:
-        found = {f"{place}{dot}{name}{'.' if isinstance(one, dict) else '='}": says(one) for name, one in below.items()}
+        found = {f"{place}{dot}{name}{'.' if isinstance(node, dict) else '='}": describe(node) for name, node in inside.items()}
         return found if dot else {f"{group}=": "" for group in groups} | found
-    leaf = below.get(last, Leaf())
+    leaf = inside.get(last, Leaf())
     if key == "resume":
-        return {f"{key}={one}": what for one, what in named("RUN", value).items()}
-    if key not in groups and (last == "path" or leaf.text == "FILE"):
-        return {f"{key}={one}": "" for one in named("FILE", value)}
-    options = {name: option.description for name, option in groups[key].items()} if key in groups else dict.fromkeys(listed(leaf), "")
+        return {f"{key}={name}": what for name, what in named("RUN", value).items()}
+    if key not in groups and (last == "path" or (isinstance(leaf, Leaf) and leaf.text == "FILE")):
+        return {f"{key}={name}": "" for name in named("FILE", value)}
+    target = below["_target_"].text if "_target_" in below else PLAIN.get(place, "" if dot else ROOT)
+    known = types.DEVICES if last == "device" else values_of(target, last)
+    options = {name: option.description for name, option in groups[key].items()} if key in groups else dict.fromkeys(known, "")
     opened = re.match(r"(.*[,\[])?", value)[0]
     left = {name: what for name, what in options.items() if name not in re.findall(r"[\w-]+", opened)}
     ends = ("",) if "[" not in opened else ("]", ",") if len(left) > 1 else ("]",)
@@ -193,21 +170,21 @@ def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, compose
 def named(name: str, word: str, dirs: Sequence[Path] = ()) -> Found:
     """The words that a name in a usage stands for."""
     if name == "RUN":
-        runs = run.every()[::-1]
+        runs = catalog.every()[::-1]
         ids = {"last": runs[0].path.name, **{one.id: one.path.name for one in runs}} if runs else {}
         whole = {one.path.name: "" for one in runs} if word else {}  # names that say more are there for whoever begins one
         return ids | whole | (named("DIR", word) if "/" in word else {})
     if name == "GROUP":
-        return dict.fromkeys(compose.groups(dirs), "")
+        return dict.fromkeys(option_files.groups(dirs), "")
     if name in ("FILE", "DIR"):
         folder, slash, last = word.rpartition("/")
         inside = sorted(Path(folder + slash).expanduser().iterdir())
         shown = (path for path in inside if last.startswith(".") or not path.name.startswith("."))
         return {f"{folder}{slash}{path.name}{'/' * path.is_dir()}": "" for path in shown if name == "FILE" or path.is_dir()}
     if name == "METRIC":
-        return dict.fromkeys((key for one in run.every()[-NEWEST:] for key in one.read("summary.json").get("units", ())), "")
+        return dict.fromkeys((key for one in catalog.every()[-NEWEST:] for key in one.read("summary.json").get("units", ())), "")
     if name == "NAME":
-        return dict.fromkeys(run.groups(), "")
+        return dict.fromkeys(catalog.groups(), "")
     if name == "BUDGET":
         return {f"{key}=": "" for key in BUDGETS}
     if "|" in name:
@@ -226,40 +203,40 @@ def folders(given: Sequence[str]) -> list[Path]:
     return [Path(folder).expanduser() for folder in (*separate, *joined)]
 
 
-def files(chosen: Mapping[str, str], groups: Mapping[str, Mapping[str, compose.Option]]) -> Iterator[tuple[str, Path]]:
+def files(chosen: Mapping[str, Any], groups: Mapping[str, Mapping[str, option_files.Option]]) -> Iterator[tuple[str, Path]]:
     """The files of the chosen options, each with its group; of a sweep, all of them."""
     for group, value in chosen.items():
-        yield from ((group, groups[group][name].path) for name in re.findall(r"[\w-]+", value) if name in groups.get(group, ()))
+        names = re.findall(r"[\w-]+", str(value))
+        yield from ((group, groups[group][name].path) for name in names if name in groups.get(group, ()))
 
 
-def defaults(path: Path) -> dict[str, str]:
-    """The options that a file's list of defaults chooses, as written. Composing would say the same, three times as slowly."""
-    return dict(re.findall(r"^ *- (?:override +)?/?([\w/]+)(?:@\S+)?: *(.*)", path.read_text(), re.MULTILINE))
+def target_of(path: Path) -> str:
+    """The component that an option's file names."""
+    return option_files.node_of(path).get("_target_", "")
+
+
+def read_option(path: Path, groups: Mapping[str, Mapping[str, option_files.Option]]) -> Tree:
+    """The keys of an option, with those of the options that it places inside itself."""
+    inner = {key: read(groups[group][option].path) for key, (group, option) in option_files.placed(path).items()}
+    return read(path) | inner
 
 
 def read(path: Path) -> Tree:
-    """The keys of a YAML file that are a user's to set."""
+    """The keys of a YAML file that a user can set, and its targets."""
     text = path.read_text()
     lines = text.splitlines()
 
     def of(node: yaml.Node) -> Tree | Leaf:
         if not isinstance(node, yaml.MappingNode):
             return Leaf(text[node.start_mark.index : node.end_mark.index], lines[node.start_mark.line].partition(" # ")[2])
-        theirs = {key.value: of(value) for key, value in node.value if key.value != "defaults" and not key.value.startswith("_")}
-        return {key: one for key, one in theirs.items() if isinstance(one, dict) or not one.text.startswith("${") or "oc.env" in one.text}
+        inside = {key.value: of(value) for key, value in node.value if key.value not in ("defaults", "_self_")}
+        return {
+            key: leaf for key, leaf in inside.items() if isinstance(leaf, dict) or not leaf.text.startswith("${") or "oc.env" in leaf.text
+        }
 
     return of(yaml.compose(text))
 
 
-def says(one: Tree | Leaf) -> str:
-    """What is said of a key: its value, and the comment beside it."""
-    return "" if isinstance(one, dict) else f"{one.text}  {one.comment}".strip()
-
-
-def listed(leaf: Leaf) -> list[str]:
-    """The values of a key whose comment lists them, as in `gaussian, rademacher or sphere`, and of a switch."""
-    if leaf.text in ("true", "false"):
-        return ["true", "false"]
-    match = re.match(r"(\w+(?::\d+)?(?:, \w+(?::\d+)?)*) or (\w+)(?=$|[;:.])", leaf.comment)
-    words = [*match[1].split(", "), match[2]] if match else []
-    return words if leaf.text in words or leaf.text.isupper() or not leaf.text else []
+def describe(node: Tree | Leaf) -> str:
+    """What is shown beside a key: its value, and the comment beside it."""
+    return "" if isinstance(node, dict) else f"{node.text}  {node.comment}".strip()

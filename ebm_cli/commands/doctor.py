@@ -25,9 +25,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ebm_cli import console
-from ebm_cli.commands import words_of
+from ebm_cli.commands._words import words_of
 from ebm_cli.errors import bad
 from ebm_cli.runs import run
+from ebm_cli.sweeps import slots
 
 EXTRAS = {"parquet": "pyarrow", "optuna": "optuna", "slurm": "submitit", "ray": "ray", "tensorboard": "tensorboard"}
 WANDB_MODES = ("online", "offline", "disabled", "shared")
@@ -118,7 +119,7 @@ def devices() -> Iterator[Finding]:
     try:
         import torch
 
-        from ebm_cli.training.trainer import pick_device
+        from ebm_cli.core.device import pick_device
 
         yield Finding("cpu", "ok", f"{torch.get_num_threads()} threads of torch")
         seen = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
@@ -158,11 +159,10 @@ def nvidia_smi() -> tuple[int, Finding]:
 
 def cores() -> Iterator[Finding]:
     """The cores that this process may use, and how many threads torch is told to start."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_quota()
+    n_cores, quota = slots.affinity(), slots.cgroup_quota()
     limit = "" if quota is None or quota >= n_cores else f", of which a container gets the time of {quota:g}"
     yield Finding("cores", "ok", f"{n_cores} of {os.cpu_count()}{limit}")
-    usable = n_cores if quota is None else max(1, min(n_cores, round(quota)))
+    usable = slots.n_cores()
     threads = os.environ.get("OMP_NUM_THREADS")
     wrong = threads is not None and not (threads.isdigit() and 1 <= int(threads) <= usable)
     if wrong or (threads is None and n_cores > usable):
@@ -170,15 +170,6 @@ def cores() -> Iterator[Finding]:
         yield Finding("OMP_NUM_THREADS", "problem", found, f"export OMP_NUM_THREADS={usable}")
     else:
         yield Finding("OMP_NUM_THREADS", "ok", threads or f"not set: torch takes {n_cores}")
-
-
-def cgroup_quota() -> float | None:
-    """The cores' worth of time that a container is given; None where there is no such limit."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        return None
 
 
 def outputs() -> Iterator[Finding]:

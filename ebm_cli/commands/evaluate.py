@@ -1,39 +1,42 @@
-"""usage: ebm evaluate RUN [metric=[a,b]] [metric.NAME.KEY=VALUE] [n_samples=10000] [sampler=OPTION] [--json]
+"""usage: ebm evaluate RUN [metric=[a,b]] [metric.NAME.KEY=VALUE] [n_samples=10000] [sampler=OPTION] [--json] [--config-dir DIR]
 
-Measure a trained run again, from its checkpoint, and renew its summary.json, samples and pictures.
+Measure a trained run again, from its checkpoint, and replace its summary.json, samples and pictures.
 
-  RUN           an id, a unique prefix, a path, or `last`
-  metric        metrics to measure besides those that it was measured with before
-  n_samples     samples that metrics are given; n_chains, n_steps and sampler as for `ebm sample`
-  dataset.path  where a table is now, if it has moved
-  device        auto, cpu, cuda, cuda:1 or mps
-  --json        the summary as JSON"""
+  RUN               an id, a unique prefix, a path, or `last`
+  metric            metrics to measure besides those that it was measured with before
+  n_samples         number of samples that metrics are given; n_chains, n_steps and sampler as for `ebm sample`
+  dataset.path      where a table is now, if it has moved
+  device            auto, cpu, cuda, cuda:1 or mps
+  --json            the summary as JSON
+  --config-dir DIR  a folder with options of your own"""
 
 import json
 from collections.abc import Sequence
 
-from ebm_cli.commands import run_and_words
+from ebm_cli.commands._words import dirs_of, run_and_words
 from ebm_cli.config import compose
 
 
 def main(words: Sequence[str]) -> int:
+    dirs, words = dirs_of(words)
     run, overrides, flags = run_and_words(words, __doc__, ["--json"])
     stored = run.config()
     stored["metric"] |= run.read("summary.json").get("measured_with", {}).get("metric", {})
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     base = {**stored["draws"], "sampler": stored["sampler"], "metric": stored["metric"], "device": "auto", **path}
-    given = compose.amend(base, overrides, ("sampler", "metric"))
+    given = compose.amend(base, overrides, ("sampler", "metric"), dirs)
 
     from ebm_cli import console
-    from ebm_cli.runner import experiment, results
-    from ebm_cli.training.trainer import pick_device
+    from ebm_cli.core.device import pick_device
+    from ebm_cli.runner import results
+    from ebm_cli.runner.experiment import Experiment
 
     draws = {key: given[key] for key in stored["draws"]}
     dataset = stored["dataset"] | given.get("dataset", {})
     changed = {"draws": draws, "sampler": given["sampler"], "metric": stored["metric"] | given["metric"], "dataset": dataset}
-    opened = experiment.Experiment.load(run, pick_device(given["device"]), changed)
+    experiment = Experiment.load(run, pick_device(given["device"]), changed)
     with run.lock(wait=False):
-        summary = results.remeasure_run(opened)
+        summary = results.remeasure_run(experiment)
     if "--json" in flags:
         print(json.dumps(summary, indent=1))
     else:

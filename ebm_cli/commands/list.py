@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ebm_cli import console
 from ebm_cli.commands._flags import split
-from ebm_cli.config import compose
+from ebm_cli.config import option_files
 from ebm_cli.errors import bad, nearest
 
 
 def main(words: Sequence[str]) -> int:
     flags, wanted = split(words, {"--config-dir": True, "-cd": True})
-    groups = compose.groups([Path(folder) for folders in flags.values() for folder in folders])
+    groups = option_files.groups([Path(folder) for folders in flags.values() for folder in folders])
     for group in wanted:
         if group not in groups:
             raise bad(f"there is no group {group!r}", nearest(group, groups))

@@ -1,43 +1,50 @@
-"""usage: ebm plot RUN [figure=NAME] [model=K] [dataset.path=FILE]
+"""usage: ebm plot RUN [figure=NAME] [model=K] [dataset.path=FILE] [--config-dir DIR]
 
 Draw the pictures of a run again, from its checkpoint and its samples.npz.
 
-  RUN     an id, a unique prefix, a path, or `last`
-  figure  density, energy, marginals, samples or training; all that apply where none is named
-  model   which model of a stack (0)"""
+  RUN               an id, a unique prefix, a path, or `last`
+  figure            one of `ebm list figure`, or several: [density,energy]; by default those of the run
+  model             which model of a stack (0)
+  dataset.path      where a table is now, if it has moved
+  --config-dir DIR  a folder with options of your own"""
 
-import pkgutil
 from collections.abc import Sequence
 
-from ebm_cli import figures
-from ebm_cli.commands import run_and_words
-from ebm_cli.config import compose
+from ebm_cli.commands._words import dirs_of, run_and_words
+from ebm_cli.config import compose, option_files
 from ebm_cli.errors import bad, nearest
 
 
 def main(words: Sequence[str]) -> int:
+    dirs, words = dirs_of(words)
     run, overrides, _ = run_and_words(words, __doc__)
-    stored = run.config()
+    stored, known = run.config(), option_files.groups(dirs)["figure"]
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
-    given = compose.amend({"figure": None, "model": 0, **path}, overrides)
-    names = [module.name for module in pkgutil.iter_modules(figures.__path__)]
-    if given["figure"] not in (None, *names):
-        raise bad(f"figure: there is no figure {given['figure']!r}", nearest(str(given["figure"]), names))
+    chosen = [word.partition("=")[2].strip("[]").split(",") for word in overrides if word.startswith("figure=")]
+    for name in chosen[-1] if chosen else ():
+        if name not in known:
+            raise bad(f"figure: there is no figure {name!r}", nearest(name, known))
+    figures = {key: node for name in (chosen[-1] if chosen else ()) for key, node in {name: option_files.node_of(known[name].path)}.items()}
+    given = compose.amend({"model": 0, **path}, [word for word in overrides if not word.startswith("figure=")])
     if not isinstance(given["model"], int):
         raise bad(f"model: must be a number, not {given['model']!r}")
 
-    from ebm_cli.runner import evaluate, experiment, plots, sample_files
+    from ebm_cli.core.device import pick_device
+    from ebm_cli.runner import evaluate, sample_files
+    from ebm_cli.runner.experiment import Experiment
+    from ebm_cli.runner.plot import save_figures
     from ebm_cli.runner.trained_model import TrainedModel
-    from ebm_cli.training.trainer import pick_device
 
-    opened = experiment.Experiment.load(run, pick_device("cpu"), {"dataset": stored["dataset"] | given.get("dataset", {})})
-    trained = TrainedModel.load(run, opened.device).select(given["model"])
+    changed = {"dataset": stored["dataset"] | given.get("dataset", {}), "figure": figures or stored["figure"]}
+    experiment = Experiment.load(run, pick_device("cpu"), changed)
+    trained = TrainedModel.load(run, experiment.device).select(given["model"])
     samples = sample_files.load(run.path / "samples.npz", trained, given["model"])
     log_z = evaluate.of_model(run.read("summary.json"), "log_z", given["model"])
-    scene = plots.Scene(trained, opened.data_if_there(), samples, log_z, run.rows(), run.path.name)
-    drawn = plots.save(run.figures, scene, given["figure"])
-    for picture in drawn:
+    data, rows = experiment.data_if_available(), run.rows()
+    scene = trained.scene(data, samples, log_z, run.path.name, rows=rows, tracked=experiment.tracked())
+    pictures = save_figures(run.figures, experiment.figures(), scene)
+    for picture in pictures:
         print(f"Picture saved to {picture}")
-    if not drawn:
-        raise bad(f"figure: {given['figure']} does not apply to this run", "ebm plot RUN draws what does")
+    if not pictures:
+        raise bad(f"figure: {', '.join(figures) or 'none'} does not apply to this run", "ebm plot RUN draws those that do")
     return 0

@@ -9,21 +9,21 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from ebm_cli.commands import words_of
+from ebm_cli.commands._words import words_of
 from ebm_cli.errors import bad
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog
 
 
 def main(words: Sequence[str]) -> int:
     flags, names = words_of(words, ["--yes"])
     if not names:
         raise bad("a run is needed: an id, a unique prefix, a path, or `last`", __doc__.splitlines()[0])
-    runs = list({one.path.resolve(): one for one in map(run.find, names)}.values())
+    runs = list({one.path.resolve(): one for one in map(catalog.find_any, names)}.values())
     if held := [one for one in runs if one.locked()]:
         raise bad(f"{held[0].path.name} is being trained", "stop it first")
     if "--yes" not in flags:
         if not sys.stdin.isatty():
-            raise bad("removing is not asked about where there is no terminal", f"ebm rm {' '.join(names)} --yes")
+            raise bad("cannot ask for confirmation without a terminal", f"ebm rm {' '.join(names)} --yes")
         print(*(f"{one.path}  ({one.state()})" for one in runs), sep="\n")
         if input(f"remove {'them' if len(runs) > 1 else 'it'}? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing was removed")

@@ -15,14 +15,15 @@ from typing import Any
 from ebm_cli import console
 from ebm_cli.commands._flags import split
 from ebm_cli.errors import InputError, bad, nearest
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog, run
+from ebm_cli.runs.run import SCHEMA
 
 
 def main(words: Sequence[str]) -> int:
     flags, rest = split(words, {"--json": False, "--reverse": False, "--group": True, "--sort": True})
     if rest:
         raise bad(f"ebm runs takes no {rest[0]!r}", __doc__.splitlines()[0])
-    listed = [describe(one) for one in (of_group(flags["--group"][-1]) if "--group" in flags else run.every())]
+    listed = [describe(one) for one in (of_group(flags["--group"][-1]) if "--group" in flags else catalog.every())]
     if "--sort" in flags:
         listed = by_metric(listed, flags["--sort"][-1], reverse="--reverse" in flags)
     elif "--reverse" in flags:
@@ -48,7 +49,7 @@ def main(words: Sequence[str]) -> int:
 
 def of_group(group: str) -> list[run.Run]:
     """Those that were made for a group, and those that a sweep of that group or id reused."""
-    groups = run.groups()
+    groups = catalog.groups()
     if group not in groups:
         raise bad(f"there is no group {group!r} under {run.outputs()}", nearest(group, groups))
     return groups[group]
@@ -71,7 +72,13 @@ def describe(one: run.Run) -> dict[str, Any]:
         nothing = {"group": None, "differs": [], "metrics": {}, "headline": [], "age_seconds": 0.0}
         return {"id": one.id, "state": "damaged", **nothing, "path": str(one.path)}
     numbers = {key: value for key, value in summary.items() if isinstance(value, (int, float)) and key not in ("id", "seed", "seeds")}
-    state = {"id": one.id, "state": one.state(), "group": facts.get("group"), "differs": facts.get("differs", [])}
+    current = facts.get("schema", 1) == SCHEMA
+    state = {
+        "id": one.id,
+        "state": one.state() if current else "other version",
+        "group": facts.get("group"),
+        "differs": facts.get("differs", []),
+    }
     found = {"metrics": numbers, "headline": summary.get("headline", [])}
     return state | found | {"age_seconds": round(time.time() - facts.get("created", time.time()), 1), "path": str(one.path)}
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import yaml
 
 from ebm_cli import console
-from ebm_cli.commands import run_and_words
+from ebm_cli.commands._words import run_and_words
 from ebm_cli.errors import bad
 
 

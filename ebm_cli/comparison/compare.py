@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ebm_cli.comparison.budget import Budget
 from ebm_cli.comparison.record import Numbers, Reasons, RunRecord, flat
 from ebm_cli.core import student_t
+from ebm_cli.core.ranking import badness
 from ebm_cli.errors import bad, nearest
 from ebm_cli.runs.run import Run
 
@@ -54,8 +55,7 @@ class Row:
 
     def mean(self, key: str) -> float | None:
         """Over the seeds; None where one has no number."""
-        values = self.found[key].values()
-        return None if None in values or self.unaveraged(key) else sum(values) / len(values)
+        return None if self.unaveraged(key) else student_t.mean([*self.found[key].values()])
 
     def interval(self, key: str) -> list[float] | None:
         return None if self.mean(key) is None else student_t.interval([*self.found[key].values()])
@@ -90,7 +90,7 @@ def compare(runs: Sequence[Run], wanted: Sequence[str], budget: Budget | None = 
         row.look_up(metrics, budget)
     wins = {key: one for entry in entries for key, one in entry.summary.get("best", {}).items()}
     if budget:
-        wins[budget.cost] = "least"
+        wins[budget.cost] = "min"
     if any(key.partition(".")[0] == "objective" for row in rows for key in row.differs):
         wins.pop("test_loss", None)  # of two objectives: two scales
     means = {key: [mean for row in rows if (mean := row.mean(key)) is not None] for key in metrics if key in wins}
@@ -104,13 +104,6 @@ def compare(runs: Sequence[Run], wanted: Sequence[str], budget: Budget | None = 
     if metrics[-1] in ("train_seconds", "seconds") and any(len(entry.seeds) > 1 for entry in entries):
         made.notes.append(f"{metrics[-1]} of a stack of seeds are of all of them together")
     return made
-
-
-def badness(number: float, best: str | float) -> float:
-    """The less the better; `best` as a metric has it: "least", "greatest", or the value to be near to."""
-    if isinstance(best, str):
-        return -number if best == "greatest" else number
-    return abs(number - best)
 
 
 def columns(entries: Sequence[RunRecord], wanted: Sequence[str], budget: Budget | None) -> list[str]:

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ebm_cli.config.overrides import LISTS
-from ebm_cli.runs import run
+from ebm_cli.config import settings
 from ebm_cli.runs.run import Run
 
 Numbers = dict[int, float | None]  # by seed; one number of a whole stack stands under its first seed
 Reasons = dict[int, str]  # of what is lacking, by seed
-
-OUTSIDE = {"seed", "seeds", *run.OUTSIDE} - {"draws", "sampler"}  # what tells no runs apart; draws do, since metrics are measured on them
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class RunRecord:
 
     @cached_property
     def seeds(self) -> range:
-        return range(self.config["seed"], self.config["seed"] + (self.config["seeds"] or 1))
+        return settings.seeds_of(self.config)
 
     @cached_property
     def measured(self) -> dict[str, Any]:
@@ -45,11 +42,10 @@ class RunRecord:
             choices["sampler"] = target.split(".")[-2]  # an option of ours has its module's name
         if "path" in config["dataset"]:  # a file counts by its content
             config["dataset"] = config["dataset"] | {"path": f"sha256:{self.run.read('dataset.json').get('sha256', '')[:10]}"}
-        config["trainer"] = {key: value for key, value in config["trainer"].items() if key not in run.INTERVALS}
         found = {}
-        for key, node in config.items():
-            if key not in OUTSIDE:
-                found |= {key: text_of(sorted(node))} if key in LISTS else {key: text_of(choices[key])} if key in choices else {}
+        for key, node in settings.with_role(config, settings.TRAINS, settings.DRAWS).items():
+            if key not in settings.SEEDS:
+                found |= {key: text_of(sorted(node))} if key in settings.LISTS else {key: text_of(choices[key])} if key in choices else {}
                 found |= flat(node, key)
         return found | self.origin
 
@@ -60,8 +56,8 @@ class RunRecord:
         parent = next(self.run.path.parent.glob(f"*-{name}"), None) if name else None
         if parent is None:
             return {}
-        settings = RunRecord.of(Run(parent)).settings.items()
-        trained = {f"resume.{key}": value for key, value in settings if key.partition(".")[0] not in ("draws", "sampler")}
+        inherited = RunRecord.of(Run(parent)).settings.items()
+        trained = {f"resume.{key}": value for key, value in inherited if key.partition(".")[0] not in ("draws", "sampler")}
         return {"resume": f"@{step}"} | trained
 
     @property

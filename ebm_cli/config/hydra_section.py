@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.config.compose import comments, conf_dir, first_line, groups, hydra_ready, key_of, look, search
+from ebm_cli.config.compose import first_line, hydra_ready, key_of, look, search_path
+from ebm_cli.config.option_files import comments, conf_dir, groups
 from ebm_cli.config.overrides import FOLDERS, dimension, hydra_fault, is_hydras, misplaced, note, parse
 from ebm_cli.errors import Problem, nearest
 
@@ -42,7 +43,7 @@ def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
     presets = [word for word in others if word in {f"experiment={name}" for name in groups(dirs)["experiment"]}]
     try:
         with hydra_ready():
-            composed = hydra_compose("train", [*search(dirs), *presets, *chosen.values()], return_hydra_config=True)
+            composed = hydra_compose("train", [*search_path(dirs), *presets, *chosen.values()], return_hydra_config=True)
     except HydraException as error:
         there = {
             f"hydra/{file.parent.name}": sorted(one.stem for one in file.parent.glob("*.yaml")) for file in conf_dir().glob("hydra/*/*")

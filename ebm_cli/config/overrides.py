@@ -7,10 +7,9 @@ answered with the nearest known one and never made live.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ebm_cli.config.settings import LISTS, OPTIONAL
 from ebm_cli.errors import Problem, nearest
 
-LISTS = ("metric", "regularizer")  # groups of which several options go together
-OPTIONAL = ("experiment", "logger")  # groups that may be null
 HYDRA = ("hydra.", "hydra/")  # keys and groups that are Hydra's own
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
 

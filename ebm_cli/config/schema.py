@@ -10,29 +10,27 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, isclass, isfunction, signature
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Lt
 from pydantic import ConfigDict, ValidationError, create_model
 
-from ebm_cli import types
-from ebm_cli.config.overrides import OPTIONAL
+from ebm_cli.config.settings import OPTIONAL, SweepSettings, TrainerSettings, root
+from ebm_cli.core import contracts
 from ebm_cli.core.chain import Draws
 from ebm_cli.errors import InputError, Problem, nearest
-from ebm_cli.training.trainer import Settings
-from ebm_cli.types import Count, Ranking
 
 KINDS = {
-    "dataset": types.Dataset,
-    "energy": types.Energy,
-    "objective": types.Objective,
-    "sampler": types.Sampler,
-    "optimizer": types.Optimizer,
-    "logger": types.Logger,
+    "dataset": contracts.Dataset,
+    "energy": contracts.Energy,
+    "reference": contracts.Reference,
+    "objective": contracts.Objective,
+    "sampler": contracts.Sampler,
+    "optimizer": contracts.Optimizer,
+    "logger": contracts.Logger,
 }
-KINDS_OF_LISTS = {"metric": types.Metric, "regularizer": types.Regularizer}
-PLAIN = {"trainer": Settings, "draws": Draws, "sweep": Ranking}
-INJECTED = {types.Energy: ("shape", "mean", "scale")}  # what a component gets from the data rather than from its config
+KINDS_OF_LISTS = {"metric": contracts.Metric, "regularizer": contracts.Regularizer, "figure": contracts.Figure}
+PLAIN = {"trainer": TrainerSettings, "draws": Draws, "sweep": SweepSettings}
+INJECTED = ("space", "shape", "mean", "scale", "reference")  # what an energy is given by the data rather than by its config
 FENCE = ("ebm_cli", "torch.nn", "torch.optim")
 A_LIST = "must be a list, [a,b]"
 WORDS = {
@@ -42,20 +40,6 @@ WORDS = {
 }
 LENGTHS = {"too_short": "must have one value at least"}
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
-
-
-def root(
-    *,
-    seed: Annotated[int, Ge(0), Lt(2**31)],
-    seeds: Count | None,
-    device: str,
-    name: str | None,
-    group: str | None,
-    tags: list[str],
-    resume: str | None,
-    force: bool,
-) -> None:
-    """The keys at the top of a config, as a signature."""
 
 
 def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str, Any]:
@@ -70,9 +54,14 @@ def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str,
         typed[key] = {name: check_node(node, f"{key}.{name}", kind, problems) for name, node in (config.get(key) or {}).items()}
     for key, target in PLAIN.items():
         typed[key] = check_signature(target, config.get(key), key, problems)
+    refuse(problems)
+    return typed
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise `InputError` where there are problems."""
     if problems:
         raise InputError(*problems)
-    return typed
 
 
 def kind_of(group: str) -> type:
@@ -95,8 +84,9 @@ def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict
 
 
 def injected(kind: type, target: type) -> tuple[str, ...]:
-    """What a component of a kind gets from the data: nothing where it is built from its config alone."""
-    return INJECTED.get(kind, ()) if getattr(target, "trainable", True) else ()
+    """The parameters of a component that come from the data: none where it is built from its config alone."""
+    trainable = kind is contracts.Energy and getattr(target, "trainable", True)
+    return tuple(signature(target).parameters.keys() & {*INJECTED}) if trainable else ()
 
 
 def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type | None:
@@ -124,7 +114,7 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
     elif not isclass(found) or not _inside(found.__module__, allowed):
         problems.append(Problem(f"{where} is no class of {', '.join(allowed)}"))
     elif missing := [method for method in _methods(kind) if not callable(getattr(found, method, None))]:
-        hint = f"derive it from ebm_cli.types.{kind.__name__}, and write what that leaves open"
+        hint = f"derive it from ebm_cli.core.contracts.{kind.__name__}, and write what that leaves open"
         problems.append(Problem(f"{where} is no {kind.__name__.lower()}: it has no {', '.join(missing)}", hint))
     else:
         return found
@@ -136,15 +126,30 @@ def fence() -> tuple[str, ...]:
     return (*FENCE, *filter(None, os.environ.get("EBM_ALLOW", "").split(",")))
 
 
-def build(node: Mapping[str, Any], **injected: Any) -> Any:
-    """The component of a checked node; the nodes inside it are built first."""
+def build(node: Mapping[str, Any], *, at: str = "", **offered: Any) -> Any:
+    """The component of a checked node; the nodes inside it are built first. Of what is offered it gets the parameters that it names.
+
+    With `at`, the node's own key, errors of the nodes inside it name their keys from there (`energy.dataset.std`).
+    """
     module_name, _, name = node["_target_"].rpartition(".")
+    target = vars(import_module(module_name))[name]
     values = {
-        key: build(value) if isinstance(value, Mapping) and "_target_" in value else value
+        key: _built_inside(value, key, at) if isinstance(value, Mapping) and "_target_" in value else value
         for key, value in node.items()
         if key != "_target_"
     }
-    return vars(import_module(module_name))[name](**injected, **values)
+    named = {key: value for key, value in offered.items() if key in signature(target).parameters}
+    return target(**named, **values)
+
+
+def _built_inside(node: Mapping[str, Any], key: str, at: str) -> Any:
+    try:
+        return build(node)
+    except InputError as error:
+        if not at:
+            raise
+        problems = [Problem(*(text.replace(f"{key}.", f"{at}.{key}.") for text in problem)) for problem in error.problems]
+        raise InputError(*problems) from error
 
 
 def parameters(target: Any, injected: tuple[str, ...] = ()) -> dict[str, Parameter]:

@@ -1,6 +1,6 @@
-"""Log-densities in closed form that stand both behind a dataset and behind an energy: functions of tensors, in x's own precision.
+"""Closed-form log-densities that datasets and energies share. They are functions of tensors and compute in the precision of x.
 
-Shapes: x (..., d) -> (...); parameters are numbers, or tensors that broadcast against (...). All are normalised: log Z = 0.
+Shapes: x (..., d) -> (...). Parameters are numbers, or tensors that broadcast against (...). All are normalized: log Z = 0.
 """
 
 import math
@@ -12,14 +12,14 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def mixture(x: Tensor, centre: Tensor, log_weight: Tensor, std: Tensor | float) -> Tensor:
-    """log sum_k w_k N(x; c_k, std^2 I): centres (K, d), log weights (K,), std a number or (K,)."""
+    """log sum_k w_k N(x; c_k, std_k^2 I): centres (K, d), log weights (K,), std a number or (K,)."""
     squared = sum((x[..., i, None] - centre[:, i]).square() for i in range(centre.shape[-1]))
     scale = log_weight - centre.shape[-1] * (log(std) + 0.5 * LOG_2PI)
     return torch.logsumexp(scale - 0.5 * squared / std**2, -1)
 
 
 def funnel(x: Tensor, scale: Tensor | float) -> Tensor:
-    """x_0 ~ N(0, scale^2), x_i | x_0 ~ N(0, e^{x_0}) for i = 1 .. d - 1; Neal's has scale = 3 and d = 10. Neal 2003."""
+    """x_0 ~ N(0, scale^2), x_i | x_0 ~ N(0, e^{x_0}) for i = 1 .. d - 1. Neal (2003) uses scale = 3 and d = 10."""
     mouth, rest = x[..., 0], x[..., 1:]
     squared = (mouth / scale).square() + (-mouth).exp() * rest.square().sum(-1)
     return -0.5 * (squared + x.shape[-1] * LOG_2PI + rest.shape[-1] * mouth) - log(scale)
@@ -33,5 +33,5 @@ def banana(x: Tensor, scale: Tensor | float, bend: Tensor | float) -> Tensor:
 
 
 def log(value: Tensor | float) -> Tensor | float:
-    """Of a number or a tensor: a number need not go to a device."""
+    """The logarithm of a number or a tensor. A number is not copied to a device."""
     return value.log() if isinstance(value, Tensor) else math.log(value)

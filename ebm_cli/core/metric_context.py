@@ -1,4 +1,4 @@
-"""What a metric is given: one trained model, the data, and samples drawn from it."""
+"""The input of a metric: one trained model, the data, and samples drawn from the model."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -7,17 +7,22 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Dataset
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Dataset, Params
+from ebm_cli.types import Params
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class MetricContext:
-    """`samples`: (n_chains, n_draws, *d) in the model's units, at the end of training. `final`: take the time for error estimates.
-    `rng`: that of the run, by which the dataset knows the points that it was trained on."""
+    """`samples` are (n_chains, n_draws, *d), in the coordinates of the model; they exist at the end of training only.
+
+    `final` is true at the end of training, when there is time for error estimates. `rng` is the random number generator of the run: with
+    it, the dataset returns the points on which the model was trained. `reference` is the fitted reference of the run.
+    """
 
     model: Model
     params: Params
@@ -25,21 +30,26 @@ class MetricContext:
     rng: Rng
     samples: Tensor | None = None
     final: bool = True
-    warn: Callable[[str], None] = lambda line: None  # tell the user what a number does not show
+    warn: Callable[[str], None] = lambda line: None  # show the user a warning about a number
+    reference: FittedReference | None = None
     _known: dict[Hashable, Any] = field(default_factory=dict)
 
     def held_out(self, n: int) -> Tensor:
-        """At most n points that the model has not seen, (n, *d): of the test split at the end, of the validation split before."""
-        return self.dataset.split("test" if self.final else "validation", n, self.rng)
+        """Up to n points that were not used in training, (n, *d): from the test split at the end, from the validation split before."""
+        return self.split("test" if self.final else "validation", n)
+
+    def split(self, name: str, n: int) -> Tensor:
+        """Up to n points of a split, (n, *d)."""
+        return self.dataset.split(name, n, self.rng).x
 
     def drawn(self, n: int) -> Tensor:
-        """At most n of the samples, spread evenly over chains and draws, (n, *d)."""
+        """Up to n of the samples, spread evenly over chains and draws, (n, *d)."""
         points = self.samples.flatten(0, 1)
         n = min(n, len(points))
         return points[(2 * torch.arange(n, device=points.device) + 1) * len(points) // (2 * n)]
 
     def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """What several metrics need is made by the first of them."""
+        """A value that several metrics need. It is computed once and cached under `key`."""
         if key not in self._known:
             self._known[key] = make()
         return self._known[key]

@@ -1,13 +1,14 @@
-"""From a network to pure functions of (params, x): energy, score, and the score with its vector-Jacobian product.
+"""Turns a network into pure functions of (params, x): energy, score, and the score with its vector-Jacobian products.
 
-Shapes: `*m` is () for one model and (M,) for a stack, B the batch, `*d` the event. Only the network knows parameters, and only it is
-vmapped; since the gradient of a sum over models separates, everything built on energies and scores works unchanged on a stack.
+Shapes: `*m` is () for one model and (M,) for a stack, B the batch size, `*d` the shape of an event. Only the network depends on the
+parameters, and only the network is vmapped. The gradient of a sum over models is the gradient of each model, so everything that is built
+on energies and scores works unchanged on a stack.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -18,25 +19,27 @@ from ebm_cli.types import Params
 
 
 class Model:
-    """A network without its tensors: they come in as `params`, named as in the network, leaves (*m, ...).
+    """A network without its tensors. They are passed as `params`, with their names in the network, each of shape (*m, ...).
 
-    The network maps events (B, *d) to energies (B,), or, where its class says `outputs_score = True`, to scores (B, *d). One whose
-    class says `takes_noise_level = True` takes the standard deviation of the noise, (B,), as well.
-    Per call the tensors are put into the network's slots and taken out again: `torch.func.functional_call` at a tenth of its cost, and
-    alike in eager mode, under vmap and in a compiled graph.
+    The network maps events (B, *d) to energies (B,), or, with `outputs_score = True`, to scores (B, *d). With `takes_noise_level = True`
+    it is called with `noise_level`, (B,). With `takes_labels = True` it is called with `label`, (B,). Labels are part of `params`, as
+    `label`, (*m, B), so that samplers and objectives need not handle them; if x holds k B events, the labels are repeated k times.
+    In each call the tensors are put into the network and removed again. This has the effect of `torch.func.functional_call` at a tenth of
+    its cost, and works in eager mode, under vmap and in a compiled graph.
     """
 
-    temperature = 1.0  # T where the energy is that of a network that was trained to follow exp(-E / T)
+    temperature = 1.0  # the temperature T of the chains with which the network was trained: they sample exp(-E / T)
 
     def __init__(self, module: nn.Module, *, event_ndim: int, stacked: bool) -> None:
-        device = next((tensor.device for tensor in tensors(module).values()), None)  # an analytic energy may have none
+        device = next((tensor.device for tensor in tensors(module).values()), None)  # None if the module has no tensors
         self.outputs_score: bool = getattr(module, "outputs_score", False)
+        self.takes_labels: bool = getattr(module, "takes_labels", False)
         self.provides = provides(module)
         self.module, self.event_ndim, self.stacked = deepcopy(module).eval(), event_ndim, stacked
         self.event_axes = tuple(range(-event_ndim, 0))
         self.names = list(tensors(self.module))
         self.learned = [name for name, _ in self.module.named_parameters()]
-        name_of = {id(tensor): name for name, tensor in tensors(self.module).items()}  # tied tensors have one name and several slots
+        name_of = {id(tensor): name for name, tensor in tensors(self.module).items()}  # a tied tensor has one name and several slots
         tables = [table for part in self.module.modules() for table in (part._parameters, part._buffers)]
         self.slots = [(table, key, name_of[id(tensor)]) for table in tables for key, tensor in table.items() if tensor is not None]
         for table, key, _ in self.slots:
@@ -44,53 +47,66 @@ class Model:
         self.attach = torch.zeros((), requires_grad=True, device=device)
 
     def alone(self) -> "Model":
-        """The same network for the parameters of one model of a stack."""
+        """The same network as a single model, to be called with the parameters of one model of a stack."""
         single = copy(self)
         single.stacked = False
         return single
 
-    def _call(self, params: Params, *inputs: Tensor) -> Tensor:
+    def call(self, params: Params, method: str, *inputs: Tensor, **named: Tensor) -> Tensor:
+        """Call another method of the network than `forward`, for example a conditional of an RBM. It maps a batch to a batch."""
+        return self._vmapped(params, getattr(self.module, method), *inputs, **named)
+
+    def _call(self, function: Callable[..., Tensor], params: Params, inputs: Sequence[Tensor], named: Params) -> Tensor:
         for table, key, name in self.slots:
             table[key] = params[name]
-        output = self.module(*inputs)
+        output = function(*inputs, **named)
         for table, key, _ in self.slots:
             table[key] = None
         return output
 
-    def _network(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+    def _vmapped(self, params: Params, function: Callable[..., Tensor], *inputs: Tensor, **named: Tensor) -> Tensor:
         if not self.stacked:
-            return self._call(params, x, *noise_level)
-        return torch.vmap(self._call)({name: params[name] for name in self.names}, x, *noise_level)
+            return self._call(function, params, inputs, named)
+        own = {name: params[name] for name in self.names}
+        return torch.vmap(partial(self._call, function))(own, inputs, named)  # vmap does not batch keyword arguments: pass a dict
 
-    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+    def _network(self, params: Params, x: Tensor, noise_level: Tensor | None) -> Tensor:
+        named = {} if noise_level is None else {"noise_level": noise_level}
+        if self.takes_labels:
+            named["label"] = repeated(params["label"], x.shape[x.ndim - 1 - self.event_ndim])
+        return self._vmapped(params, self.module, x, **named)
+
+    def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
         """E(x), (*m, B, *d) -> (*m, B)."""
-        return self._network(params, x, *noise_level)
+        return self._network(params, x, noise_level)
 
-    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """E(x), (*m, B), and s(x) = -grad E(x), (*m, B, *d), by one forward and one backward pass.
 
-        With `create_graph` both are differentiable in params, and in x where x requires grad.
+        With `create_graph` both are differentiable in params, and in x if x requires grad.
         """
         with torch.enable_grad():
-            x = x if x.requires_grad else x + self.attach  # a compiled graph can make no leaf, but it can hang x on one
-            energy = self.energy(params, x, *noise_level)
+            x = x if x.requires_grad else x + self.attach  # a compiled graph cannot create a leaf, but it can attach x to one
+            energy = self.energy(params, x, noise_level)
             (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=create_graph)
         return energy if create_graph else energy.detach(), -gradient
 
-    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """s(x) = grad log p(x), (*m, B, *d)."""
         if self.outputs_score:
             with torch.set_grad_enabled(create_graph):
-                return self._network(params, x, *noise_level)
-        return self.energy_and_score(params, x, *noise_level, create_graph=create_graph)[1]
+                return self._network(params, x, noise_level)
+        return self.energy_and_score(params, x, noise_level, create_graph=create_graph)[1]
 
     def score_and_vjp(self, params: Params, x: Tensor, *v: Tensor) -> tuple[Tensor, ...]:
         """s(x) and v' grad s(x) for each v, all (*m, B, *d) and differentiable in params."""
         with torch.enable_grad():
             x = x if x.requires_grad else x + self.attach
             score = self.score(params, x, create_graph=True)
-            # of the sum rather than with grad_outputs=one, which would import sympy: half a second of every start
-            return score, *(torch.autograd.grad((score * one).sum(), x, create_graph=True)[0] for one in v)
+            # the gradient of a sum, because grad_outputs would import sympy: half a second at every start
+            return score, *(torch.autograd.grad((score * direction).sum(), x, create_graph=True)[0] for direction in v)
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product over the event axes, (*m, B, *d) -> (*m, B)."""
@@ -102,9 +118,9 @@ class Model:
 
 
 class CountingModel:
-    """A model that counts, per model of a stack, the points at which it is asked: energies, scores, Hessian-vector products.
+    """A model that counts its evaluations per model of a stack: energies, scores, Hessian-vector products.
 
-    An energy that comes with a score (one forward, one backward pass) is counted as the score alone.
+    An energy that is computed together with a score (one forward, one backward pass) counts as one score.
     """
 
     def __init__(self, model: Model) -> None:
@@ -113,48 +129,54 @@ class CountingModel:
     def __getattr__(self, name: str) -> object:
         return getattr(self._model, name)
 
-    def _points(self, x: Tensor) -> int:
+    def _count(self, kind: str, x: Tensor, times: int = 1) -> None:
         first = int(self._model.stacked)
-        return prod(x.shape[first : x.ndim - self._model.event_ndim])
+        self.counts[kind] += times * prod(x.shape[first : x.ndim - self._model.event_ndim])
 
-    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
-        self.counts["energy"] += self._points(x)
-        return self._model.energy(params, x, *noise_level)
+    def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
+        self._count("energy", x)
+        return self._model.energy(params, x, noise_level)
 
-    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
-        self.counts["score"] += self._points(x)
-        return self._model.energy_and_score(params, x, *noise_level, create_graph=create_graph)
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        self._count("score", x)
+        return self._model.energy_and_score(params, x, noise_level, create_graph=create_graph)
 
-    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
-        self.counts["score"] += self._points(x)
-        return self._model.score(params, x, *noise_level, create_graph=create_graph)
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        self._count("score", x)
+        return self._model.score(params, x, noise_level, create_graph=create_graph)
 
     def score_and_vjp(self, params: Params, x: Tensor, *v: Tensor) -> tuple[Tensor, ...]:
-        self.counts["score"] += self._points(x)
-        self.counts["hvp"] += self._points(x) * len(v)
+        self._count("score", x)
+        self._count("hvp", x, len(v))
         return self._model.score_and_vjp(params, x, *v)
 
 
 def provides(network: nn.Module | type[nn.Module]) -> frozenset[str]:
-    """What a network, or its class, can be asked for: an `energy`, a `noise_level`."""
-    energy = () if getattr(network, "outputs_score", False) else ("energy",)
-    return frozenset((*energy, *(("noise_level",) if getattr(network, "takes_noise_level", False) else ())))
+    """The capabilities of a network or its class: `energy`, `noise_level`, and `unconditional` if it takes no labels."""
+    flags = {name: getattr(network, name, False) for name in ("outputs_score", "takes_noise_level", "takes_labels")}
+    found = {"energy": not flags["outputs_score"], "noise_level": flags["takes_noise_level"], "unconditional": not flags["takes_labels"]}
+    return frozenset(name for name, provided in found.items() if provided)
 
 
 def tensors(module: nn.Module) -> Params:
-    """Parameters and buffers by name: what is fitted to a seed's own data (mean, scale) differs from model to model too."""
+    """Parameters and buffers by name. Buffers are included because those fitted to data (mean, scale) differ between models as well."""
     return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
 def constant(values: Any, like: Tensor) -> Tensor:
-    """A number or nested sequence of a config as a tensor beside another one. It goes to the device once: a copy there would wait."""
+    """A number or nested sequence of the config as a tensor with the dtype and device of `like`.
+
+    It is copied to the device once and cached, because a copy makes the host wait.
+    """
     return _constant(_frozen(values), like.dtype, like.device)
 
 
 def in_turn(values: float | Sequence[float], x: Tensor, axis: int) -> Tensor:
-    """The values for the data in turn along an axis of x, with trailing axes of one to stand against x."""
-    own, n = constant(values if isinstance(values, Sequence) else [values], x), x.shape[axis]
-    return own.repeat(-(-n // len(own)))[:n].reshape(-1, *[1] * (x.ndim - 1 - axis))
+    """The values, repeated cyclically along an axis of x, with trailing axes of size one to broadcast against x."""
+    cycle, n = constant(values if isinstance(values, Sequence) else [values], x), x.shape[axis]
+    return cycle.repeat(-(-n // len(cycle)))[:n].reshape(-1, *[1] * (x.ndim - 1 - axis))
 
 
 @lru_cache(maxsize=256)
@@ -163,9 +185,16 @@ def _constant(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def _frozen(values: Any) -> Any:
-    return tuple(_frozen(one) for one in values) if isinstance(values, (list, tuple)) else values
+    return tuple(_frozen(value) for value in values) if isinstance(values, (list, tuple)) else values
+
+
+def repeated(label: Tensor, n: int) -> Tensor:
+    """Labels (*m, B), repeated for n = k B events: (*m, n)."""
+    if n % label.shape[-1]:
+        raise ValueError(f"the number of events, {n}, is not a multiple of the number of labels, {label.shape[-1]}")
+    return label if n == label.shape[-1] else label.repeat(*[1] * (label.ndim - 1), n // label.shape[-1])
 
 
 def expand(value: Tensor, x: Tensor) -> Tensor:
-    """A value per model, (*m,), or per sample, (*m, B), with trailing axes of one to stand against x, (*m, B, *d)."""
+    """A value per model, (*m,), or per sample, (*m, B), with trailing axes of size one added to broadcast against x, (*m, B, *d)."""
     return value.reshape(value.shape + (1,) * (x.ndim - value.ndim))

@@ -1,7 +1,7 @@
-"""Random numbers as a function of (seed, stream, step), with nothing to save and nothing to share.
+"""Random numbers as a function of (seed, stream, step), without a state to save or share.
 
-Every draw re-seeds a generator with a 32-bit hash of the seed and a path of names and numbers. A stack of models holds one seed per
-model and draws its rows from them one by one, so row m equals what the single run with seed m draws.
+Every draw re-seeds a generator with a 32-bit hash of the seed and a path of names and numbers. A stack of models has one seed per model,
+and each row is drawn with its own seed, so that row m equals the draw of a single run with seed m.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ class Rng:
 
     @property
     def seed_list(self) -> list[int]:
-        """The seed of every model; of a single one too."""
+        """The seed of every model, as a list also for a single model."""
         return [self.seeds] if isinstance(self.seeds, int) else list(self.seeds)
 
     def at(self, key: str | int) -> "Rng":
-        """The same seeds, one level down the path: `rng.at(step)`, `rng.at("chain").at(k)`."""
+        """The same seeds with `key` appended to the path: `rng.at(step)`, `rng.at("chain").at(k)`."""
         return Rng(self.seeds, _parent=self, _path=f"{self.path}/{key}")
 
     def of(self, model: int) -> "Rng":
-        """The numbers of one model of a stack."""
+        """The generator of one model of a stack."""
         return Rng(self.seeds[model], _parent=self, _path=self.path) if self.model_shape else self
 
     def normal(self, stream: str, *shape: int) -> Tensor:
@@ -56,7 +56,7 @@ class Rng:
         return self._fill(stream, (n,), lambda row, generator: torch.randperm(n, generator=generator, out=row), torch.int64)
 
     def integer(self, seed: int, stream: str) -> int:
-        """32 bits: the generator of torch's CPU takes no more."""
+        """The 32-bit seed of a stream. The CPU generator of torch takes no more than 32 bits."""
         return int.from_bytes(blake2b(f"{seed}{self.path}/{stream}".encode(), digest_size=4).digest(), "big")
 
     def _fill(self, stream: str, shape: tuple[int, ...], fill: Callable[..., Tensor], dtype: torch.dtype | None = None) -> Tensor:

@@ -1,14 +1,14 @@
-"""From the units in which a model works to the units of the data: an affine map.
+"""The affine map between the coordinates u of the model and the coordinates y of the data.
 
-A dataset standardises once, u = (y - mean) / scale; models, step sizes and noise levels act on u, and everything reported is about y:
+    u = (y - mean) / scale,    log p_y(y) = log p_u(u) - sum log scale
 
-    log p_y(y) = log p_u(u) - sum log scale
-
-With a `matrix` A of orthogonal columns, y = mean + scale * (A u): u are K whitened principal components, and what lies across them is
-left out. Such a y has no density: log-densities are those of u.
+Models, step sizes and noise levels act on u; everything that is reported refers to y. With a `matrix` A of orthogonal columns,
+y = mean + scale * (A u): u are K whitened principal components, and the remaining directions are dropped. Such a y has no density, and
+log-densities are those of u.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Standardization:
-    """`mean` and `scale` are (*d), in double precision; `matrix` is (d, K), or None where u has the data's own coordinates."""
+    """`mean` and `scale` are (*d), in double precision; `matrix` is (d, K), or None without principal components."""
 
     mean: Tensor
     scale: Tensor
@@ -25,18 +25,24 @@ class Standardization:
 
     @classmethod
     def identity(cls, shape: tuple[int, ...]) -> "Standardization":
-        """For data that is modelled as it is."""
+        """The map that changes nothing."""
         return cls(torch.zeros(shape, dtype=torch.double), torch.ones(shape, dtype=torch.double))
 
     @classmethod
     def of(cls, y: Tensor) -> "Standardization":
-        """Fitted to the rows of y, (N, *d)."""
-        return cls(y.double().mean(0), y.double().std(0, correction=0))
+        """Fitted to the rows of y: column by column for (N, d); with a common mean and scale for arrays (N, *d) of higher rank.
+
+        The pixels of an image share one scale because a pixel that never changes has a scale of zero.
+        """
+        y = y.double()
+        if y.ndim == 2:
+            return cls(y.mean(0), y.std(0, correction=0))
+        return cls(*(value.expand(y.shape[1:]).contiguous() for value in (y.mean(), y.std(correction=0))))
 
     def principal(self, y: Tensor, n_components: int) -> "Standardization":
-        """With the matrix of the first principal components of the standardised rows of y, (N, d): there u has unit covariance.
+        """This map, with the matrix of the first principal components of the standardized rows of y, (N, d): u has unit covariance.
 
-        A component's sign is that of its greatest entry. One without variance has no scale: its column is zero.
+        The sign of a component makes its largest entry positive. The column of a component without variance is zero.
         """
         z = self.from_data(y)
         variance, vectors = torch.linalg.eigh(z.T @ z / len(z))
@@ -47,24 +53,29 @@ class Standardization:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Standardization":
-        mean, scale, matrix = (stored[name] for name in ("mean", "scale", "matrix"))
-        return cls(*(None if one is None else torch.tensor(one, dtype=torch.double) for one in (mean, scale, matrix)))
+        values = (stored[name] for name in ("mean", "scale", "matrix"))
+        return cls(*(None if value is None else torch.tensor(value, dtype=torch.double) for value in values))
 
     def to_json(self) -> dict[str, Any]:
         matrix = None if self.matrix is None else self.matrix.tolist()
         return {"mean": self.mean.tolist(), "scale": self.scale.tolist(), "matrix": matrix}
 
     @property
+    def default_names(self) -> list[str]:
+        """x0, x1, ...: the coordinates of the data in row-major order."""
+        return [f"x{i}" for i in range(self.mean.numel())]
+
+    @cached_property
     def log_det(self) -> float:
-        """log |dy/du|, the sum of log scale: log Z and the NLL in data units are greater by this. With a matrix they are those of u: 0."""
+        """log |dy/du| = sum log scale, which is added to log Z and the NLL to obtain them in data units. It is 0 with a matrix."""
         return self.scale.log().sum().item() if self.matrix is None else 0.0
 
     def to_data(self, u: Tensor) -> Tensor:
-        """(..., *d), in double precision."""
+        """y for u, (..., *d), in double precision."""
         u = u.cpu().double()
         return (u if self.matrix is None else u @ self.matrix.T) * self.scale + self.mean
 
     def from_data(self, y: Tensor) -> Tensor:
-        """(..., *d) or, with a matrix, (..., K), in double precision."""
+        """u for y, (..., *d) or, with a matrix, (..., K), in double precision."""
         z = (y.double() - self.mean) / self.scale
         return z if self.matrix is None else z @ (self.matrix / self.matrix.square().sum(0))

@@ -1,35 +1,46 @@
-"""The 95 % Student t interval of a mean. Student 1908; the distribution in finite sums: Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
+"""Means over seeds and their 95 % Student t intervals. Student 1908; Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
 
-With n degrees of freedom, theta = atan(t / sqrt n), s = sin theta and c = cos theta,
+With n degrees of freedom, theta = atan(t / sqrt n), s = sin theta and c = cos theta, the distribution is a finite sum:
 
     P(|T| < t) = s (1 + 1/2 c^2 + 1.3/2.4 c^4 + ... up to c^(n-2))                           n even
                = 2/pi (theta + s (c + 2/3 c^3 + 2.4/3.5 c^5 + ... up to c^(n-2)))            n odd, n = 1 without the sum
 
-and the quantile by bisection, to the last digit. (scipy has it too; to import that takes longer than all the rest of `ebm compare`.)
-Cost: n terms for each of the bisections. Not for millions of values.
+The quantile is found by bisection, to the last digit. (scipy is not used because its import takes longer than the rest of
+`ebm compare`.) The cost is n terms per bisection step. It is not suited to millions of values.
 """
 
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
-WIDEST = 12.8  # the quantile falls from 12.706, at one degree of freedom, to 1.960
+LARGEST = 12.8  # an upper bound of the quantile, which decreases from 12.706, at one degree of freedom, to 1.960
+
+
+def mean(values: Any) -> float | None:
+    """The mean of a list with one number per model; None if a number is missing, since a mean over the others would be biased.
+
+    A single number is returned unchanged.
+    """
+    if isinstance(values, list):
+        return None if not values or None in values else sum(values) / len(values)
+    return values
 
 
 def interval(values: Sequence[float]) -> list[float] | None:
-    """Of the mean of independent values; of a single value there is none."""
+    """The 95 % interval of the mean of independent values; None for a single value."""
     n = len(values)
     if n < 2:
         return None
-    mean = sum(values) / n
-    half = quantile(n - 1) * math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    return [mean - half, mean + half]
+    centre = sum(values) / n
+    half = quantile(n - 1) * math.sqrt(sum((value - centre) ** 2 for value in values) / (n - 1) / n)
+    return [centre - half, centre + half]
 
 
 @cache
 def quantile(n: int) -> float:
-    """The t that |T| stays below with a probability of 95 %, at n degrees of freedom."""
-    low, high = 0.0, WIDEST
+    """The t with P(|T| < t) = 0.95 at n degrees of freedom."""
+    low, high = 0.0, LARGEST
     while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if within(middle, n) < 0.95 else (low, middle)
     return high

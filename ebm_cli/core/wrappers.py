@@ -1,8 +1,7 @@
-"""Models seen through something: a temperature, a noise level, a Gaussian tilt, the way from a Gaussian.
+"""Models that wrap a model: a temperature, a noise level, a Gaussian tilt, the path from a reference to the model.
 
-A view has a model's face and changes what it answers.
-
-What differs from call to call travels in `params`, under names that begin with `view.`: a compiled transition stays what it is.
+A wrapper has the interface of a model and modifies its energy and score. Values that change from call to call are passed in `params`,
+under names that begin with `wrapper.`, so that a transition is compiled only once.
 """
 
 from copy import copy
@@ -10,22 +9,24 @@ from copy import copy
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Reference
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model, expand
 from ebm_cli.types import Params
 
 
 class Wrapper(Model):
-    """As the model itself; what a kind of view changes it overrides."""
+    """The base class: it returns the answers of the model. Subclasses override what they change."""
 
     def __init__(self, base: Model) -> None:
-        self.base = base  # there is no network here: no `super().__init__`
+        self.base = base  # `super().__init__` is not called because a wrapper has no network
 
     @property
     def temperature(self) -> float:
         return self.base.temperature
 
     def __getattr__(self, name: str) -> object:
-        if name == "base":  # while a copy is being made
+        if name == "base":  # `copy` looks attributes up before they are set
             raise AttributeError(name)
         return getattr(self.base, name)
 
@@ -34,17 +35,16 @@ class Wrapper(Model):
         single.base = self.base.alone()
         return single
 
-    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
-        return self.base.energy(params, x, *noise_level)
+    def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
+        return self.base.energy(params, x, noise_level)
 
-    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
-        return self.base.energy_and_score(params, x, *noise_level, create_graph=create_graph)
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        return self.base.energy_and_score(params, x, noise_level, create_graph=create_graph)
 
-    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
-        return self.base.score(params, x, *noise_level, create_graph=create_graph)
-
-    def score_and_vjp(self, params: Params, x: Tensor, *v: Tensor) -> tuple[Tensor, ...]:
-        raise NotImplementedError(f"{type(self).__name__} is not for training")
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        return self.base.score(params, x, noise_level, create_graph=create_graph)
 
 
 class Tempered(Wrapper):
@@ -58,54 +58,61 @@ class Tempered(Wrapper):
     def temperature(self) -> float:
         return self._t * self.base.temperature
 
-    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
-        return self.base.energy(params, x, *noise_level) / self._t
+    def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
+        return self.base.energy(params, x, noise_level) / self._t
 
-    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
-        energy, score = self.base.energy_and_score(params, x, *noise_level, create_graph=create_graph)
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        energy, score = self.base.energy_and_score(params, x, noise_level, create_graph=create_graph)
         return energy / self._t, score / self._t
 
-    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
-        return self.base.score(params, x, *noise_level, create_graph=create_graph) / self._t
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        return self.base.score(params, x, noise_level, create_graph=create_graph) / self._t
 
 
 class AtNoiseLevel(Wrapper):
-    """A noise-conditional model at the smallest of its levels, unless another one is asked for."""
+    """A noise-conditional model at the smallest of its noise levels, unless another level is passed."""
 
     def __init__(self, base: Model, levels: tuple[float, ...], *, residual: float | None = None) -> None:
-        """`levels`: standard deviations, the greatest first; `residual`: that of the noise in x at the last, if another."""
+        """`levels` are standard deviations in decreasing order. `residual` is the standard deviation of the noise that x has at the
+        last level, if it differs from that level."""
         super().__init__(base)
         self.levels, self.residual = levels, levels[-1] if residual is None else residual
 
-    def _level(self, x: Tensor, noise_level: tuple[Tensor, ...]) -> Tensor:
-        return noise_level[0] if noise_level else x.new_full(x.shape[: x.ndim - self.event_ndim], self.levels[-1])
+    def _level(self, x: Tensor, noise_level: Tensor | None) -> Tensor:
+        return x.new_full(x.shape[: x.ndim - self.event_ndim], self.levels[-1]) if noise_level is None else noise_level
 
-    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+    def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
         return self.base.energy(params, x, self._level(x, noise_level))
 
-    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
         return self.base.energy_and_score(params, x, self._level(x, noise_level), create_graph=create_graph)
 
-    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         return self.base.score(params, x, self._level(x, noise_level), create_graph=create_graph)
 
 
 class Tilted(Wrapper):
-    """p(x) N(x; c, sigma^2 I) as the law of u = (x - c) / sigma: E(c + sigma u) + |u|^2 / 2.
+    """p(x) N(x; c, sigma^2 I) as the distribution of u = (x - c) / sigma, with the energy E(c + sigma u) + |u|^2 / 2.
 
-    In these units one step size serves every sigma. Of `params`: `wrapper.centre` (*m, B, *d), `wrapper.sigma` (*m, B), and
-    `wrapper.noise_level` (*m, B), the level at which the model is taken.
+    In these units one step size is suitable for every sigma. `params` holds `wrapper.centre` (*m, B, *d), `wrapper.sigma` (*m, B), and
+    `wrapper.noise_level` (*m, B), the noise level at which the model is evaluated.
     """
 
-    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
+    def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
         return self.base.energy(params, self.place(params, x), params["wrapper.noise_level"]) + 0.5 * self.inner(x, x)
 
-    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
         place, level = self.place(params, x), params["wrapper.noise_level"]
         energy, score = self.base.energy_and_score(params, place, level, create_graph=create_graph)
         return energy + 0.5 * self.inner(x, x), expand(params["wrapper.sigma"], x) * score - x
 
-    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         score = self.base.score(params, self.place(params, x), params["wrapper.noise_level"], create_graph=create_graph)
         return expand(params["wrapper.sigma"], x) * score - x
 
@@ -115,37 +122,59 @@ class Tilted(Wrapper):
 
 
 class Differentiable(Wrapper):
-    """Scores are differentiable in the parameters, so that a transition is."""
+    """A model whose scores are always differentiable in the parameters, so that transitions are differentiable as well."""
 
-    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = True) -> tuple[Tensor, Tensor]:
-        return self.base.energy_and_score(params, x, *noise_level, create_graph=True)
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        return self.base.energy_and_score(params, x, noise_level, create_graph=True)
 
-    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = True) -> Tensor:
-        return self.base.score(params, x, *noise_level, create_graph=True)
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = True) -> Tensor:
+        return self.base.score(params, x, noise_level, create_graph=True)
 
 
 class AnnealingPath(Wrapper):
-    """From N(0, I) to the model as it is in the units of a Gaussian, x = mean + scale u: (1 - beta) |u|^2 / 2 + beta E(x).
+    """The path from a reference q to the model, in the coordinates x = mean + scale u: -(1 - beta) log q(x) + beta E(x).
 
-    Of `params`: `wrapper.mean` and `wrapper.scale` (*d), `wrapper.beta` (); for one model.
+    It works on a single model, not on a stack. `params` holds `wrapper.mean` and `wrapper.scale` (*d), `wrapper.beta` (), and the tensors
+    of the reference.
     """
 
-    def energy(self, params: Params, x: Tensor, *noise_level: Tensor) -> Tensor:
-        energy = self.base.energy(params, self.place(params, x), *noise_level)
-        return torch.lerp(0.5 * self.inner(x, x), energy, params["wrapper.beta"])
+    def __init__(self, base: Model, reference: Reference) -> None:
+        super().__init__(base)
+        self.reference = reference
 
-    def energy_and_score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
-        energy, score = self.base.energy_and_score(params, self.place(params, x), *noise_level, create_graph=create_graph)
+    def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
+        energy = self.base.energy(params, self.place(params, x), noise_level)
+        return torch.lerp(self.start_energy(params, x), energy, params["wrapper.beta"])
+
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        energy, score = self.base.energy_and_score(params, self.place(params, x), noise_level, create_graph=create_graph)
+        start, start_score = self._start(params, x)
         beta = params["wrapper.beta"]
-        return torch.lerp(0.5 * self.inner(x, x), energy, beta), torch.lerp(-x, params["wrapper.scale"] * score, beta)
+        return torch.lerp(start, energy, beta), torch.lerp(start_score, params["wrapper.scale"] * score, beta)
 
-    def score(self, params: Params, x: Tensor, *noise_level: Tensor, create_graph: bool = False) -> Tensor:
-        score = self.base.score(params, self.place(params, x), *noise_level, create_graph=create_graph)
-        return torch.lerp(-x, params["wrapper.scale"] * score, params["wrapper.beta"])
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        score = self.base.score(params, self.place(params, x), noise_level, create_graph=create_graph)
+        return torch.lerp(self._start(params, x)[1], params["wrapper.scale"] * score, params["wrapper.beta"])
 
     def gap(self, params: Params, u: Tensor) -> Tensor:
-        """|u|^2 / 2 - E(x), (*m, B): what the energy of the bridge loses per unit of beta."""
-        return 0.5 * self.inner(u, u) - self.base.energy(params, self.place(params, u)).detach()
+        """-log q(x) - E(x), (*m, B): the decrease of the energy along the path per unit of beta."""
+        return self.start_energy(params, u) - self.base.energy(params, self.place(params, u)).detach()
+
+    def start_energy(self, params: Params, u: Tensor) -> Tensor:
+        """-log q(x), (*m, B)."""
+        return -FittedReference.of(self.reference, params, u.shape[u.ndim - self.event_ndim :]).log_prob(self.place(params, u))
+
+    def _start(self, params: Params, u: Tensor) -> tuple[Tensor, Tensor]:
+        """-log q(x), (*m, B), and the score of q in u, (*m, B, *d)."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            energy = self.start_energy(params, u) + 0 * self.inner(u, u)  # the added zero gives a constant density a graph
+            (gradient,) = torch.autograd.grad(energy.sum(), u)
+        return energy.detach(), -gradient
 
     def place(self, params: Params, u: Tensor) -> Tensor:
         """x = mean + scale u."""

@@ -1,12 +1,13 @@
 """A banana: a Gaussian bent by a shear, x_0 = scale z_0, x_1 = z_1 + bend (x_0^2 - scale^2), x_i = z_i for i >= 2. Haario et al. 1999.
 
-The shear keeps volumes: the entropy is the Gaussian's, (d/2) log 2 pi e + log scale. All means are zero; x_1 is skewed.
+The shear preserves volume, so the entropy is that of the Gaussian, (d/2) log 2 pi e + log scale. All means are zero; x_1 is skewed.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from annotated_types import Ge
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from ebm_cli.types import NonNegative, Positive
 
 @dataclass(frozen=True)
 class Banana(Density):
-    """`dim` coordinates; `scale` is the standard deviation of the first, `bend` the curvature b."""
+    """`dim` is the number of coordinates, `scale` the standard deviation of the first, `bend` the curvature."""
 
     dim: Annotated[int, Ge(2)]
     scale: Positive
@@ -35,8 +36,20 @@ class Banana(Density):
 
     @property
     def length_scale(self) -> float:
-        """The width across the horns, four standard deviations out."""
+        """The width of the horns, at four standard deviations of x_0."""
         return min(self.scale, 1 / math.hypot(1, 8 * self.bend * self.scale))
+
+    @property
+    def start(self) -> tuple[Tensor, Tensor]:
+        """Chains start at the tip: from points far off the ridge, the gradients and thus the first steps would be too large."""
+        mean = torch.zeros(self.dim)
+        mean[1] = -self.bend * self.scale**2
+        return mean, torch.full((self.dim,), 0.5)
+
+    @property
+    def frame(self) -> list[tuple[float, float]]:
+        low, high = -self.bend * self.scale**2, 5 * self.bend * self.scale**2
+        return [(-2.8 * self.scale, 2.8 * self.scale), (low - 3.5, high + 3.5), *self.box[2:]]
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         x = rng.normal("normal", n, self.dim)

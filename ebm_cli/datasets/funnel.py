@@ -1,7 +1,7 @@
-"""Neal's funnel: x_0 ~ N(0, scale^2), x_i | x_0 ~ N(0, e^{x_0}): its width runs over many orders. Neal 2003.
+"""Neal's funnel: x_0 ~ N(0, scale^2), x_i | x_0 ~ N(0, e^{x_0}). Its width varies over orders of magnitude. Neal 2003.
 
-Entropy (d/2) log 2 pi e + log scale. In two dimensions a grid resolves it up to scale = 1; at Neal's 3 the box is 10^4 wide and the
-neck 10^-2, and quadrature says that it does not resolve it.
+The entropy is (d/2) log 2 pi e + log scale. In two dimensions a grid resolves the funnel up to scale = 1. At Neal's scale = 3 the box is
+10^4 wide and the neck 10^-2, and the quadrature reports that it does not resolve it.
 """
 
 import math
@@ -21,7 +21,7 @@ from ebm_cli.types import Positive
 
 @dataclass(frozen=True)
 class Funnel(Density):
-    """`dim` coordinates; `scale` is the standard deviation of the first."""
+    """`dim` is the number of coordinates, `scale` the standard deviation of the first."""
 
     dim: Annotated[int, Ge(2)]
     scale: Positive
@@ -37,8 +37,19 @@ class Funnel(Density):
 
     @property
     def length_scale(self) -> float:
-        """The width of the neck, three standard deviations down."""
+        """The width of the neck, at three standard deviations of x_0 below its mean."""
         return math.exp(-1.5 * self.scale)
+
+    @property
+    def start(self) -> tuple[Tensor, Tensor]:
+        """Chains start between neck and mouth; the moments of draws would be dominated by a few distant draws."""
+        return torch.zeros(self.dim), torch.ones(self.dim)
+
+    @property
+    def frame(self) -> list[tuple[float, float]]:
+        """The ranges of the picture. They leave out part of the mouth."""
+        mouth = 3 * math.exp(self.scale / 2)
+        return [(-2.5 * self.scale, 2.5 * self.scale), *[(-mouth, mouth)] * (self.dim - 1)]
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         mouth = rng.normal("mouth", n).mul_(self.scale).unsqueeze(-1)

@@ -1,7 +1,7 @@
-"""Two half circles of radius 1 with Gaussian noise: x = scale (cos a -+ 1/2, sin a -+ 1/4) + noise z, a uniform, the sign by the half.
+"""Two half circles with Gaussian noise: x = scale (cos a -+ 1/2, sin a -+ 1/4) + noise z, with a uniform angle a.
 
-The log-density is the Gaussian integrated along the arcs by Gauss-Legendre quadrature in panels. Entropy 1.0076 nats at noise 0.1, scale 1.
-The modes are the arcs.
+The upper signs hold for the upper half circle. The log-density is that of the Gaussian noise, integrated along the arcs by a composite
+Gauss-Legendre rule. The entropy is 1.0076 nats at noise 0.1 and scale 1. The modes are the arcs.
 """
 
 import math
@@ -20,7 +20,7 @@ from ebm_cli.types import Positive
 
 @dataclass(frozen=True)
 class Moons(Density):
-    """`noise` is the standard deviation of the noise, `scale` the radius of the half circles."""
+    """`noise` is the standard deviation of the noise, and `scale` the radius of the half circles."""
 
     noise: Positive
     scale: Positive
@@ -36,8 +36,8 @@ class Moons(Density):
         return self.noise
 
     @property
-    def mode_weights(self) -> Tensor:
-        return torch.full((2,), 0.5, dtype=torch.double)
+    def n_modes(self) -> int:
+        return 2
 
     def mode(self, x: Tensor) -> Tensor:
         nodes = self._nodes[0].to(x.device)
@@ -53,7 +53,7 @@ class Moons(Density):
     @cached_property
     def _nodes(self) -> tuple[Tensor, Tensor]:
         node, weight = np.polynomial.legendre.leggauss(16)
-        n_panels = math.ceil(math.pi * self.scale / (4 * self.noise)) + 1  # per arc, each of at most four noises: log p to 1e-9
+        n_panels = math.ceil(math.pi * self.scale / (4 * self.noise)) + 1  # per arc, each at most 4 `noise` long: log p to 1e-9
         angle = math.pi * (np.arange(2 * n_panels)[:, None] + (node + 1) / 2) / n_panels
         return self._arc(torch.from_numpy(angle.ravel())), torch.from_numpy(np.tile(weight / (4 * n_panels), 2 * n_panels)).log()
 

@@ -1,15 +1,17 @@
-"""A pinwheel: Gaussians (a, b) = (1 + 0.3 z_1, 0.1 z_2) sheared into curved arms, x = 2 (a cos f + b sin f, -a sin f + b cos f) with
-f = 2 pi k / n_arms + 0.25 e^a and k = 0 .. n_arms - 1 with equal probability.
+"""A pinwheel: Gaussians (a, b) = (1 + 0.3 z_1, 0.1 z_2) are sheared into curved arms.
 
-    p(x) = sum over all (k, a, b) that lead to x of  N(a; 1, 0.3^2) N(b; 0, 0.1^2) / (4 n_arms |1 + e^a b / 4|)
+x = 2 (a cos f + b sin f, -a sin f + b cos f) with f = 2 pi k / n_arms + 0.25 e^a and k = 0 .. n_arms - 1 with equal probability.
 
-In polar coordinates, a = r cos phi, b = r sin phi, r = |x| / 2 and theta = arg x, every root of every arm is a crossing of a level:
+    p(x) = sum over all (k, a, b) that map to x of  N(a; 1, 0.3^2) N(b; 0, 0.1^2) / (4 n_arms |1 + e^a b / 4|)
+
+In polar coordinates, a = r cos phi, b = r sin phi, r = |x| / 2 and theta = arg x, the roots of all arms are the crossings of levels:
 
     G(phi) = 0.25 e^{r cos phi} - phi + theta  in  (2 pi / n_arms) Z,    G' = -(1 + e^a b / 4)
 
-G falls, but where the shear folds an arm over (r > 1.7, b < 0) it falls, rises and falls: on each piece, and for each level, a root is
-bracketed. Where a piece has very many, those nearest to phi = 0 count; the others are a share of e^{-20} and less up to |x| = 11. Further
-out the sum is a lower bound. Roots are found without a graph; the last two steps of Newton's rule have one. The modes are the arms.
+G is decreasing, except if the shear folds an arm over (r > 1.7, b < 0): then G decreases, increases and decreases again. On each monotone
+piece a root is bracketed for each level. If a piece has very many roots, only those nearest to phi = 0 are used; up to |x| = 11 the
+others contribute a fraction of at most e^{-20}. Beyond, the sum is a lower bound. Roots are found without an autograd graph; the last two
+Newton steps have one. The modes are the arms.
 """
 
 import math
@@ -24,13 +26,13 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Positive
 
 SCALE, RATE = 2.0, 0.25
-N_STEPS = 26  # of Newton's rule, or of bisection where it leaves the bracket
-N_HALVINGS = 50  # of a bracket of G'
+N_STEPS = 26  # Newton steps, replaced by bisection if they leave the bracket
+N_HALVINGS = 50  # bisection steps for a zero of G'
 
 
 @dataclass(frozen=True)
 class Pinwheel(Density):
-    """`radial_std` and `tangential_std` are those of a and b."""
+    """`radial_std` and `tangential_std` are the standard deviations of a and b."""
 
     n_arms: Count
     radial_std: Positive
@@ -44,16 +46,16 @@ class Pinwheel(Density):
 
     @property
     def length_scale(self) -> float:
-        """An arm's width where it is sheared most: three standard deviations out."""
+        """The width of an arm at three radial standard deviations, where it is sheared most."""
         a = 1 + 3 * self.radial_std
         return SCALE * self.tangential_std / math.hypot(1, RATE * a * math.exp(a))
 
     @property
-    def mode_weights(self) -> Tensor:
-        return torch.full((self.n_arms,), 1 / self.n_arms, dtype=torch.double)
+    def n_modes(self) -> int:
+        return self.n_arms
 
     def mode(self, x: Tensor) -> Tensor:
-        """The arm of the greatest term of the sum."""
+        """The arm with the largest term of the sum."""
 
         def mode(part: Tensor) -> Tensor:
             log_prob, level = self._terms(part)
@@ -70,7 +72,7 @@ class Pinwheel(Density):
         return in_parts(lambda part: torch.logsumexp(self._terms(part)[0], -1), x.double(), 4 * self.n_arms)
 
     def _terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Log of each root's density and its level, -k up to a multiple of n_arms: x (N, 2) -> (N, roots) twice."""
+        """The log of each term of the sum, and its level, which is -k modulo n_arms: x (N, 2) -> two tensors (N, roots)."""
         u, v = (x / SCALE).unsqueeze(-1).unbind(-2)
         with torch.no_grad():
             a, level, there = self._roots(torch.hypot(u, v), torch.atan2(v, u))
@@ -79,7 +81,7 @@ class Pinwheel(Density):
             f = RATE * a.exp() - turn
             b = u * f.sin() + v * f.cos()
             step = (a - u * f.cos() + v * f.sin()) / _away_from_0(1 + RATE * a.exp() * b)
-            a = a - torch.where(there, step, 0)  # what is no root would be thrown out to where exp overflows, and its gradient is no 0
+            a = a - torch.where(there, step, 0)  # without a root, a would diverge until exp overflows, and the gradient would be NaN
         f = RATE * a.exp() - turn
         b = u * f.sin() + v * f.cos()
         exponent = ((a - 1) / self.radial_std).square() + (b / self.tangential_std).square()
@@ -88,17 +90,17 @@ class Pinwheel(Density):
         return torch.where(there, log_prob, -math.inf), level
 
     def _roots(self, r: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """a, level and whether there is such a root, (N, slots), from polar coordinates (N, 1)."""
+        """a, the level, and whether this root exists, all (N, slots), from polar coordinates (N, 1)."""
         spacing = 2 * math.pi / self.n_arms
 
         def g(phi: Tensor) -> Tensor:
             return RATE * (r * phi.cos()).exp() - phi + theta
 
         back, fold = torch.full_like(r, math.pi), _steepest(r)
-        outer = _crossing(r, -back, fold)  # where G begins to rise
-        inner = _crossing(r, 0 * r, fold)  # and where it falls again
+        outer = _crossing(r, -back, fold)  # G increases from here
+        inner = _crossing(r, 0 * r, fold)  # and decreases again from here
         many, few = (torch.arange(n, device=r.device) for n in (self.n_arms + 4, self.n_arms // 2 + 2))
-        pieces = (  # ends, and the levels that count or are all there are
+        pieces = (  # the ends of each monotone piece, and the levels that are used
             (inner, back / 2, (g(0 * r) / spacing).round() + many - len(many) // 2),
             (back / 2, back, (g(back) / spacing).ceil() + few),
             (outer, inner, (g(inner) / spacing).floor() - many),
@@ -121,13 +123,13 @@ class Pinwheel(Density):
 
 
 def _steepest(r: Tensor) -> Tensor:
-    """The phi < 0 at which G' is greatest: r sin^2 phi = cos phi."""
+    """The phi < 0 at which G' is largest: r sin^2 phi = cos phi."""
     cosine = 2 * r / (1 + (1 + 4 * r.square()).sqrt())
     return -cosine.clamp(max=1).acos()
 
 
 def _crossing(r: Tensor, outside: Tensor, fold: Tensor) -> Tensor:
-    """Where G' changes its sign between `outside`, where it is negative, and `fold`; where it never does, both crossings are at `fold`."""
+    """The phi between `outside`, where G' is negative, and `fold` at which G' changes sign; `fold` itself if it does not."""
     for _ in range(N_HALVINGS):
         middle = 0.5 * (outside + fold)
         rises = RATE * r * (r * middle.cos()).exp() * middle.sin() < -1
@@ -136,5 +138,5 @@ def _crossing(r: Tensor, outside: Tensor, fold: Tensor) -> Tensor:
 
 
 def _away_from_0(slope: Tensor) -> Tensor:
-    """On a fold itself the density is infinite."""
+    """The slope, bounded away from zero: exactly on a fold the density is infinite."""
     return torch.where(slope.abs() < 1e-12, 1e-12, slope)

@@ -1,8 +1,8 @@
-"""Concentric circles with Gaussian noise: x = R (cos a, sin a) + noise z, a uniform, R one of the radii with equal probability.
+"""Concentric circles with Gaussian noise: x = R (cos a, sin a) + noise z, with a uniform angle a and equally likely radii R.
 
     p(x) = mean over R of  exp(-(rho - R)^2 / 2 s^2) i0e(rho R / s^2) / (2 pi s^2),    rho = |x|
 
-with i0e(t) = exp(-t) I_0(t): the noise is isotropic, not radial. The modes are the circles.
+with s = noise and i0e(t) = exp(-t) I_0(t). The noise is isotropic, not radial. The modes are the circles.
 """
 
 import math
@@ -20,7 +20,7 @@ from ebm_cli.types import Positive, Positives
 
 @dataclass(frozen=True)
 class Rings(Density):
-    """`radii` of the circles; `noise` is the standard deviation of the noise."""
+    """`radii` are the radii of the circles, and `noise` is the standard deviation of the noise."""
 
     radii: Positives
     noise: Positive
@@ -36,8 +36,8 @@ class Rings(Density):
         return self.noise
 
     @property
-    def mode_weights(self) -> Tensor:
-        return torch.full((len(self.radii),), 1 / len(self.radii), dtype=torch.double)
+    def n_modes(self) -> int:
+        return len(self.radii)
 
     def mode(self, x: Tensor) -> Tensor:
         return nearest(x.double().norm(dim=-1).unsqueeze(-1), constant(self.radii, x.double()).unsqueeze(-1))

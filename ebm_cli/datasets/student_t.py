@@ -1,8 +1,9 @@
-"""Student's t in d dimensions: x = z / sqrt(g / nu), z ~ N(0, I), g ~ chi^2 with nu degrees of freedom. Heavy tails in all directions.
+"""The multivariate Student t: x = z / sqrt(g / nu), z ~ N(0, I), g ~ chi^2 with nu degrees of freedom. All directions have heavy tails.
 
     log p(x) = log Gamma((nu + d)/2) - log Gamma(nu/2) - (d/2) log(nu pi) - (nu + d)/2 log(1 + |x|^2 / nu)
 
-The variance nu / (nu - 2) of a coordinate needs nu > 2. The box is wide: it leaves 1e-9 of every coordinate's mass outside, as all do.
+The variance of a coordinate, nu / (nu - 2), is finite for nu > 2. The box is wide, since as for all densities the probability outside is
+1e-9 per coordinate.
 """
 
 import math
@@ -17,7 +18,7 @@ from ebm_cli.types import Count
 
 @dataclass(frozen=True)
 class StudentT(Density):
-    """`dim` coordinates; `degrees_of_freedom`, nu, is a whole number."""
+    """`dim` is the number of coordinates, and `degrees_of_freedom` is nu, an integer."""
 
     dim: Count
     degrees_of_freedom: Count
@@ -35,7 +36,7 @@ class StudentT(Density):
 
     @property
     def length_scale(self) -> float:
-        """That of its poles, at a distance of sqrt nu from the real axis; never above the Gaussian's."""
+        """Half the distance sqrt(nu) of the poles from the real axis, but at most the standard deviation of the Gaussian limit."""
         return min(1.0, 0.5 * self.degrees_of_freedom**0.5)
 
     def draw(self, n: int, rng: Rng) -> Tensor:

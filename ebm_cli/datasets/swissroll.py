@@ -1,6 +1,7 @@
 """A spiral of one and a half turns with Gaussian noise: x = scale (t cos t, t sin t) + noise z, t = 1.5 pi (1 + 2u), u uniform.
 
-The log-density is the Gaussian integrated along the curve by Gauss-Legendre quadrature in panels: exact to 1e-9 where there are points.
+The log-density is that of the Gaussian noise, integrated along the curve by a composite Gauss-Legendre rule. It is exact to 1e-9 wherever
+the density is not negligible.
 """
 
 import math
@@ -16,12 +17,12 @@ from ebm_cli.core.densities import Density, log_mixture
 from ebm_cli.core.rng import Rng
 from ebm_cli.types import Positive
 
-FIRST, LAST = 1.5 * math.pi, 4.5 * math.pi  # of the parameter t
+FIRST, LAST = 1.5 * math.pi, 4.5 * math.pi  # the range of the parameter t
 
 
 @dataclass(frozen=True)
 class SwissRoll(Density):
-    """`noise` is the standard deviation of the noise, `scale` multiplies the spiral alone."""
+    """`noise` is the standard deviation of the noise; `scale` multiplies the spiral, but not the noise."""
 
     noise: Positive
     scale: Positive
@@ -47,8 +48,8 @@ class SwissRoll(Density):
     @cached_property
     def _nodes(self) -> tuple[Tensor, Tensor]:
         node, weight = np.polynomial.legendre.leggauss(16)
-        n_panels = math.ceil(self.scale * (LAST**2 - FIRST**2) / 2 / (4 * self.noise)) + 1  # of at most some four noises
-        ends = np.sqrt(np.linspace(FIRST**2, LAST**2, n_panels + 1))  # the length of the curve grows nearly as t^2
+        n_panels = math.ceil(self.scale * (LAST**2 - FIRST**2) / 2 / (4 * self.noise)) + 1  # each about 4 `noise` long at most
+        ends = np.sqrt(np.linspace(FIRST**2, LAST**2, n_panels + 1))  # the arc length is nearly proportional to t^2
         half = np.diff(ends)[:, None] / 2
         t, share = ends[:-1, None] + half * (node + 1), half * weight / (LAST - FIRST)
         return self._curve(torch.from_numpy(t.ravel())), torch.from_numpy(share.ravel()).log()

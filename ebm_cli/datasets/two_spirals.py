@@ -1,9 +1,9 @@
-"""Two spirals that turn about each other: x = +-(-n cos n + u_1 / 2, n sin n + u_2 / 2) / 3 + noise z, n = 3 pi sqrt(u), all u uniform.
+"""Two interleaved spirals: x = +-(-n cos n + u_1 / 2, n sin n + u_2 / 2) / 3 + noise z, n = 3 pi sqrt(u), with all u uniform.
 
     p(x) = mean over the arms of  int f(x_1 - a_1(n)) f(x_2 - a_2(n)) 2 n dn / (3 pi)^2
 
-with f the density of u_1 / 6 + noise z_1, a difference of two normal cdfs; the integral by Gauss-Legendre quadrature in panels: exact
-to 1e-8 where there are points. The modes are the arms.
+where f is the density of u_1 / 6 + noise z_1, a difference of two normal cdfs. The integral is computed by a composite Gauss-Legendre
+rule; it is exact to 1e-8 wherever the density is not negligible. The modes are the arms.
 """
 
 import math
@@ -19,10 +19,10 @@ from ebm_cli.core.densities import Density, in_parts
 from ebm_cli.core.rng import Rng
 from ebm_cli.types import Positive
 
-LAST = 3 * math.pi  # of the parameter n
-WIDTH = 1 / 6  # of the uniform part of the noise
-TAIL = 13.0  # where the asymptotic series takes over from erfc
-SERIES = (1 - 0.5 / TAIL**2 + 0.75 / TAIL**4 - 1.875 / TAIL**6) / TAIL  # its value there
+LAST = 3 * math.pi  # the largest value of the parameter n
+WIDTH = 1 / 6  # the width of the uniform part of the noise
+TAIL = 13.0  # beyond this argument the asymptotic series replaces erfc
+SERIES = (1 - 0.5 / TAIL**2 + 0.75 / TAIL**4 - 1.875 / TAIL**6) / TAIL  # the value of the series at TAIL
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class TwoSpirals(Density):
     def box(self) -> list[tuple[float, float]]:
         arm = _arm(torch.linspace(0, LAST, 10_001, dtype=torch.double))
         reach = torch.maximum(-arm.amin(0), arm.amax(0) + WIDTH) + 6.5 * self.noise
-        return [(-one, one) for one in reach.tolist()]
+        return [(-bound, bound) for bound in reach.tolist()]
 
     @property
     def length_scale(self) -> float:
         return self.noise
 
     @property
-    def mode_weights(self) -> Tensor:
-        return torch.full((2,), 0.5, dtype=torch.double)
+    def n_modes(self) -> int:
+        return 2
 
     def mode(self, x: Tensor) -> Tensor:
         return (self._log_arm(-x) > self._log_arm(x)).long()
@@ -73,7 +73,7 @@ class TwoSpirals(Density):
         node, weight = np.polynomial.legendre.leggauss(16)
         n = np.linspace(0, LAST, 10_001)
         length = (n * np.sqrt(1 + n**2) + np.arcsinh(n)) / 6
-        n_panels = math.ceil(length[-1] / (9 * self.noise))  # of nine noises
+        n_panels = math.ceil(length[-1] / (9 * self.noise))  # each about 9 `noise` long
         ends = np.interp(np.linspace(0, length[-1], n_panels + 1), length, n)
         half = np.diff(ends)[:, None] / 2
         n = ends[:-1, None] + half * (node + 1)
@@ -88,9 +88,9 @@ def _arm(n: Tensor) -> Tensor:
 def smoothed_box(y: Tensor, width: float, std: float) -> tuple[Tensor, Tensor]:
     """The density of width u + std z, u uniform on [0, 1) and z normal, (Phi(y / std) - Phi((y - width) / std)) / width, as f e^-c.
 
-    c is 0 but in the far tail, where erfc is too small for a number and its asymptotic series is exact to 1e-8.
+    It returns (f, c). c is 0 except in the far tail, where erfc underflows and its asymptotic series is exact to 1e-8.
     """
-    y = (y - width / 2).abs()  # even: the tail that is left is the small one, of which differences are exact
+    y = (y - width / 2).abs()  # the density is even: use the tail in which differences of erfc do not cancel
     near, far = (y - width / 2) / (math.sqrt(2) * std), (y + width / 2) / (math.sqrt(2) * std)
     beyond = near.clamp(min=TAIL)
     t = beyond**-2

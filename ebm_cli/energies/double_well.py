@@ -1,8 +1,8 @@
-"""Two wells in one coordinate, a Gaussian in the others: the one barrier that a chain must cross.
+"""Two wells in one coordinate, Gaussian in the others: a target with a single barrier.
 
     E(x) = (x_0^2 - 1)^2 / T + 1/2 sum_{i>0} x_i^2,    log Z = log int exp(-(t^2 - 1)^2 / T) dt + (d - 1)/2 log 2 pi
 
-The barrier is 1/T nats high, whatever d: more coordinates only make the moves smaller.
+The barrier is 1/T nats high for every d. More coordinates only make the moves of a chain smaller.
 """
 
 import math

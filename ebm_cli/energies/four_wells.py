@@ -1,9 +1,9 @@
-"""A well at every corner of a cube: four in two dimensions, 2^d in d, all of the same depth.
+"""Wells of equal depth at the corners of a cube: four in two dimensions, 2^d in d dimensions.
 
     E(x) = sum_i (x_i^2 - 1)^2 / T,    log Z = d log int exp(-(t^2 - 1)^2 / T) dt
 
-The barrier between neighbours is 1/T nats: chains that follow the energy cross it about exp(-1/T) as often as they try. The integral
-is a trapezoid sum, which for such functions converges beyond double precision.
+The barrier between neighbouring wells is 1/T nats high: a chain crosses it in a fraction of about exp(-1/T) of its attempts. The
+integral is a trapezoidal sum, which is accurate to double precision for such functions.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 from ebm_cli.energies.analytic import Analytic
 from ebm_cli.types import Count, Positive
 
-START = 0.4  # chains start between the wells: from far outside, where the gradient grows as a cube, steps are thrown off and refused
+START = 0.4  # chains start between the wells: far outside, where the gradient grows as x^3, proposals overshoot and are rejected
 
 
 class FourWells(Analytic):
@@ -41,17 +41,17 @@ def two_wells(t: Tensor, temperature: float) -> Tensor:
 
 
 def where(energy: float, temperature: float) -> float:
-    """The t > 1 at which the wells have climbed to that energy."""
+    """The t > 1 at which (t^2 - 1)^2 / T equals `energy`."""
     return math.sqrt(1 + math.sqrt(energy * temperature))
 
 
 def width(temperature: float) -> float:
-    """The standard deviation in a well, of order sqrt(T/8); where T is large, of the flat bottom between the two."""
+    """The standard deviation in a well, about sqrt(T/8); for large T, that of the flat bottom between the wells."""
     return min(math.sqrt(temperature / 8), 0.5)
 
 
 def log_z_of_two_wells(temperature: float) -> float:
-    """log of the integral of exp(-(t^2 - 1)^2 / T)."""
+    """The log of the integral of exp(-(t^2 - 1)^2 / T)."""
     reach = where(80.0, temperature)
     t = np.linspace(-reach, reach, max(4096, math.ceil(10 * reach / width(temperature))))
     return math.log(np.exp(-((t * t - 1) ** 2) / temperature).sum() * (t[1] - t[0]))

@@ -1,8 +1,8 @@
-"""A Gaussian of any mean and covariance: the target on which every moment of a sampler can be checked.
+"""A Gaussian with a given mean and covariance: a target with known moments.
 
     E(x) = 1/2 (x - mean)' C^-1 (x - mean),    log Z = d/2 log 2 pi + 1/2 log det C
 
-One evaluation costs d^2 multiplications. Not for seeing whether chains cross from mode to mode: there is one.
+One evaluation costs d^2 multiplications. It has a single mode, so it cannot test whether chains move between modes.
 """
 
 import math

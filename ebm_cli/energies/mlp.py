@@ -1,8 +1,9 @@
-"""A multilayer perceptron f on standardised events, with a quadratic confinement; `NoiseMLP` at every noise level.
+"""A multilayer perceptron f on standardised events, tilted by the reference. `NoiseMLP` is the noise-conditional version.
 
-    E(x) = -log g(f(u)) + confinement/2 |u|^2,    u = (x - mean) / scale        (g: `energy.positive`, see network.py)
+    E(x) = -log g(f(u)) + tilt E_q(x),    u = (x - mean) / scale        (g and E_q: see network.py)
 
-Not for what varies fast: a perceptron learns low frequencies first (see fourier_mlp.py). Score of a batch: one forward, one backward pass.
+It is not suited to fine details, since a perceptron learns low frequencies first (see fourier_mlp.py). The score of a batch costs one
+forward and one backward pass.
 """
 
 import itertools
@@ -11,6 +12,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.energies.network import EnergyNetwork, NoiseConditional, Positivity
 from ebm_cli.types import Count, NonNegative
 
@@ -19,7 +21,7 @@ Activation = Literal["elu", "gelu", "silu", "softplus", "tanh"]
 
 
 def perceptron(n_in: int, hidden: Sequence[int], n_out: int, activation: Activation) -> nn.Sequential:
-    """Linear layers of the given widths with an activation between each two."""
+    """Linear layers of the given widths, with an activation between consecutive layers."""
     widths = [n_in, *hidden]
     pairs = itertools.pairwise(widths)
     layers = [layer for pair in pairs for layer in (nn.Linear(*pair), ACTIVATIONS[activation]())]
@@ -34,14 +36,16 @@ class MLP(EnergyNetwork):
         shape: Sequence[int],
         mean: Tensor,
         scale: Tensor,
+        reference: FittedReference,
         *,
         hidden: Sequence[Count],
         activation: Activation,
         positive: Positivity,
-        confinement: NonNegative,
+        tilt: NonNegative,
     ) -> None:
-        super().__init__(shape, mean, scale, positive=positive, confinement=confinement)
+        super().__init__(shape, mean, scale, reference, positive=positive, tilt=tilt)
         self.network = perceptron(self.n_in, hidden, self.n_out, activation)
+        self.start()
 
 
 class NoiseMLP(NoiseConditional, MLP):

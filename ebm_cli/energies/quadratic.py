@@ -1,11 +1,11 @@
-"""A Gaussian to be learned: the energy whose every quantity is known.
+"""A trainable Gaussian: an energy with an analytic normalising constant.
 
     E(x) = 1/2 (u - mu)' A (u - mu),    A = L L',    u = (x - mean) / scale
     log Z = D/2 log 2 pi - log det L + sum log scale
 
-L is lower triangular with exp on its diagonal, so that A is positive definite whatever the parameters. It starts at mu = 0, A = I: the
-Gaussian of the data's mean and scale, uncorrelated. The reference row: what an objective makes of it can be compared with the data's
-covariance. Not for data that are no Gaussian.
+L is lower triangular, and its diagonal is the exponential of parameters, so that A is always positive definite. It starts at mu = 0,
+A = I: the uncorrelated Gaussian with the mean and scale of the data. It serves as a reference: the covariance that an objective learns can
+be compared with that of the data. It is not suited to data that are not Gaussian.
 """
 
 import math
@@ -15,7 +15,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.types import Energy
+from ebm_cli.core.contracts import Energy
 
 
 class Quadratic(nn.Module, Energy):
@@ -25,7 +25,7 @@ class Quadratic(nn.Module, Energy):
         super().__init__()
         n = prod(shape)
         self.centre = nn.Parameter(torch.zeros(n))
-        self.raw_factor = nn.Parameter(torch.zeros(n, n))  # the diagonal's logarithm and what is below it; above it nothing is read
+        self.raw_factor = nn.Parameter(torch.zeros(n, n))  # the log of the diagonal of L, and L below it; the rest is unused
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
 
@@ -36,7 +36,7 @@ class Quadratic(nn.Module, Energy):
 
     @property
     def log_z(self) -> Tensor:
-        """In nats, (): differentiable in the parameters."""
+        """log Z in nats, a scalar that is differentiable with respect to the parameters."""
         return 0.5 * len(self.centre) * math.log(2 * math.pi) - self.raw_factor.diagonal().sum() + self.scale.log().sum()
 
     def forward(self, x: Tensor) -> Tensor:

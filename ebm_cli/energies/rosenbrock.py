@@ -1,8 +1,8 @@
-"""Rosenbrock's valley as an energy: long, curved and narrow, in two dimensions. Rosenbrock 1960; Pagani et al. 2019, arXiv:1903.09556.
+"""Rosenbrock's long, curved and narrow valley in two dimensions. Rosenbrock 1960; Pagani et al. 2019, arXiv:1903.09556.
 
     E(x) = (a - x_0)^2 + b (x_1 - x_0^2)^2,    log Z = log(pi / sqrt(b)):    x_0 ~ N(a, 1/2),  x_1 | x_0 ~ N(x_0^2, 1/(2 b))
 
-Steps must fit across the valley, 1/sqrt(2 b), while the way along it is of order a^2 + 1. Optimisers are tested at b = 100.
+Steps must not exceed the width of the valley, 1/sqrt(2 b), while its length is of order a^2 + 1. Tests of optimisers use b = 100.
 """
 
 import math
@@ -19,7 +19,7 @@ class Rosenbrock(Analytic):
 
     def __init__(self, *, a: float, b: Positive) -> None:
         across = 1 / math.sqrt(2 * b)
-        super().__init__(torch.tensor([a, a * a]), torch.full((2,), 0.5 * min(across, 1.0)))  # chains start on the valley's floor
+        super().__init__(torch.tensor([a, a * a]), torch.full((2,), 0.5 * min(across, 1.0)))  # chains start at the bottom of the valley
         self.a, self.b = a, b
         low, high = a - 3.5, a + 3.5
         self.box = [(low, high), (-6 * across, max(low * low, high * high) + 6 * across)]

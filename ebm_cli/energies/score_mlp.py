@@ -1,15 +1,16 @@
-"""A multilayer perceptron f that outputs the score itself, pulled towards the data's mean. Song & Ermon 2019, arXiv:1907.05600.
+"""A multilayer perceptron f that outputs the score, tilted by the score of the reference. Song & Ermon 2019, arXiv:1907.05600.
 
-    s(x) = (f(u) - confinement u) / scale,    u = (x - mean) / scale
+    s(x) = f(u) / scale + tilt grad log q(x),    u = (x - mean) / scale
 
-`NoiseScoreMLP` at every noise level (see network.py). There is no energy behind it (its Jacobian need not be symmetric): no log Z, no
-Metropolis step, no contrastive objective. A score is one forward pass.
+`NoiseScoreMLP` is the noise-conditional version (see network.py). The output need not be the gradient of an energy, since its Jacobian
+need not be symmetric: there is no log Z, no Metropolis step and no contrastive objective. A score costs one forward pass.
 """
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.energies.mlp import Activation, perceptron
 from ebm_cli.energies.network import NoiseConditional, ScoreNetwork
 from ebm_cli.types import Count, NonNegative
@@ -23,13 +24,15 @@ class ScoreMLP(ScoreNetwork):
         shape: Sequence[int],
         mean: Tensor,
         scale: Tensor,
+        reference: FittedReference,
         *,
         hidden: Sequence[Count],
         activation: Activation,
-        confinement: NonNegative,
+        tilt: NonNegative,
     ) -> None:
-        super().__init__(shape, mean, scale, confinement=confinement)
+        super().__init__(shape, mean, scale, reference, tilt=tilt)
         self.network = perceptron(self.n_in, hidden, self.n_out, activation)
+        self.start()
 
 
 class NoiseScoreMLP(NoiseConditional, ScoreMLP):

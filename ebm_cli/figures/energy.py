@@ -1,41 +1,49 @@
-"""The energy landscape, with the score field over it."""
+"""The energy landscape with the score field."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
-N_ARROWS = 22  # per axis
-MOST = 25.0  # nats above the lowest that are told apart: what lies higher is never seen in a sample
+from ebm_cli.core.contracts import Figure
+from ebm_cli.core.scene import Scene
+from ebm_cli.figures._axes import aspect, frame
+
+N_ARROWS = 22  # number of arrows per axis
+SHOWN = 25.0  # energies are cut at this height above the minimum, in nats: samples do not have higher energies
 
 
-def plot(scene: Any) -> Figure | None:
-    """For two columns that the model sees itself. A score network shows its field alone."""
-    if scene.n_columns != 2 or scene.projected:
-        return None
-    figure = Figure(figsize=(7.2, 5.4), layout="compressed")
-    axis = figure.subplots()
-    if scene.has_energy:
-        x, y, points = scene.grid()
-        energy = scene.energy(points).reshape(len(y), len(x))
-        energy = energy - energy.min()
-        inside = np.isfinite(energy)  # p = 0 elsewhere, which stays white
-        cut = min(np.quantile(energy[inside], 0.9), MOST) or 1.0  # 1 where there is no more than a constant
-        shown = np.ma.masked_where(~inside, np.minimum(energy, cut))
-        image = axis.contourf(x, y, shown, levels=np.linspace(0, cut, 31), cmap="viridis_r")
-        figure.colorbar(image, ax=axis, label=f"E(x) - min E, nats (cut at {cut:.3g})", ticks=MaxNLocator(6))
-    x, y, points = scene.grid(N_ARROWS)
-    score = scene.score(points)
-    length = np.linalg.norm(score, axis=1, keepdims=True)
-    arrows = np.divide(score, length, out=np.zeros_like(score), where=length > 0) * np.log1p(length)
-    if length.any():
-        axis.quiver(*points.numpy().T, *arrows.T, color="black" if not scene.has_energy else "white", alpha=0.8, width=0.0025)
-    names = scene.trained.column_names
-    what = "energy and score field" if scene.has_energy else "score field"
-    figure.suptitle(f"{scene.title}\n{what}, arrow length log(1 + |s|)", fontsize="medium")
-    axis.set(xlabel=names[0], ylabel=names[1], xlim=scene.box[0], ylim=scene.box[1])
-    (a, b), (c, d) = scene.box
-    if 0.5 < (b - a) / (d - c) < 2:  # narrower ones would leave the title no room
-        axis.set_aspect("equal")
-    return figure
+@dataclass(frozen=True)
+class Energy(Figure):
+    """This figure needs two columns, and a model of these columns. For a score network it shows the score field only."""
+
+    shows_samples: ClassVar[bool] = False
+
+    def applies(self, scene: Scene) -> bool:
+        return scene.is_plane and len(scene.samples) > 0 and not scene.projected and "unconditional" in scene.model.provides
+
+    def plot(self, scene: Scene) -> Drawing:
+        drawing = Drawing(figsize=(7.2, 5.4), layout="compressed")
+        axis = drawing.subplots()
+        if scene.has_energy:
+            x, y, points = scene.grid()
+            energy = scene.energy(points).reshape(len(y), len(x))
+            energy = energy - energy.min()
+            inside = np.isfinite(energy)  # elsewhere p = 0: these places stay white
+            cut = min(np.quantile(energy[inside], 0.9), SHOWN) or 1.0  # 1 if the energy is constant
+            shown = np.ma.masked_where(~inside, np.minimum(energy, cut))
+            contours = axis.contourf(x, y, shown, levels=np.linspace(0, cut, 31), cmap="viridis_r")
+            drawing.colorbar(contours, ax=axis, label=f"E(x) - min E, nats (cut at {cut:.3g})", ticks=MaxNLocator(6))
+        _, _, points = scene.grid(N_ARROWS)
+        score = scene.score(points)
+        length = np.linalg.norm(score, axis=1, keepdims=True)
+        arrows = np.divide(score, length, out=np.zeros_like(score), where=length > 0) * np.log1p(length)
+        if length.any():
+            colour = "white" if scene.has_energy else "black"
+            axis.quiver(*points.numpy().T, *arrows.T, color=colour, alpha=0.8, width=0.0025)
+        what = "energy and score field" if scene.has_energy else "score field"
+        drawing.suptitle(f"{scene.title}\n{what}, arrow length log(1 + |s|)", fontsize="medium")
+        frame(axis, scene, equal=0.5 < aspect(scene) < 2)  # a narrower picture would leave no room for the title
+        return drawing

@@ -1,24 +1,30 @@
-"""The samples alone, over the density of the model where log Z is known: what `ebm sample` shows."""
+"""The samples, on top of the density of the model if log Z is known. `ebm sample` draws this figure if the data are not available."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
+
+from ebm_cli.core.contracts import Figure
+from ebm_cli.core.scene import Scene
+from ebm_cli.figures._axes import frame, image, scatter
 
 
-def plot(scene: Any) -> Figure | None:
-    """For two columns, where the data are not at hand (with them, or the exact density, the density picture shows more)."""
-    if scene.n_columns != 2 or scene.data is not None or (scene.frame is not None and scene.log_z is not None):
-        return None
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axis = figure.subplots()
-    if scene.has_density:
-        x, y, points = scene.grid()
-        density = np.exp(-scene.energy(points) - scene.log_z).reshape(len(y), len(x))
-        figure.colorbar(axis.pcolormesh(x, y, density, cmap="Greys", rasterized=True), ax=axis, label="density per unit area")
-    axis.scatter(*scene.samples.T, s=np.clip(8000 / len(scene.samples), 2, 16), alpha=0.5, linewidths=0, color="#1f4e79")
-    names = scene.trained.column_names
-    axis.set(
-        title=f"{scene.title}\nsamples, n = {len(scene.samples)}", xlabel=names[0], ylabel=names[1], xlim=scene.box[0], ylim=scene.box[1]
-    )
-    return figure
+@dataclass(frozen=True)
+class Samples(Figure):
+    """This figure needs two columns. If the data or the exact density are available, the figure `density` replaces it."""
+
+    def applies(self, scene: Scene) -> bool:
+        analytic = scene.frame is not None and scene.log_z is not None
+        return scene.is_plane and len(scene.samples) > 0 and scene.data is None and not analytic
+
+    def plot(self, scene: Scene) -> Drawing:
+        drawing = Drawing(figsize=(6, 5), layout="constrained")
+        axis = drawing.subplots()
+        if scene.has_density:
+            density = np.exp(-scene.energy(scene.grid()[2]) - scene.log_z)
+            drawing.colorbar(image(axis, scene, density, cmap="Greys"), ax=axis, label="density per unit area")
+        scatter(axis, scene.samples)
+        frame(axis, scene, equal=False)
+        axis.set_title(f"{scene.title}\nsamples, n = {len(scene.samples)}")
+        return drawing

@@ -1,4 +1,4 @@
-"""A file that is written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,11 @@ from ebm_cli.errors import bad
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """Written under another name, synced, renamed: what stood at the place stands there until then. A link goes on to where it points;
-    into a pipe or a device is written as it comes."""
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that is written under a temporary name, synced, and then renamed to `path`. Until then the old content stays in place.
+
+    A symbolic link is followed to its target. Pipes and devices are written directly.
+    """
     path = path.resolve()
     if path.exists() and not path.is_file():
         with open(path, "wb") as file:
@@ -30,8 +32,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def told(path: Path, key: str) -> Iterator[None]:
-    """Where the disk refuses a file that the user asked for, it says so."""
+def reporting(path: Path, key: str) -> Iterator[None]:
+    """Turn an `OSError` from writing a file that the user named into an `InputError`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Tables of numbers from files: CSV, TSV, NPY, NPZ and, with pyarrow, Parquet, where every bad cell is named; and into CSV."""
+"""Read tables of numbers from CSV, TSV, NPY, NPZ and (with pyarrow) Parquet files, with errors that name bad cells; write CSV files."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,63 +15,84 @@ import numpy as np
 from ebm_cli.errors import InputError, Problem, bad, nearest
 
 TEXT = (".csv", ".tsv")
-SHOWN = 5  # bad cells that are named one by one
+Cells = list[list[str]] | np.ndarray  # the text of every row, or the numbers of an array (N, D)
+Read = tuple[list[str] | None, Sequence[int], Cells, tuple[int, ...]]  # names, row numbers, rows, the shape of one row of an array
+SHOWN = 5  # maximum number of bad cells in an error message
 
 
 @dataclass(frozen=True)
 class Table:
-    """`values` (N, D) of the chosen columns, in double precision, with their names (None where the file has none), and the file as it
-    stood: its header and the text of every row."""
+    """The chosen columns of a file, and its unmodified content.
+
+    `values` are the chosen columns, (N, D), in double precision, and `names` their names (None if the file has no header). `header` and
+    `cells` are those of the whole file. `shape` is the shape of one event: (D,), or the shape of one row of an array.
+    """
 
     names: list[str] | None
     values: np.ndarray
-    chosen: list[int]  # positions of the columns
+    chosen: list[int]  # the positions of the chosen columns
     header: list[str] | None
-    text: list[list[str]]
+    cells: Cells
+    shape: tuple[int, ...]
+
+    def text(self, first: int, end: int) -> list[list[str]]:
+        """The text of the rows first .. end - 1."""
+        return _text_of(self.cells[first:end])
+
+    @property
+    def events(self) -> np.ndarray:
+        """The events, (N, *d)."""
+        return self.values.reshape(-1, *self.shape)
 
 
 def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: str, columns_key: str = "") -> Table:
-    """The table in a file; `columns` (names or positions) selects the values, not the text. The keys name file and choice in errors."""
+    """The table in a file. `columns` (names or positions) selects the columns of `values`, not of the text.
+
+    `key` and `columns_key` are the config keys of the file and of the columns, for error messages.
+    """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise bad(f"{key}: no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
+        raise bad(f"{key}: there is no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
     readers = dict.fromkeys(TEXT, _text) | {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
     if path.suffix.lower() not in readers:
-        raise bad(f"{key}: {path.name} is of no known kind", f"known are {', '.join(readers)}")
+        raise bad(f"{key}: {path.name} has an unknown file type", f"the supported types are {', '.join(readers)}")
     try:
-        names, lines, text = readers[path.suffix.lower()](path, key)
+        names, lines, cells, shape = readers[path.suffix.lower()](path, key)
     except (OSError, ValueError, EOFError, csv.Error, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise bad(
-            f"{key}: {path.name} cannot be read: {str(error).splitlines()[0]}", "plain numbers are expected; no pickle is read"
-        ) from None
-    if not text:
-        raise bad(f"{key}: {path.name} holds no rows")
-    width = len(names) if names else len(text[0])
-    ragged = [i for i, row in enumerate(text) if len(row) != width]
+        message = f"{key}: {path.name} cannot be read: {str(error).splitlines()[0]}"
+        raise bad(message, "the file must hold plain numbers; pickled objects are not read") from None
+    if not len(cells):
+        raise bad(f"{key}: {path.name} has no rows")
+    width = len(names) if names else len(cells[0])
+    ragged = [i for i, row in enumerate(cells) if len(row) != width]
     if ragged:
-        cells = f"{len(text[ragged[0]])} cells where {width} are expected ({len(ragged)} such rows)"
-        raise bad(f"{key}: {path.name}, line {lines[ragged[0]]}: {cells}")
+        found = f"{len(cells[ragged[0]])} cells instead of {width} ({len(ragged)} such rows)"
+        raise bad(f"{key}: {path.name}, line {lines[ragged[0]]}: {found}")
     chosen = list(range(width)) if columns is None else [_position(column, names, width, columns_key or key) for column in columns]
-    values = _numbers(text, chosen, names, lines, path, key, columns_key)
-    return Table([names[i] for i in chosen] if names else None, values, chosen, names, text)
+    values = _numbers(cells, chosen, names, lines, path, key, columns_key)
+    whole = shape and chosen == list(range(width))
+    return Table([names[i] for i in chosen] if names else None, values, chosen, names, cells, shape if whole else (len(chosen),))
 
 
 def write(file: BinaryIO, lines: Iterable[Sequence[Any]]) -> None:
-    """CSV, in UTF-8."""
+    """Write lines as CSV in UTF-8."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     csv.writer(text, lineterminator="\n").writerows(lines)
-    text.detach()  # flushed, and left open
+    text.detach()  # flushes, and leaves the file open
 
 
 def events(path: str | Path, names: Sequence[str], *, key: str, named: bool) -> Table:
-    """The table in a file as points with these coordinates: by name where the file has all the names, else by position. Where the names
-    are the data's own (`named`), a file that has others is refused."""
+    """The table in a file as points with the coordinates `names`.
+
+    Columns are selected by name if the file has all the names, and by position otherwise. If the names come from the data (`named`), a
+    file with a header must have all of them.
+    """
     header = read(path, [], key=key).header or ()
     table = read(path, names if header and (named or {*names} <= {*header}) else None, key=key)
     if table.values.shape[1] != len(names):
         raise bad(
-            f"{key}: {path} has {table.values.shape[1]} columns, the events have {len(names)}: {', '.join(names)}",
-            "where a file's header has these names, other columns may stand beside them",
+            f"{key}: {path} has {table.values.shape[1]} columns, but the events have {len(names)}: {', '.join(names)}",
+            "give the file exactly these columns, or a header that contains these names",
         )
     return table
 
@@ -78,16 +100,16 @@ def events(path: str | Path, names: Sequence[str], *, key: str, named: bool) -> 
 def _position(column: str | int, names: list[str] | None, width: int, key: str) -> int:
     if names and str(column) in names:
         if names.count(str(column)) > 1:
-            raise bad(f"{key}: several columns are called {column!r}", "choose by position, counted from 0")
+            raise bad(f"{key}: several columns are called {column!r}", "choose columns by position, counted from 0")
         return names.index(str(column))
     if isinstance(column, int) and 0 <= column < width:
         return column
     if names:
         raise bad(f"{key}: there is no column {column!r}", nearest(str(column), names))
-    raise bad(f"{key}: there is no column {column!r}", f"the file has no header: choose by position, 0 .. {width - 1}")
+    raise bad(f"{key}: there is no column {column!r}", f"the file has no header: choose columns by position, 0 .. {width - 1}")
 
 
-def _text(path: Path, key: str) -> tuple[list[str] | None, list[int], list[list[str]]]:
+def _text(path: Path, key: str) -> Read:
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
@@ -99,69 +121,78 @@ def _text(path: Path, key: str) -> tuple[list[str] | None, list[int], list[list[
                 lines.append(reader.line_num)
                 rows.append(row)
     if rows and not any(_is_number(cell) for cell in rows[0]):
-        return [cell.strip() for cell in rows[0]], lines[1:], rows[1:]
-    return None, lines, rows
+        return [cell.strip() for cell in rows[0]], lines[1:], rows[1:], ()
+    return None, lines, rows, ()
 
 
-def _npy(path: Path, key: str) -> tuple[None, list[int], list[list[str]]]:
+def _npy(path: Path, key: str) -> Read:
     return None, *_rows(np.load(path, allow_pickle=False), path, key)
 
 
-def _npz(path: Path, key: str) -> tuple[list[str] | None, list[int], list[list[str]]]:
+def _npz(path: Path, key: str) -> Read:
     stored = np.load(path, allow_pickle=False)
     if isinstance(stored, np.ndarray):
-        raise bad(f"{key}: {path.name} holds one array", "name it .npy")
+        raise bad(f"{key}: {path.name} is not an archive but a single array", "rename it to .npy")
     with stored:
         arrays = dict(stored)
-    if "x" in arrays and "columns" in arrays:  # samples as this program writes them
-        return arrays["columns"].tolist(), *_rows(arrays["x"], path, key)
+    if "x" in arrays and "columns" in arrays:  # the format in which `ebm` writes samples
+        names, found = arrays["columns"].tolist(), _rows(arrays["x"], path, key)
+        return (None if arrays["x"].ndim > 2 else names), *found
     if len(arrays) < 2:
         return None, *_rows(next(iter(arrays.values()), np.empty((0, 0))), path, key)
     if any(array.ndim != 1 or len(array) != len(next(iter(arrays.values()))) for array in arrays.values()):
-        raise bad(f"{key}: {path.name} holds arrays of several shapes", "keep one array (rows, columns), or one array per column")
+        raise bad(f"{key}: {path.name} holds arrays of several shapes", "store one array (rows, columns), or one vector per column")
     return list(arrays), *_rows(np.stack(list(arrays.values()), -1), path, key)
 
 
-def _parquet(path: Path, key: str) -> tuple[list[str], list[int], list[list[str]]]:
+def _parquet(path: Path, key: str) -> Read:
     try:
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise bad(f"{key}: reading {path.name} needs pyarrow", "pip install 'ebm-cli[parquet]'") from None
     columns = parquet.read_table(path).to_pydict()
     text = [[repr(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
-    return list(columns), list(range(len(text))), text
+    return list(columns), list(range(len(text))), text, ()
 
 
-def _rows(array: Any, path: Path, key: str) -> tuple[list[int], list[list[str]]]:
-    """Row numbers from 0, and the rows."""
+def _rows(array: Any, path: Path, key: str) -> tuple[Sequence[int], np.ndarray, tuple[int, ...]]:
+    """Row numbers from 0, the rows as vectors, and the shape of one row."""
     if not isinstance(array, np.ndarray):
-        raise bad(f"{key}: {path.name} holds several arrays", "name it .npz")
+        raise bad(f"{key}: {path.name} is not a single array but an archive", "rename it to .npz")
     if array.ndim == 1:
         array = array[:, None]
-    if array.ndim != 2 or array.dtype.kind not in "fiub":
-        raise bad(f"{key}: {path.name} holds a {array.ndim}-dimensional array of {array.dtype}", "numbers in (rows, columns) are expected")
+    if array.ndim < 2 or array.dtype.kind not in "fiub":
+        raise bad(
+            f"{key}: {path.name} holds a {array.ndim}-dimensional array of {array.dtype}",
+            "the array must hold numbers, as (rows, columns) or (rows, *shape)",
+        )
     array = array.astype(float) if array.dtype.kind in "fb" and array.dtype != np.float32 else array
-    return list(range(len(array))), [[repr(cell) for cell in row] for row in array.tolist()]
+    return range(len(array)), array.reshape(len(array), prod(array.shape[1:])), array.shape[1:]
 
 
 def _numbers(
-    text: list[list[str]], chosen: list[int], names: list[str] | None, lines: list[int], path: Path, key: str, columns_key: str
+    rows: Cells, chosen: list[int], names: list[str] | None, lines: Sequence[int], path: Path, key: str, columns_key: str
 ) -> np.ndarray:
     try:
-        values = np.array([[row[i] for i in chosen] for row in text]).astype(np.float64)
+        values = (np.array([[row[i] for i in chosen] for row in rows]) if isinstance(rows, list) else rows[:, chosen]).astype(np.float64)
         if np.isfinite(values).all():
             return values
     except ValueError:
-        pass  # some cell is no number: find them all
-    cells = [(line, i, row[i]) for line, row in zip(lines, text, strict=True) for i in chosen if not _is_number(row[i], finite=True)]
+        pass  # some cell is not a number; find all such cells below
+    rows = _text_of(rows)
+    cells = [(line, i, row[i]) for line, row in zip(lines, rows, strict=True) for i in chosen if not _is_number(row[i], finite=True)]
     line_or_row = f"{key}: {path.name}, {'line' if path.suffix.lower() in TEXT else 'row'}"
     shown = [
         Problem(f"{line_or_row} {line}, column {names[i] if names else i}: {cell!r} is not a finite number")
         for line, i, cell in cells[:SHOWN]
     ]
     more = f" ({len(cells)} such cells)" if len(cells) > SHOWN else ""
-    hint = "mend or drop these rows" + (f", or choose columns: {columns_key}=[a,b]" if columns_key else "")
+    hint = "correct or remove these rows" + (f", or choose other columns: {columns_key}=[a,b]" if columns_key else "")
     raise InputError(*shown[:-1], Problem(shown[-1].message + more, hint))
+
+
+def _text_of(rows: Cells) -> list[list[str]]:
+    return rows if isinstance(rows, list) else [[repr(cell) for cell in row] for row in rows.tolist()]
 
 
 def _is_number(cell: str, *, finite: bool = False) -> bool:

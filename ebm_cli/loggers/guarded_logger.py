@@ -1,7 +1,7 @@
-"""A run shown elsewhere: what a logger is told, what it has been told already, and what happens when it breaks.
+"""The wrapper around loggers: it contains their errors and remembers what each of them has received.
 
-metrics.jsonl and summary.json are the truth, a logger is a mirror. `mirrors.json` in the run's folder says what each has seen, so that a
-finished run typed again is shown once to a logger that has not seen it.
+metrics.jsonl and summary.json are authoritative; a logger is a mirror of them. `mirrors.json` in the run's folder records what each logger
+has received, so that repeating the command of a finished run sends it once to a logger that does not have it yet.
 """
 
 import contextlib
@@ -10,14 +10,15 @@ from hashlib import sha256
 from typing import Any
 
 from ebm_cli import console
+from ebm_cli.core.contracts import Logger
+from ebm_cli.core.student_t import mean
 from ebm_cli.runs.run import Run
-from ebm_cli.types import Logger
 
 MEMORY = "mirrors.json"
 
 
 class GuardedLogger:
-    """A logger that ends no training: what it raises is said once, and the run goes on without it. A `Follower`."""
+    """A `Follower` that wraps a logger. An error in the logger is reported once, and training continues without the logger."""
 
     def __init__(self, logger: Logger) -> None:
         self._logger, self._run, self._broken = logger, None, False
@@ -32,49 +33,49 @@ class GuardedLogger:
 
     def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
         if self._run:
-            self._tell(self._logger.end, state, summary)  # also of a broken one, which may hold files and processes
+            self._tell(self._logger.end, state, summary)  # even after an error: the logger may hold files and processes
             if not self._broken:
                 self._tell(lambda: remember(self._run, self._logger.where, seen=_truth(self._run)))
 
     def again(self, run: Run, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-        """A run that has ended before, where the logger has not seen it as it is now."""
+        """Send a run that has already ended, unless the logger has received it in its present state."""
         if recall(run, self._logger.where).get("seen") != _truth(run):
             rows = run.rows()
             self.start(run, config, rows[-1]["step"] if rows else 0)
             self.end(run.state(), summary)
 
-    def _tell(self, what: Callable[..., None], *arguments: Any) -> None:
+    def _tell(self, method: Callable[..., None], *arguments: Any) -> None:
         try:
-            what(*arguments)
+            method(*arguments)
         except (Exception, SystemExit) as error:
             if not self._broken:
                 line = f"{self._logger.where}: {type(error).__name__}: {' '.join(str(error).split())}"
-                console.say(f"warning: {line}; the run goes on without it")
+                console.say(f"warning: {line}; the run continues without this logger")
                 with contextlib.suppress(OSError):
                     self._run.log(line)
             self._broken = True
 
 
 def recall(run: Run, where: str) -> dict[str, Any]:
-    """What a logger has remembered of a run."""
+    """The facts that a logger has stored about a run."""
     return run.read(MEMORY).get(where, {})
 
 
 def remember(run: Run, where: str, **facts: Any) -> None:
-    """Lay facts over what a logger has remembered."""
+    """Update the facts that a logger has stored about a run."""
     run.write(MEMORY, run.read(MEMORY) | {where: recall(run, where) | facts})
 
 
 def flat(row: Mapping[str, Any], first_seed: int) -> dict[str, Any]:
-    """A row with one number for each name. Of a stack: the mean as `loss`, every model's as `loss/seed3`. What is missing is left out."""
+    """A row with one number per name and no missing values. A stack gives the mean as `loss` and each model as `loss/seed3`."""
     numbers: dict[str, Any] = {}
     for key, value in row.items():
         per_seed = value if isinstance(value, list) else []
-        numbers |= {key: console.mean(value)} | {f"{key}/seed{first_seed + i}": one for i, one in enumerate(per_seed)}
+        numbers |= {key: mean(value)} | {f"{key}/seed{first_seed + i}": number for i, number in enumerate(per_seed)}
     return {key: value for key, value in numbers.items() if value is not None}
 
 
 def _truth(run: Run) -> str:
-    """Ten hexadecimal digits for what there is to be seen."""
+    """A hash of the results of the run, ten hexadecimal digits."""
     files = (run.path / name for name in ("metrics.jsonl", "summary.json"))
     return sha256(b"".join(file.read_bytes() for file in files if file.exists())).hexdigest()[:10]

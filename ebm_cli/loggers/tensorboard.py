@@ -18,7 +18,7 @@ FOLDER = "tensorboard"
 
 @dataclass
 class TensorBoard:
-    """Rows as scalars, figures as images, config and summary as text."""
+    """Writes rows as scalars, figures as images, and the config and the summary as text. `flush_secs` is in seconds."""
 
     flush_secs: Positive
     _writer: Any = field(init=False, default=None)
@@ -28,7 +28,7 @@ class TensorBoard:
         return FOLDER
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse to begin where the package is missing."""
+        """Raise `InputError` if the package is not installed."""
         if find_spec("tensorboard") is None:
             raise bad("logger=tensorboard: the package tensorboard is not installed", "pip install 'ebm-cli[tensorboard]'")
 
@@ -38,7 +38,7 @@ class TensorBoard:
         self._run, self._first_seed, self._last = run, config["seed"], step
         self._began = run.read("environment.json")["created"]
         folder = run.path / FOLDER
-        # a reader drops what stands before a purge: all is written anew, with what an earlier process had no time to write
+        # a purge makes readers drop all earlier events; all rows are then written again, including those lost with a killed process
         self._writer = SummaryWriter(folder, purge_step=0 if folder.exists() else None, flush_secs=self.flush_secs)
         self._writer.add_text("config", _block(config), 0)
         for row in run.rows():
@@ -65,5 +65,5 @@ class TensorBoard:
 
 
 def _block(data: Mapping[str, Any]) -> str:
-    """JSON as TensorBoard's Markdown shows it."""
+    """JSON as a Markdown code block."""
     return f"```json\n{json.dumps(data, indent=1)}\n```"

@@ -1,7 +1,7 @@
 """Weights & Biases (https://docs.wandb.ai): a mirror of the run on a server, or on disk for a later `wandb sync`.
 
-The wandb run has the id of our run and is resumed in place; rows that it holds are not sent again. wandb writes in blocks, and a kill
-loses the last of them: what is missing is taken from metrics.jsonl.
+The wandb run has the id of our run and is resumed in place; rows that it already has are not sent again. wandb writes in blocks, and the
+last block is lost when the process is killed; the missing rows are then read from metrics.jsonl.
 """
 
 import os
@@ -23,47 +23,47 @@ if TYPE_CHECKING:
     from ebm_cli.runs.run import Run
 
 EXIT_CODES = {"finished": 0, "interrupted": 130}
-TELLING = ("WANDB_DEBUG", "WANDB_CORE_DEBUG")
+LEAKING = ("WANDB_DEBUG", "WANDB_CORE_DEBUG")  # variables that make wandb write the API key into its logs
 NO_ACCOUNT = "logger.mode=offline needs no account and no network"
 
 
 @dataclass
 class Wandb:
-    """Config, rows, pictures, summary and state of a run. `init_timeout` and `finish_timeout` in seconds."""
+    """Logs the config, rows, figures, summary and state of a run. `init_timeout` and `finish_timeout` are in seconds."""
 
     project: str
     entity: str | None
     mode: Literal["online", "offline", "disabled"]
     init_timeout: Positive
     finish_timeout: Positive
-    _run: Any = field(init=False, default=None)  # wandb's; None: nothing is logged
+    _run: Any = field(init=False, default=None)  # the wandb run; None if nothing is logged
 
     @property
     def where(self) -> str:
         return f"wandb {self.mode} {f'{self.entity}/' if self.entity else ''}{self.project}"
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse names that wandb would, and online a missing or malformed key. No server is asked, and neither is the user."""
+        """Refuse invalid names and, in online mode, a missing or malformed API key. Neither the server nor the user is asked."""
         if self.mode == "disabled":
             return
         import wandb
 
-        if telling := [name for name in TELLING if os.environ.get(name, "").lower() not in ("", "0", "false")]:
-            raise bad(f"logger=wandb: with {telling[0]} wandb writes the API key into its logs", f"unset {' '.join(telling)}")
+        if leaking := [name for name in LEAKING if os.environ.get(name, "").lower() not in ("", "0", "false")]:
+            raise bad(f"logger=wandb: with {leaking[0]} wandb writes the API key into its logs", f"unset {' '.join(leaking)}")
         try:
             self._settings(config)
         except (wandb.errors.UsageError, ValueError) as error:
             text = error.errors()[0]["msg"].removeprefix("Value error, ") if hasattr(error, "errors") else str(error)
-            raise bad(f"logger=wandb: {text}", "the names are those of logger.project, logger.entity, group and tags") from None
-        os.environ |= {"WANDB_MODE": self.mode, "WANDB_SILENT": "true"}  # what is typed wins, and the output is ours
+            raise bad(f"logger=wandb: {text}", "the names come from logger.project, logger.entity, group and tags") from None
+        os.environ |= {"WANDB_MODE": self.mode, "WANDB_SILENT": "true"}  # the setting takes precedence; wandb must not print
         if self.mode == "offline":
             return
         try:
-            there = wandb.login(prompt=False, verify=False)
+            has_key = wandb.login(prompt=False, verify=False)
         except wandb.Error as error:
             raise bad(f"logger=wandb: {error}", f"`wandb login` stores a key; {NO_ACCOUNT}") from None
-        if not there:
-            raise bad("logger=wandb: there is no API key", f"`wandb login` stores one, WANDB_API_KEY holds one; {NO_ACCOUNT}")
+        if not has_key:
+            raise bad("logger=wandb: there is no API key", f"store a key with `wandb login` or set WANDB_API_KEY; {NO_ACCOUNT}")
 
     def start(self, run: "Run", config: Mapping[str, Any], step: int) -> None:
         if self.mode == "disabled":
@@ -71,7 +71,7 @@ class Wandb:
         self._ours, self._first_seed = run, config["seed"]
         memory = recall(run, self.where)
         self._id = memory.get("id") or (f"{run.id}x{run.n_replaced() + 1}" if run.n_replaced() else run.id)
-        self._last = memory.get("step", 0)  # of the rows that wandb holds
+        self._last = memory.get("step", 0)  # the step of the last row that wandb has
         remember(run, self.where, id=self._id)
         self._run = self._init(config)
         self._run.define_metric("*", step_metric="step")
@@ -97,7 +97,7 @@ class Wandb:
             wandb.teardown()
 
     def _init(self, config: Mapping[str, Any]) -> "wandb.Run":
-        """wandb's run: online where the server answers in time, else offline."""
+        """Start the wandb run: online if the server answers in time, otherwise offline."""
         import wandb
 
         given = self._settings(config)
@@ -105,21 +105,21 @@ class Wandb:
         given.run_name = config["name"] or self._ours.path.name
         given.run_id = self._id
         try:
-            one = wandb.init(config=dict(config), settings=given)
+            wandb_run = wandb.init(config=dict(config), settings=given)
         except (wandb.Error, OSError) as error:
             if self.mode == "offline":
                 raise
             say(f"warning: wandb: {' '.join(str(error).split())}; logging offline")
-            wandb.teardown()  # the id is in use until then
-            one = wandb.init(config=dict(config), settings=given, mode="offline")
-        if one.settings.mode == "online":
-            self._last = one.summary.get("step") or 0
-            remember(self._ours, self.where, whole=[])  # what was logged offline, for want of a network, the server gets now
-        self._tidy(Path(one.settings.sync_dir))
-        return one
+            wandb.teardown()  # releases the id
+            wandb_run = wandb.init(config=dict(config), settings=given, mode="offline")
+        if wandb_run.settings.mode == "online":
+            self._last = wandb_run.summary.get("step") or 0
+            remember(self._ours, self.where, whole=[])  # the server now receives the rows that were logged offline
+        self._tidy(Path(wandb_run.settings.sync_dir))
+        return wandb_run
 
     def _settings(self, config: Mapping[str, Any]) -> "wandb.Settings":
-        """Quiet, and without the user's source code: a patch of uncommitted changes may hold anything, keys too."""
+        """Settings without output and without the user's source code: a patch of uncommitted changes could contain keys."""
         import wandb
 
         names = {"project": self.project, "entity": self.entity, "run_group": config["group"], "run_tags": config["tags"]}
@@ -138,7 +138,7 @@ class Wandb:
         )
 
     def _tidy(self, current: Path) -> None:
-        """Remove what is logged again from metrics.jsonl: what killed processes have left, without an end, and what the server gets."""
+        """Remove offline folders whose rows are logged again: those of killed processes, and those that the server now receives."""
         whole = {name for memory in self._ours.read(MEMORY).values() for name in memory.get("whole", [])} | {current.name}
         for folder in current.parent.glob(f"offline-run-*-{self._id}*"):
             if folder.name not in whole and not list(folder.glob("*.synced")):
@@ -154,7 +154,7 @@ class Wandb:
         try:
             self._run.finish(exit_code=EXIT_CODES.get(state, 1))
         except TimeoutError:
-            say(f"warning: wandb: the upload is not done after {self.finish_timeout:g} s; to go on: {_sync([folder])}")
+            say(f"warning: wandb: the upload was not finished after {self.finish_timeout:g} s; to continue it: {_sync([folder])}")
         if self._run.settings.mode == "offline":
             whole = [*recall(self._ours, self.where).get("whole", []), folder.name]
             remember(self._ours, self.where, step=self._last, whole=whole)
@@ -162,5 +162,5 @@ class Wandb:
 
 
 def _sync(folders: list[Path]) -> str:
-    """The command that uploads them; what is uploaded already it leaves alone."""
+    """The command that uploads these folders; it skips what has been uploaded."""
     return shlex.join(["wandb", "sync", *(str(folder) for folder in folders)])

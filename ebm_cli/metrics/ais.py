@@ -1,20 +1,21 @@
-"""log Z in any dimension between two bounds, by annealed importance sampling. Neal 2001; Grosse, Ghahramani & Adams 2015, arXiv:1511.02543.
+"""Bounds of log Z in any dimension, by annealed importance sampling. Neal 2001; Grosse, Ghahramani & Adams 2015, arXiv:1511.02543.
 
-    p_k(u) ~ exp(-(1 - b_k) |u|^2 / 2 - b_k E(mean + scale u)),    0 = b_0 < ... < b_K = 1,    b_k a sigmoid of k
+    p_k(u) ~ exp((1 - b_k) log q(x) - b_k E(x)),    x = mean + scale u,    0 = b_0 < ... < b_K = 1,    b_k a sigmoid of k
 
-from the Gaussian of the training data's moments to the model, one exact transition at each. With w the sum over k of
-(b_{k+1} - b_k) (E_0(u) - E(u)), E_0 = |u|^2 / 2, taken before the move at b_{k+1}, the means over chains
+is a path from the reference q of the run to the model, with one exact transition at each temperature. Let w be the sum over k of
+(b_{k+1} - b_k) (-log q(x) - E(x)), evaluated before the transition at b_{k+1}. The means over chains
 
-    log Z >= log mean exp(w),  u_0 from the Gaussian, upwards          log Z <= -log mean exp(-w),  u_K from the model, downwards
+    log Z >= log mean exp(w),  upwards from u_0 ~ q          log Z <= -log mean exp(-w),  downwards from u_K ~ the model
 
-bound log Z in expectation (up to the Gaussian's own constant). Each is repeated; `_error` is half of the 95 % Student t interval of the
-mean over R = `n_repeats`, the t quantile of R - 1 degrees of freedom times the standard error: lower - error to upper + error covers
-log Z with 95 % at least, so far as the repeats are normal. The NLL's bounds are given with theirs taken off and put on, that of the mean
-energy over held-out points included: in squares each with its own quantile, which covers with 95 % at least (Banerjee 1961). The upper
-bound needs draws from the model: with one or two coordinates they come from the quadrature's grid, else they are the run's samples, and
-it is as good as these. Step sizes are found by a pilot run and then fixed: chains that adapt would not be exact. `ais_ess` is the share of
-upward weights that count, (sum w)^2 / (n sum w^2).
-Cost: 2 `n_repeats` `n_chains` `n_temperatures` transitions, and half as many for the pilot. Not for networks that output the score.
+bound log Z in expectation. Each bound is estimated `n_repeats` = R times. Its `_error` is half the 95 % Student t interval of the mean,
+the t quantile with R - 1 degrees of freedom times the standard error. The interval from lower - error to upper + error contains log Z
+with a probability of at least 95 %, if the estimates are normal. The bounds of the NLL already include their errors, also that of the
+mean energy over held-out points: the squared half-widths are summed, each with its own quantile, which covers with at least 95 %
+(Banerjee 1961). The upper bound needs draws from the model. With one or two coordinates they come from the grid of the quadrature;
+otherwise they are the samples of the run, and the bound is only as good as these. A pilot run determines the step sizes, which are then
+fixed, because adaptive chains would not be exact. `ais_ess` is the effective fraction of the upward weights W = exp(w),
+(sum W)^2 / (n sum W^2). The cost is 2 `n_repeats` `n_chains` `n_temperatures` transitions, and half as many for the pilot run. It does
+not apply to networks that output the score.
 """
 
 import math
@@ -26,43 +27,44 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from ebm_cli.core import chain
+from ebm_cli.core.contracts import Metric, Sampler
 from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.student_t import quantile
 from ebm_cli.core.wrappers import AnnealingPath
 from ebm_cli.metrics.quadrature import Quadrature, at_data
-from ebm_cli.types import Count, Metric, Params, Sampler
+from ebm_cli.types import Best, Count, Params
 
-SPREAD = 4.0  # of the sigmoid
-PACE = 1.0  # of the pilot's step sizes: log eps += PACE (a - a*)
-N_DATA = 10_000  # points that moments are taken over
-FEW = 0.02  # a share of weights below which they have degenerated
-GRIDDED = 2  # coordinates up to which draws of the model come from a grid
+SPREAD = 4.0  # the sigmoid schedule covers the range -SPREAD .. SPREAD
+PILOT_RATE = 1.0  # the rate at which the pilot run adapts step sizes
+N_DATA = 10_000  # maximum number of points from which moments are computed
+FEW = 0.02  # weights with a smaller effective fraction have degenerated
+GRIDDED = 2  # maximum number of coordinates for which draws from the model come from a grid
 
 
 @dataclass(frozen=True)
 class AnnealedImportanceSampling(Metric):
-    """`n_repeats` estimates of `n_chains` chains each, over `n_temperatures` steps, with the transitions of an exact `sampler`."""
+    """`n_repeats` estimates from `n_chains` chains each, with `n_temperatures` transitions of an exact `sampler`."""
 
     sampler: Sampler
     n_chains: Count
     n_temperatures: Count
     n_repeats: Annotated[int, Ge(2)]
+    requires: ClassVar[frozenset[str]] = frozenset({"energy", "unconditional"})
     units: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("ais_log_z_lower", "ais_log_z_lower_error", "ais_log_z_upper", "ais_log_z_upper_error"), "nats"),
         **dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), "nats"),
         "ais_ess": "",
     }
     headline: ClassVar[Sequence[str]] = ("ais_nll_lower", "ais_nll_upper")
-    best: ClassVar[Mapping[str, str | float]] = {"ais_nll_upper": "least"}  # a loose lower bound is low too
+    best: ClassVar[Mapping[str, Best]] = {"ais_nll_upper": "min"}  # a loose lower bound is low too
     unaveraged: ClassVar[Sequence[str]] = ("ais_log_z_lower_error", "ais_log_z_upper_error")
-    waits: ClassVar[bool] = True
+    final_only: ClassVar[bool] = True
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
-        if "energy" not in context.model.provides:
-            return "a score network has no energy"
-        if self.sampler.target_acceptance is None or self.sampler.has_memory:
-            return "annealed importance sampling needs transitions that leave each law as it is: those of mh, mala or hmc"
+        if not self.sampler.exact or self.sampler.has_memory:
+            return "annealed importance sampling needs a sampler that leaves each distribution invariant, such as mh, mala or hmc"
         found = self.estimates(context)
         if isinstance(found, str):
             return found
@@ -72,9 +74,10 @@ class AnnealedImportanceSampling(Metric):
         ess = found[2].mean().item()
         if not lower - lower_error <= upper + upper_error:
             what = f"the bounds of log Z cross, {lower:.4g} +- {lower_error:.2g} and {upper:.4g} +- {upper_error:.2g}"
-            context.warn(f"ais: {what}: the samples are not yet of the model, or metric.ais.n_temperatures is too small")
+            context.warn(f"ais: {what}: the samples do not follow the model, or metric.ais.n_temperatures is too small")
         if ess < FEW:
-            context.warn(f"ais: only {ess:.2%} of the weights count, the lower bound may be far off: more metric.ais.n_temperatures")
+            what = f"the effective fraction of the weights is only {ess:.2%}, and the lower bound may be loose"
+            context.warn(f"ais: {what}: increase metric.ais.n_temperatures")
         return {
             **{"ais_log_z_lower": lower, "ais_log_z_lower_error": lower_error},
             **{"ais_log_z_upper": upper, "ais_log_z_upper_error": upper_error},
@@ -83,86 +86,98 @@ class AnnealedImportanceSampling(Metric):
         }
 
     def estimates(self, context: MetricContext) -> tuple[Tensor, Tensor, Tensor] | str:
-        """From below and from above, in nats and data units, and the share of weights that count, each (n_repeats,)."""
-        bridge, params = AnnealingPath(context.model), context.params | self._ends(context)
-        starts, rng = self._of_model(context, params), context.rng.at("ais")
-        if not starts.isfinite().all():
+        """The lower and upper bounds, in nats and data units, and the effective fraction of the weights, each (n_repeats,)."""
+        reference, rng = context.reference, context.rng.at("ais")
+        path, params = AnnealingPath(context.model, reference.reference), context.params | reference.named | self._coordinates(context)
+        ends = self._of_model(context, params)
+        if not ends.isfinite().all():
             return "the samples are not finite"
-        betas = schedule(self.n_temperatures).to(starts)
-        steps = self._pilot(bridge, params, betas, rng.at("pilot"))
-        noise = rng.normal("start", *starts.shape)
-        up = self._weights(bridge, params, noise, betas, steps, rng.at("up"), upwards=True).view(self.n_repeats, -1)
-        down = self._weights(bridge, params, starts, betas, steps, rng.at("down"), upwards=False).view(self.n_repeats, -1)
-        constant = 0.5 * starts[0].numel() * math.log(2 * math.pi) + params["wrapper.scale"].double().log().sum().item()
-        constant += context.dataset.standardization.log_det
+        betas, n = schedule(self.n_temperatures).to(ends), self.n_repeats * self.n_chains
+        steps = self._pilot(path, params, in_coordinates(params, reference.draw(n, rng.at("pilot"))), betas, rng.at("pilot"))
+        starts = in_coordinates(params, reference.draw(n, rng))
+        up = self._weights(path, params, starts, betas, steps, rng.at("up"), upwards=True).view(self.n_repeats, -1)
+        down = self._weights(path, params, ends, betas, steps, rng.at("down"), upwards=False).view(self.n_repeats, -1)
+        constant = context.dataset.standardization.log_det
         ess = (2 * up.logsumexp(-1) - (2 * up).logsumexp(-1)).exp() / up.shape[-1]
         return log_mean_exp(up) + constant, constant - log_mean_exp(-down), ess
 
-    def _ends(self, context: MetricContext) -> Params:
-        """Where the bridge begins: the moments of the training data."""
-        x = context.dataset.split("train", N_DATA, context.rng).to(context.params[context.model.names[0]])
+    def _coordinates(self, context: MetricContext) -> Params:
+        """The mean and scale of the path's coordinates. Real events are standardized by the training data."""
+        x = context.split("train", N_DATA).to(context.params[context.model.names[0]])
+        if "real" not in context.dataset.provides:
+            return {"wrapper.mean": torch.zeros_like(x[0]), "wrapper.scale": torch.ones_like(x[0])}
         return {"wrapper.mean": x.mean(0), "wrapper.scale": x.std(0)}
 
     def _of_model(self, context: MetricContext, params: Params) -> Tensor:
-        """Draws from the model for the ways down, (n_repeats * n_chains, *d) in the bridge's units."""
+        """Draws from the model, from which the downward chains start, (n_repeats * n_chains, *d) in the coordinates of the path."""
         n, rng = self.n_repeats * self.n_chains, context.rng.at("ais").at("of_model")
         grid = "no grid"
-        if len(context.dataset.shape) == 1 and context.dataset.shape[0] <= GRIDDED:
+        if "real" in context.dataset.provides and len(context.dataset.shape) == 1 and context.dataset.shape[0] <= GRIDDED:
             grid = Quadrature(tolerance=0.01, margin=1.5).on_grid(context)
         if isinstance(grid, str):
             points = context.samples.flatten(0, 1)
             x = points[rng.permutation("rows", len(points))[torch.arange(n, device=points.device) % len(points)]]
         else:
             x = grid.draw(n, rng)
-        return (x.to(params["wrapper.mean"]) - params["wrapper.mean"]) / params["wrapper.scale"]
+        return in_coordinates(params, x.to(params["wrapper.mean"]))
 
-    def _pilot(self, bridge: AnnealingPath, params: Params, betas: Tensor, rng: Rng) -> Tensor:
-        """A step size for each temperature, (K,), by one way up, on which it follows the acceptance."""
-        u = rng.normal("start", self.n_repeats * self.n_chains, *params["wrapper.mean"].shape)
+    def _pilot(self, path: AnnealingPath, params: Params, u: Tensor, betas: Tensor, rng: Rng) -> list[Tensor | None]:
+        """A step size for each temperature, adapted to the acceptance in an upward run; None if the sampler has nothing to adapt."""
+        if self.sampler.target_acceptance is None:
+            return [None] * (len(betas) - 1)
         step_size, found = u.new_tensor(self.sampler.step_size), []
         for k, beta in enumerate(betas[1:]):
-            u, acceptance = self._move(bridge, params, beta, step_size, u, rng.at(k))
-            step_size = step_size * (PACE * (acceptance - self.sampler.target_acceptance)).exp()
+            u, acceptance = self._move(path, params, beta, step_size, u, rng.at(k))
+            step_size = chain.adapted(step_size, acceptance, self.sampler.target_acceptance, rate=PILOT_RATE)
             found.append(step_size)
-        return torch.stack(found)
+        return found
 
     def _weights(
-        self, bridge: AnnealingPath, params: Params, u: Tensor, betas: Tensor, steps: Tensor, rng: Rng, *, upwards: bool
+        self, path: AnnealingPath, params: Params, u: Tensor, betas: Tensor, steps: list[Tensor | None], rng: Rng, *, upwards: bool
     ) -> Tensor:
         """w of each chain, (n,), in double precision on the CPU."""
         w = torch.zeros(len(u), dtype=torch.double, device=u.device)
         for k in range(len(steps)) if upwards else reversed(range(len(steps))):
             if not upwards:
-                u, _ = self._move(bridge, params, betas[k + 1], steps[k], u, rng.at(k))
-            w += (betas[k + 1] - betas[k]) * bridge.gap(params, u)
+                u, _ = self._move(path, params, betas[k + 1], steps[k], u, rng.at(k))
+            w += (betas[k + 1] - betas[k]) * path.gap(params, u)
             if upwards:
-                u, _ = self._move(bridge, params, betas[k + 1], steps[k], u, rng.at(k))
+                u, _ = self._move(path, params, betas[k + 1], steps[k], u, rng.at(k))
         return w.cpu()
 
-    def _move(self, bridge: AnnealingPath, params: Params, beta: Tensor, step_size: Tensor, u: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-        """One transition at a temperature, and the mean acceptance."""
+    def _move(
+        self, path: AnnealingPath, params: Params, beta: Tensor, step_size: Tensor | None, u: Tensor, rng: Rng
+    ) -> tuple[Tensor, Tensor | None]:
+        """The state after one transition at a temperature, and the mean acceptance rate."""
         params = params | {"wrapper.beta": beta}
-        state = self.sampler.init(bridge, params, u)._replace(step_size=step_size)
+        state = self.sampler.init(path, params, u)
+        if step_size is not None:
+            state = state._replace(step_size=step_size)
         noise = tuple(part.squeeze(0) for part in self.sampler.noise(rng, state, 1))
-        state, info = self.sampler.step(bridge, params, state, noise)
-        return state.x, info["acceptance_rate"].to(u.dtype).mean()
+        state, info = self.sampler.step(path, params, state, noise)
+        return state.x, info["acceptance_rate"].to(u.dtype).mean() if "acceptance_rate" in info else None
+
+
+def in_coordinates(params: Params, x: Tensor) -> Tensor:
+    """The coordinates of the path, u = (x - mean) / scale."""
+    return (x - params["wrapper.mean"]) / params["wrapper.scale"]
 
 
 def schedule(n: int) -> Tensor:
-    """b_0 = 0 .. b_n = 1, (n + 1,), dense at both ends."""
+    """b_0 = 0, ..., b_n = 1, (n + 1,), with smaller steps at both ends."""
     sigmoid = torch.sigmoid(SPREAD * torch.linspace(-1, 1, n + 1, dtype=torch.double))
     return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 
 
 def log_mean_exp(w: Tensor) -> Tensor:
-    """(R, n) -> (R,)."""
+    """The log of the mean of exp(w), (R, n) -> (R,)."""
     return w.logsumexp(-1) - math.log(w.shape[-1])
 
 
 def nll(energy: Tensor, lower: tuple[float, float], upper: tuple[float, float]) -> dict[str, float | str]:
-    """Bounds from the energies at held-out points, (N,), and those of log Z with their errors."""
+    """Bounds of the NLL, from the energies at held-out points, (N,), and the bounds of log Z with their errors."""
     if len(energy) < 2:
-        return dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), f"the mean energy of {len(energy)} held-out points has no error")
+        return dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), f"{len(energy)} held-out points are too few for an error estimate")
     if not energy.isfinite().all():
         return dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), "the energy is not finite at some held-out points")
     mean, error = mean_and_error(energy)
@@ -170,6 +185,6 @@ def nll(energy: Tensor, lower: tuple[float, float], upper: tuple[float, float]) 
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """With half of the 95 % Student t interval of the mean, of two values at least."""
+    """The mean of at least two values, and half its 95 % Student t interval."""
     n = len(values)
     return values.mean().item(), quantile(n - 1) * (values.std() / n**0.5).item()

@@ -1,14 +1,14 @@
-"""Classifier two-sample test: can a small network tell samples from held-out points? Lopez-Paz & Oquab 2017, arXiv:1610.06545.
+"""Classifier two-sample test: can a small network distinguish samples from held-out points? Lopez-Paz & Oquab 2017, arXiv:1610.06545.
 
-    accuracy = fraction of n unseen points, half of them samples, whose class the network finds: 1/2 for equal laws, 1/2 + TV / 2 at best
+    accuracy = the fraction of n test points, half of them samples, that the network classifies correctly
 
-with TV the total variation distance of the two laws. The network, a perceptron trained by Adam on the other half of the points, minimises
-softplus(f) - label f. It is given (x - mean) / std, at most 100 either way, with the moments of the data that it learns from: by moments
-of the samples a few far draws would move all other points into one place. For equal laws and independent draws the hits are binomial, or
-narrower, since there are as many of each class: `c2st_p_value` is P(Binomial(n, 1/2) >= hits). Draws of a chain are correlated, and some
-of what was learned of one is true of its neighbours: the p-value then is too small. Cost: a second or two, none of it the model's. Not for
-fine structure, to which a small network is blind: of 25 Gaussians, half as wide again as they should be, it finds 0.48 to 0.54 where 0.645
-could be found.
+The expected accuracy is 1/2 for equal distributions, and at best 1/2 + TV / 2, where TV is the total variation distance. The network is a
+perceptron that Adam trains on the other half of the points; it minimizes softplus(f) - label f. Its input is (x - mean) / std, clipped to
+[-100, 100], with the moments of the training half of the data; with moments of the samples, a few distant draws would move all other
+points to one place. For equal distributions and independent draws the number of hits is binomial, or narrower because the classes have
+equal size: `c2st_p_value` is P(Binomial(n, 1/2) >= hits). The draws of a chain are correlated, so that the network has seen neighbours of
+the test points, and the p-value is too small. The cost is a second or two, without evaluations of the model. A small network does not
+detect fine structure: for 25 Gaussians whose standard deviation is 1.5 times too large, it reaches 0.48 to 0.54 where 0.645 is possible.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,23 @@ from annotated_types import Ge
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
+from ebm_cli.core.adam import adam_
+from ebm_cli.core.contracts import Metric
 from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Count, Metric, Positive
+from ebm_cli.types import Best, Count, Positive
 
-FEWEST = 4  # points of each class: two to learn from, two to be asked about
-FARTHEST = 100.0  # standard deviations of the data, of which no more than a ten-thousandth lies beyond
-BETAS, EPS = (0.9, 0.999), 1e-8  # of Adam
+FEWEST = 4  # minimum number of points of each class: two for training and two for testing
+FARTHEST = 100.0  # clipping in standard deviations of the data; at most 1/10,000 of the data lie beyond
+BETAS, EPS = (0.9, 0.999), 1e-8  # parameters of Adam
 
 
 @dataclass(frozen=True)
 class ClassifierTwoSampleTest(Metric):
-    """`n_points` of each class at most, half of them to train on; layers of `hidden` units; `lr` is Adam's, and falls to zero."""
+    """Up to `n_points` of each class, half of them for training. `hidden` are the widths of the hidden layers.
+
+    `lr` is the initial learning rate of Adam, which decreases linearly to zero.
+    """
 
     n_points: Annotated[int, Ge(FEWEST)]
     hidden: Sequence[Count]
@@ -41,9 +46,9 @@ class ClassifierTwoSampleTest(Metric):
     lr: Positive
     units: ClassVar[Mapping[str, str]] = {"c2st_accuracy": "", "c2st_p_value": ""}
     headline: ClassVar[Sequence[str]] = ("c2st_accuracy",)
-    best: ClassVar[Mapping[str, str | float]] = {"c2st_accuracy": 0.5}
+    best: ClassVar[Mapping[str, Best]] = {"c2st_accuracy": 0.5}
     unaveraged: ClassVar[Sequence[str]] = ("c2st_p_value",)
-    waits: ClassVar[bool] = True
+    final_only: ClassVar[bool] = True
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         from scipy.special import bdtrc
@@ -54,7 +59,7 @@ class ClassifierTwoSampleTest(Metric):
         if not samples.isfinite().all():
             return "the samples are not finite"
         if n < FEWEST:
-            return f"{n} points of each class are too few to learn from"
+            return f"{n} points of each class are too few; {FEWEST} are needed"
         classes = {"samples": samples, "data": data}
         classes = {name: points.flatten(1).cpu().double()[rng.permutation(name, n).cpu()] for name, points in classes.items()}
         seen = classes["data"][: n // 2]
@@ -66,36 +71,33 @@ class ClassifierTwoSampleTest(Metric):
         return {"c2st_accuracy": hits / len(test), "c2st_p_value": float(bdtrc(hits - 1, len(test), 0.5))}
 
     def _train(self, x: Tensor, rng: Rng) -> list[Tensor]:
-        """The network: weights (n_in, n_out) and biases (n_out), layer by layer."""
+        """The trained network: weights (n_in, n_out) and biases (n_out), layer by layer."""
         network = []
         for i, (n_in, n_out) in enumerate(pairwise([x.shape[1], *self.hidden, 1])):
             network += [rng.normal(f"weight.{i}", n_in, n_out) * n_in**-0.5, rng.normal(f"bias.{i}", n_out)]
         label, rows = labels(x), rng.integers("batch", len(x), self.n_steps, self.batch_size).cpu()
         theta = torch.cat([part.flatten() for part in network]).cpu().float()
-        m, v, (b1, b2) = torch.zeros_like(theta), torch.zeros_like(theta), BETAS
+        m, v = torch.zeros_like(theta), torch.zeros_like(theta)
         for t, batch in enumerate(rows):
             leaf = theta.clone().requires_grad_()
             f = logit(views(leaf, network), x[batch])
             (gradient,) = torch.autograd.grad((softplus(f) - label[batch] * f).mean(), leaf)
-            m.lerp_(gradient, 1 - b1)
-            v.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-            lr = self.lr * (1 - t / self.n_steps)
-            theta.addcdiv_(m, (v / (1 - b2 ** (t + 1))).sqrt_().add_(EPS), value=-lr / (1 - b1 ** (t + 1)))
+            adam_(theta, gradient, m, v, t=t + 1, lr=self.lr * (1 - t / self.n_steps), betas=BETAS, eps=EPS)
         return views(theta, network)
 
 
 def labels(x: Tensor) -> Tensor:
-    """(N,): 1 for the samples, which are the first half, and 0 for the data."""
+    """The labels, (N,): 1 for the samples, which are the first half, and 0 for the data."""
     return (torch.arange(len(x)) < len(x) // 2).to(x)
 
 
 def views(theta: Tensor, network: Sequence[Tensor]) -> list[Tensor]:
-    """One vector in the shapes of the network's parts."""
+    """The vector of parameters, as views with the shapes of the weights and biases."""
     return [part.view_as(like) for part, like in zip(theta.split([like.numel() for like in network]), network, strict=True)]
 
 
 def logit(network: Sequence[Tensor], x: Tensor) -> Tensor:
-    """f, the log of the odds that x is a sample, (N, d) -> (N,)."""
+    """f, the log-odds that x is a sample, (N, d) -> (N,)."""
     for i in range(0, len(network), 2):
         x = (silu(x) if i else x) @ network[i] + network[i + 1]
     return x.squeeze(-1)

@@ -1,11 +1,11 @@
-"""How many independent draws the chains are worth. Vehtari et al. 2021, without ranks; Geyer 1992; Gelman et al. 2013, section 11.5.
+"""Effective sample size of the chains. Vehtari et al. 2021, without ranks; Geyer 1992; Gelman et al. 2013, section 11.5.
 
     ESS = M N / tau,    tau = -1 + 2 sum_k P_k,    P_k = rho_2k + rho_2k+1,    rho_t = 1 - V_t / (2 v)
 
-of M chains of N draws, for each coordinate; reported is the least. V_t is the mean of (x_{i+t} - x_i)^2 and v = W (N - 1) / N + B / N
-the variance with that between the chains: chains that have not met count for little. The P_k are summed while positive, each at most
-its predecessor (Geyer's initial monotone sequence). Cost: none of the model's. Not for chains of a few draws, whose sum ends before the
-correlation does.
+for M chains of N draws and each coordinate; the smallest ESS is reported. V_t is the mean of (x_{i+t} - x_i)^2, and
+v = W (N - 1) / N + B / N is the variance including that between the chains, so that chains in different places have a small ESS. The P_k
+are summed as long as they are positive, each truncated to its predecessor (Geyer's initial monotone sequence). No evaluations of the
+model are needed. The estimate is unreliable for chains of a few draws, because the sum then ends before the correlation has decayed.
 """
 
 import math
@@ -16,17 +16,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Metric
 from ebm_cli.core.metric_context import MetricContext
-from ebm_cli.types import Metric
+from ebm_cli.types import Best
 
-FEWEST = 4  # draws of a chain
+FEWEST = 4  # minimum number of draws per chain
 
 
 @dataclass(frozen=True)
 class EffectiveSampleSize(Metric):
     units: ClassVar[Mapping[str, str]] = {"ess": "", "ess_per_draw": ""}
-    best: ClassVar[Mapping[str, str | float]] = {"ess": "greatest", "ess_per_draw": "greatest"}
-    waits: ClassVar[bool] = True
+    best: ClassVar[Mapping[str, Best]] = {"ess": "max", "ess_per_draw": "max"}
+    final_only: ClassVar[bool] = True
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         x = context.samples.flatten(2).cpu().double()
@@ -37,18 +38,18 @@ class EffectiveSampleSize(Metric):
 
 
 def unfit(x: Tensor) -> str | None:
-    """Why chains (M, N, D) say nothing about how they mix; None where they do."""
+    """The reason why convergence diagnostics do not apply to chains (M, N, D); None if they apply."""
     if not x.isfinite().all():
         return "the samples are not finite"
     if x.shape[1] < FEWEST:
-        return f"chains of {x.shape[1]} draws are too short: fewer chains (n_chains) or more samples (n_samples)"
+        return f"chains of {x.shape[1]} draws are too short: decrease n_chains or increase n_samples"
     if (x == x[:, :1]).all(0).all(0).any():
         return "the chains do not move"
     return None
 
 
 def effective_sample_size(x: Tensor) -> Tensor:
-    """Of each coordinate: (M, N, D) -> (D,)."""
+    """The effective sample size of each coordinate, (M, N, D) -> (D,)."""
     n_chains, n = x.shape[:2]
     x = x - x.mean((0, 1))
     within = x.var(1).mean(0)
@@ -56,12 +57,12 @@ def effective_sample_size(x: Tensor) -> Tensor:
     rho = 1 - variogram(x) / (2 * (within * (n - 1) / n + between))
     pairs = rho[: n - n % 2].unflatten(0, (-1, 2)).sum(1)
     pairs = torch.where((pairs > 0).cumprod(0) > 0, pairs, 0).cummin(0).values
-    tau = (2 * pairs.sum(0) - 1).clamp(min=1 / math.log10(n_chains * n))  # as antithetic as we believe
+    tau = (2 * pairs.sum(0) - 1).clamp(min=1 / math.log10(n_chains * n))  # a bound for antithetic chains, as in Stan
     return n_chains * n / tau
 
 
 def variogram(x: Tensor) -> Tensor:
-    """V_t, the mean of (x_{i+t} - x_i)^2 over i and chains, t = 0 .. N - 1: (M, N, D) -> (N, D)."""
+    """V_t, the mean of (x_{i+t} - x_i)^2 over i and chains, for t = 0 .. N - 1: (M, N, D) -> (N, D)."""
     n = x.shape[1]
     spectrum = torch.fft.rfft(x, 2 * n, dim=1).abs().square().mean(0)
     product = torch.fft.irfft(spectrum, 2 * n, dim=0)[:n]  # the sum of x_i x_{i+t}

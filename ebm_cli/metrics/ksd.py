@@ -1,14 +1,15 @@
-"""Kernel Stein discrepancy of held-out points to the model: do they fit it? Liu, Lee & Jordan 2016; Gorham & Mackey 2017, arXiv:1703.01717.
+"""Kernel Stein discrepancy between held-out points and the model. Liu, Lee & Jordan 2016; Gorham & Mackey 2017, arXiv:1703.01717.
 
-    KSD^2 = mean over i != j of u(x_i, x_j),    u the Stein operator of the model's score on both sides of k = (1 + r^2 / h^2)^(-1/2)
+    KSD^2 = mean over i != j of u(x_i, x_j),    u the Stein operator of the model's score, on both sides of k = (1 + r^2 / h^2)^(-1/2)
 
-an unbiased U-statistic, zero in the mean where the model has the points' law and positive elsewhere. It asks for neither samples nor
-log Z. `ksd2_p_value` is the chance of as great a value at the truth, by the bootstrap of Liu et al.: with multinomial weights w
+is an unbiased U-statistic. Its expectation is zero if the points follow the model, and positive otherwise. It needs neither samples nor
+log Z. `ksd2_p_value` is the probability of a value at least as large if the points follow the model, by the bootstrap of Liu et al.: with
+multinomial weights w,
 
     sum over i != j of (w_i - 1/n) (w_j - 1/n) u(x_i, x_j)
 
-has the law of KSD^2 at the truth, for independent points. Cost: one score per point, and `n_bootstrap` n^2 products. Not for the
-weights of modes that lie far apart, which no score sees.
+has the null distribution of KSD^2 for independent points. The cost is one score per point and `n_bootstrap` n^2 products. KSD is not
+sensitive to the weights of distant modes, since the score does not depend on them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,25 +21,30 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ebm_cli.core import stein_kernel
+from ebm_cli.core.contracts import Metric
 from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.pointwise import score_of
 from ebm_cli.core.rng import Rng
-from ebm_cli.metrics.fisher import score_of
 from ebm_cli.metrics.mmd import COINCIDE, median_distance
-from ebm_cli.types import Count, Metric, Positive
+from ebm_cli.types import Best, Count, Positive
 
-FEWEST = 4  # points: of two or three all bootstrap weights are nearly alike
+FEWEST = 4  # minimum number of points: for two or three, the bootstrap weights take too few values
 
 
 @dataclass(frozen=True)
 class KernelSteinDiscrepancy(Metric):
-    """`n_points` held-out points at most; `bandwidth`: h, null for the median distance between them; `n_bootstrap` draws of the weights."""
+    """Up to `n_points` held-out points. `bandwidth` is h; null means the median distance between the points.
+
+    `n_bootstrap` is the number of bootstrap draws.
+    """
 
     n_points: Annotated[int, Ge(FEWEST)]
     bandwidth: Positive | None
     n_bootstrap: Count
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "unconditional"})
     units: ClassVar[Mapping[str, str]] = {"ksd2": "", "ksd2_p_value": ""}
     headline: ClassVar[Sequence[str]] = ("ksd2",)
-    best: ClassVar[Mapping[str, str | float]] = {"ksd2": "least"}  # below 0 by chance alone: what it estimates is not
+    best: ClassVar[Mapping[str, Best]] = {"ksd2": "min"}  # the estimate can be negative, but what it estimates cannot
     unaveraged: ClassVar[Sequence[str]] = ("ksd2_p_value",)
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
@@ -60,7 +66,7 @@ class KernelSteinDiscrepancy(Metric):
 
 
 def null_values(u: Tensor, n_bootstrap: int, rng: Rng) -> Tensor:
-    """What KSD^2 would be at the truth, (n_bootstrap,), from u (n, n) with nothing on its diagonal."""
+    """Bootstrap draws from the null distribution of KSD^2, (n_bootstrap,), from u (n, n) with a zero diagonal."""
     n = len(u)
     chosen = rng.integers("points", n, n_bootstrap, n).cpu()
     weight = torch.zeros(n_bootstrap, n, dtype=u.dtype).scatter_add_(1, chosen, torch.ones_like(chosen, dtype=u.dtype))

@@ -2,14 +2,15 @@
 
     MMD^2 = mean over i != j of k(x_i, x_j) + mean over i != j of k(y_i, y_j) - 2 mean of k(x_i, y_j),    k = exp(-|x - y|^2 / 2 h^2)
 
-x the samples, y the data, in the model's units: an unbiased U-statistic, where the laws are equal below zero more often than not. For equal
-laws and independent draws, m and n of them, its mean is zero and its variance
+where x are the samples and y the data, in the model's units. This is an unbiased U-statistic; for equal distributions it is negative more
+often than not. For equal distributions and m and n independent draws, its mean is zero and its variance is
 
-    (2 / m(m - 1) + 2 / n(n - 1) + 4 / mn) E c(y, y')^2,    c = k - E k(y, .) - E k(., y') + E k  (the kernel centred)
+    (2 / m(m - 1) + 2 / n(n - 1) + 4 / mn) E c(y, y')^2,    c = k - E k(y, .) - E k(., y') + E k  (the centred kernel)
 
-whose root is `mmd2_null_std`, by the unbiased estimate of E c^2 from the held-out points (Szekely & Rizzo 2014). The null law is skewed to
-the right: 3 of these are not rare. Draws of a chain are correlated, and their MMD^2 spreads more widely. Cost: (m + n)^2 kernel values. Not
-where the laws differ on scales far from h: the median distance sees the whole, and hardly the width of a narrow mode.
+`mmd2_null_std` is the square root of this variance, with the unbiased estimate of E c^2 from the held-out points (Szekely & Rizzo 2014).
+The null distribution is skewed to the right: values of 3 `mmd2_null_std` are not rare. The draws of a chain are correlated, and their
+MMD^2 varies more. The cost is (m + n)^2 kernel values. MMD is not sensitive to differences on scales far from h: with the median
+distance, it detects global differences, but hardly the width of a narrow mode.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,24 +21,25 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from ebm_cli.core.contracts import Metric
 from ebm_cli.core.metric_context import MetricContext
-from ebm_cli.types import Metric, Positive
+from ebm_cli.types import Best, Positive
 
-FEWEST = 4  # points, for the null law's variance
-COINCIDE = "more than half of the pairs of held-out points coincide: their median distance is no bandwidth, it needs a number"
+FEWEST = 4  # minimum number of points, for the variance of the null distribution
+COINCIDE = "more than half of the pairs of held-out points coincide, so that their median distance is zero: set `bandwidth` to a number"
 
 
 @dataclass(frozen=True)
 class MaximumMeanDiscrepancy(Metric):
-    """`n_points` of each at most; `bandwidth`: h, null for the median distance between held-out points."""
+    """Up to `n_points` samples and held-out points. `bandwidth` is h; null means the median distance between held-out points."""
 
     n_points: Annotated[int, Ge(FEWEST)]
     bandwidth: Positive | None
     units: ClassVar[Mapping[str, str]] = {"mmd2": "", "mmd2_null_std": "", "mmd2_bandwidth": ""}
     headline: ClassVar[Sequence[str]] = ("mmd2",)
-    best: ClassVar[Mapping[str, str | float]] = {"mmd2": "least"}  # below 0 by chance alone: what it estimates is not
+    best: ClassVar[Mapping[str, Best]] = {"mmd2": "min"}  # the estimate can be negative, but what it estimates cannot
     unaveraged: ClassVar[Sequence[str]] = ("mmd2_null_std",)
-    waits: ClassVar[bool] = True
+    final_only: ClassVar[bool] = True
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         x, y = (points.flatten(1).cpu().double() for points in (context.drawn(self.n_points), context.held_out(self.n_points)))
@@ -54,22 +56,22 @@ class MaximumMeanDiscrepancy(Metric):
 
 
 def kernel(x: Tensor, y: Tensor, h: float) -> Tensor:
-    """k of every pair, (N, d) and (K, d) -> (N, K)."""
+    """The kernel k of every pair of points, (N, d) and (K, d) -> (N, K)."""
     return torch.cdist(x, y).square_().div_(-2 * h**2).exp_()
 
 
 def median_distance(x: Tensor) -> float:
-    """Between any two points of (N, d)."""
+    """The median distance between any two points of (N, d)."""
     return torch.pdist(x).median().item()
 
 
 def off_diagonal_mean(k: Tensor) -> float:
-    """Over i != j of (N, N)."""
+    """The mean over i != j of a matrix (N, N)."""
     return ((k.sum() - k.trace()) / (len(k) * (len(k) - 1))).item()
 
 
 def null_variance(k: Tensor, m: int) -> float:
-    """Of MMD^2 between m points and the n of the kernel matrix (n, n), were the laws equal."""
+    """The variance of MMD^2 for equal distributions, with m samples and the n points of the kernel matrix (n, n)."""
     n = len(k)
     k = k.clone().fill_diagonal_(0)
     row = k.sum(0) / (n - 2)

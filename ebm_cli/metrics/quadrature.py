@@ -1,12 +1,13 @@
-"""log Z, NLL and KL in nats by the trapezoid rule on a grid, for events of one to three coordinates.
+"""log Z, NLL and KL, in nats, by the trapezoid rule on a grid, for events of one to three coordinates.
 
     log Z = log sum exp(-E) dA        KL(p || q) = sum p (log p + E + log Z) dA        NLL = KL + entropy
 
-For smooth densities the rule converges spectrally once the spacing is below the smallest length. Where the density of the data jumps, it
-is Gauss and Legendre's instead, between the jumps: a model that follows them is smooth there, but for steep slopes at the ends, where
-that rule's points are dense. The resolution is doubled until neither log Z nor the data's mean energy moves. `log_z_error` is what the
-last doubling has moved, and what doubling the box does; `kl_error` has what the mean energy has moved besides. The NLL of a table is the
-mean of E + log Z over its test rows. `edge_mass` is the model's mass in the outer twentieth of the box.
+For smooth densities the rule converges spectrally once the spacing is below the smallest length scale. If the density of the data has
+jumps, Gauss-Legendre rules between the jumps replace it: a model of such data is smooth between the jumps, with steep slopes at the ends,
+where the points of this rule are dense. The resolution is doubled until neither log Z nor the mean energy of the data changes.
+`log_z_error` is the change of log Z in the last doubling of the resolution, plus its change when the box is doubled. `kl_error` also
+includes the change of the mean energy. The NLL of a table is the mean of E + log Z over its test rows. `edge_mass` is the probability
+under the model of the outer twentieth of the box.
 """
 
 import itertools
@@ -20,26 +21,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Dataset, Metric
 from ebm_cli.core.densities import Density
 from ebm_cli.core.metric_context import MetricContext
 from ebm_cli.core.model import Model
+from ebm_cli.core.pointwise import energy_of
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Dataset, Metric, Params, Positive
+from ebm_cli.types import Best, Params, Positive
 
-Box = tuple[tuple[float, ...], ...]  # per coordinate its ends, and between them where the density jumps
-CHUNK = 16384  # grid points evaluated at once
-FIRST = 2**17  # points of the first grid, at most
-MOST = 2**21  # of the finest
-FINER = 200.0  # at the end of training doubling moves no more than this part of the tolerance, if that many points will do
-PANEL = 64  # points of a Gauss-Legendre rule
+Box = tuple[tuple[float, ...], ...]  # for each coordinate, the two ends and, between them, the jumps of the density
+CHUNK = 16384  # number of grid points that are evaluated at once
+FIRST = 2**17  # maximum number of points of the first grid
+MOST = 2**21  # maximum number of points of the finest grid
+FINER = 200.0  # at the end of training the grid is refined until changes are below tolerance / FINER, or until MOST points
+PANEL = 64  # maximum number of points of one Gauss-Legendre panel
 MOST_COORDINATES = 3
-N_DATA = 10_000  # held-out points
-MISSED = 1.0  # nats by which the data may lie below all the grid's energies
+N_DATA = 10_000  # maximum number of held-out points
+MISSED = 1.0  # nats by which energies of the data may lie below all energies on the grid
 
 
 @dataclass(frozen=True)
 class Grid:
-    """An energy on a grid: its `points` (N, d), the logarithm of each one's volume and the energy there, both (N,)."""
+    """An energy on a grid: `points` (N, d), and for each point the log of the volume of its cell and the energy, both (N,)."""
 
     points: Tensor
     log_volume: Tensor
@@ -51,27 +54,27 @@ class Grid:
     @classmethod
     def of(cls, model: Model, params: Params, dataset: Dataset | None, box: Box, spacing: float) -> "Grid":
         points, log_volume = grid(box, spacing)
-        energy = torch.cat([energy_of(model, params, part) for part in points.split(CHUNK)])
-        return cls(points, log_volume, energy, box, spacing, dataset)
+        return cls(points, log_volume, energy_of(model, params, points), box, spacing, dataset)
 
     @cached_property
     def log_z(self) -> float:
-        """In nats."""
+        """log Z in nats."""
         return torch.logsumexp(self.log_volume - self.energy, -1).item()
 
     @cached_property
     def log_p(self) -> Tensor | None:
-        """The logarithm of the data's density, (N,), where it is known."""
-        return true_log_prob(self.dataset, self.box, self.spacing) if isinstance(self.dataset, Density) else None
+        """The log-density of the data at the points, (N,); None if it is unknown."""
+        known = self.dataset is not None and "density" in self.dataset.provides
+        return true_log_prob(self.dataset, self.box, self.spacing) if known else None
 
     @cached_property
     def entropy(self) -> float | None:
-        """Of the data, where their density is known."""
+        """The entropy of the data; None if their density is unknown."""
         return None if self.log_p is None else -self._mean(self.log_p)
 
     @cached_property
     def mean_energy(self) -> float | None:
-        """Over the data: KL = mean energy + log Z - entropy."""
+        """The mean energy of the data, with KL = mean energy + log Z - entropy; None if their density is unknown."""
         return None if self.log_p is None else self._mean(self.energy)
 
     def _mean(self, values: Tensor) -> float:
@@ -80,11 +83,11 @@ class Grid:
 
     @property
     def mass(self) -> Tensor:
-        """The model's, of every cell, (N,)."""
+        """The probability of every cell under the model, (N,)."""
         return (self.log_volume - self.energy - self.log_z).exp()
 
     def draw(self, n: int, rng: Rng) -> Tensor:
-        """Points of the model's law, (n, d): of cells by their mass, and uniformly within each."""
+        """Draws from the model, (n, d): cells are drawn by their probability, and points uniformly within a cell."""
         cumulative = self.mass.cumsum(0)
         cell = torch.searchsorted(cumulative, rng.uniform("cell", n).cpu().double() * cumulative[-1]).clamp(max=len(cumulative) - 1)
         cells = [axis_of(axis, self.spacing)[1:] for axis in self.box]
@@ -95,25 +98,26 @@ class Grid:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The finest `grid` that was needed, and what the last doubling of resolution and box moved, in nats."""
+    """The finest `grid`, and the changes in the last doubling of the resolution and of the box, in nats."""
 
     grid: Grid
     log_z_moved: Mapping[str, float]
-    mean_moved: float  # of the energy over the data, by the resolution: beyond the box there are none
+    mean_moved: float  # change of the mean energy of the data by the resolution; there are no data beyond the box
 
 
 @dataclass(frozen=True)
 class Quadrature(Metric):
-    """`tolerance`, in nats, bounds what doubling may change; `margin` widens the data's box for the model's tails."""
+    """`tolerance`, in nats, bounds the change when the grid or the box is doubled. `margin` widens the box of the data for the model."""
 
     tolerance: Positive
     margin: Positive
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy", "unconditional"})
     units: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("kl", "kl_error", "nll", "entropy", "log_z", "log_z_error"), "nats"),
         "edge_mass": "",
     }
     headline: ClassVar[Sequence[str]] = ("kl", "nll")
-    best: ClassVar[Mapping[str, str | float]] = {"kl": "least", "nll": "least"}
+    best: ClassVar[Mapping[str, Best]] = {"kl": "min", "nll": "min"}
     unaveraged: ClassVar[Sequence[str]] = ("kl_error", "log_z_error")
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
@@ -130,13 +134,15 @@ class Quadrature(Metric):
             return {"kl": reason, "kl_error": reason, "nll": nll, "entropy": reason} | of_log_z
         kl, kl_error, entropy = fine.mean_energy + fine.log_z - fine.entropy, found.mean_moved + log_z_error, fine.entropy + log_det
         if not kl_error <= 2 * self.tolerance:
-            moved = f"doubling the resolution moves the mean energy of the data by {found.mean_moved:.2g} nats"
+            moved = f"doubling the resolution changes the mean energy of the data by {found.mean_moved:.2g} nats"
             reason = f"{moved}: the grid does not resolve the energy there"
             return {"kl": reason, "kl_error": reason, "nll": reason, "entropy": entropy} | of_log_z
         return {"kl": kl, "kl_error": kl_error, "nll": kl + entropy, "entropy": entropy} | of_log_z
 
     def on_grid(self, context: MetricContext) -> Grid | str:
-        """The energy on a grid that resolves it; where there is no log Z, the reason why."""
+        """The energy on a grid that resolves it. A sentence with the reason is returned if there is no grid or no log Z."""
+        if not self.requires <= context.model.provides | context.dataset.provides:
+            return "a grid needs real events, and an energy that takes no labels"
         found = self.resolved(context)
         return found if isinstance(found, str) else found.grid
 
@@ -145,10 +151,8 @@ class Quadrature(Metric):
 
     def _resolved(self, context: MetricContext) -> Resolved | str:
         model, params, dataset = context.model, context.params, context.dataset
-        if "energy" not in model.provides:
-            return "a score network has no energy"
         if len(dataset.shape) > 1 or dataset.shape[0] > MOST_COORDINATES:
-            return f"quadrature takes at most {MOST_COORDINATES} coordinates, these events have {'x'.join(map(str, dataset.shape))}"
+            return f"quadrature takes at most {MOST_COORDINATES} coordinates; the events have {'x'.join(map(str, dataset.shape))}"
         box, spacing = self.first_grid(dataset, context.rng)
         aim = self.tolerance / (FINER if context.final else 2)
         fine = Grid.of(model, params, dataset, box, 2 * spacing)
@@ -163,57 +167,60 @@ class Quadrature(Metric):
         moved = {"resolution": resolution, "box": abs(wide.log_z - fine.log_z)}
         if not sum(moved.values()) <= self.tolerance:
             worst = max(moved, key=moved.get)
-            reason = f"doubling the {worst} moves log Z by {moved[worst]:.2g} nats"
-            return f"{reason}: the energy may not be normalisable, or is not resolved by the grid"
+            reason = f"doubling the {worst} changes log Z by {moved[worst]:.2g} nats"
+            return f"{reason}: the energy may not be normalizable, or the grid does not resolve it"
         if at_data(context).min() < fine.energy.min() - MISSED:
-            return "the data lie in valleys of the energy that are narrower than the finest grid"
+            return "the data lie in valleys of the energy that the finest grid does not resolve"
         if fine.log_p is not None:
             mass = (fine.log_p + fine.log_volume).exp().sum()
             if not abs(mass - 1) <= self.tolerance:
-                return f"the grid gives the data's density a mass of {mass:.3g}: it does not resolve it"
+                return f"the grid does not resolve the density of the data: on the grid it integrates to {mass:.3g}"
         return Resolved(fine, moved, mean)
 
     def first_grid(self, dataset: Dataset, rng: Rng) -> tuple[Box, float]:
-        """Where the data lie, widened, and a spacing that resolves them, if that many points will do."""
-        if isinstance(dataset, Density):
+        """The widened box of the data, and a spacing that resolves their density, limited by the number of points `FIRST`."""
+        if "density" in dataset.provides:
             box, spacing = widen(tuple(dataset.box), self.margin), 0.5 * dataset.length_scale
             if dataset.jumps:
                 box = tuple((low, *jumps, high) for (low, high), jumps in zip(box, dataset.jumps, strict=True))
         else:
-            x = dataset.split("train", 10_000, rng)
+            x = dataset.split("train", 10_000, rng).x
             box, spacing = widen(tuple(zip(x.amin(0).tolist(), x.amax(0).tolist(), strict=True)), 2 * self.margin), 0.05
         return box, max(spacing, (math.prod(axis[-1] - axis[0] for axis in box) / FIRST) ** (1 / len(box)))
 
 
 def at_data(context: MetricContext) -> Tensor:
-    """E at held-out points, (N,)."""
+    """E at the held-out points, (N,)."""
     return context.once("energy at data", lambda: energy_of(context.model, context.params, context.held_out(N_DATA)))
 
 
 def widen(box: Box, factor: float) -> Box:
-    """The box about its centre, `factor` times as wide."""
+    """The box with the same centre that is `factor` times as wide."""
     return tuple(((1 + factor) / 2 * a + (1 - factor) / 2 * b, *jumps, (1 - factor) / 2 * a + (1 + factor) / 2 * b) for a, *jumps, b in box)
 
 
 def grid(box: Box, spacing: float) -> tuple[Tensor, Tensor]:
-    """Points (N, d) at most `spacing` apart, in double precision, and the log of each one's volume (N,)."""
+    """Points (N, d) at most `spacing` apart, in double precision, and the log of the volume of each cell (N,)."""
     axes = [axis_of(axis, spacing) for axis in box]
     points = torch.cartesian_prod(*(axis for axis, _, _ in axes)).reshape(-1, len(box))
     return points, torch.cartesian_prod(*((high - low).log() for _, low, high in axes)).reshape(-1, len(box)).sum(-1)
 
 
 def axis_of(ends: Sequence[float], spacing: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Points of one coordinate, and the two ends of the cell of each, (n,)."""
+    """The grid points of one coordinate, and the lower and upper ends of their cells, each (n,)."""
     low, *jumps, high = ends
     if jumps:
         return tuple(map(torch.cat, zip(*(_gauss(a, b, spacing) for a, b in itertools.pairwise(ends)), strict=True)))
     points = torch.linspace(low, high, max(_cells(high - low, spacing), 2) + 1, dtype=torch.double)
-    middles = (points[1:] + points[:-1]) / 2  # from end to end, where the cells are half as wide
+    middles = (points[1:] + points[:-1]) / 2  # the cells at both ends are half as wide
     return points, torch.cat([points[:1], middles]), torch.cat([middles, points[-1:]])
 
 
 def _gauss(low: float, high: float, spacing: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Gauss and Legendre's rule in equal panels. As wide as their weights, cells side by side hold a point each (Szego 1939, 3.41)."""
+    """A composite Gauss-Legendre rule with equal panels. Adjacent cells with the widths of the weights contain one point each.
+
+    (Szego 1939, 3.41.)
+    """
     n_panels = math.ceil(_cells(high - low, spacing) / PANEL)
     points, weights = map(torch.from_numpy, _legendre(max(_cells((high - low) / n_panels, spacing), 2)))
     width = (high - low) / n_panels
@@ -233,13 +240,7 @@ def _cells(width: float, spacing: float) -> int:
     return max(math.ceil(width / spacing - 1e-6), 1)
 
 
-@torch.no_grad()
-def energy_of(model: Model, params: Params, x: Tensor) -> Tensor:
-    """E at points (N, d), in double precision on the CPU."""
-    return model.energy(params, x.to(params[model.names[0]])).cpu().double()
-
-
 @lru_cache(maxsize=4)
 def true_log_prob(dataset: Density, box: Sequence[tuple[float, float]], spacing: float) -> Tensor:
-    """log p at the points of the grid: every evaluation of a run asks for the same."""
+    """log p at the points of the grid, cached because every evaluation of a run uses the same grid."""
     return torch.cat([dataset.log_prob(part) for part in grid(box, spacing)[0].split(CHUNK)])

@@ -1,11 +1,12 @@
 """Conditional noise-contrastive estimation: softplus(E(x) - E(x~)), x~ = x + eps z. Ceylan & Gutmann 2018, arXiv:1806.03664.
 
-Which of the two came from the data? The noise is symmetric, so that neither its density nor log Z enters. As eps tends to zero it is score
-matching. Cost per sample and step: 1 + `n_noise` energies. Not for far-apart modes unless eps reaches from one to the other.
+The model classifies which of x and x~ is the data point. The noise is symmetric, so that neither its density nor log Z is needed. In the
+limit eps -> 0 it is score matching. Cost per sample and step: 1 + `n_noise` energies. It is not suited to distant modes unless eps is as
+large as the distance between them.
 
-It says nothing of places that no noise reaches: at eps = 0.3 one network in four put mass far outside the twenty-five Gaussians, and the
-others came to ten times the KL (results/tune_defaults.json). Each eps has its minimum at the truth; of several, the data have one each,
-in turn.
+It does not constrain the energy where no noise reaches: at eps = 0.3 one network in four put mass far outside the twenty-five Gaussians,
+and the others had ten times the KL (results/tune_defaults.json). The loss of every eps is minimal at the true density. If there are
+several values of eps, data points use them in turn.
 """
 
 from dataclasses import dataclass
@@ -15,18 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model, in_turn
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Count, Info, Objective, Params, Positive, Positives
+from ebm_cli.types import Count, Info, Params, Positive, Positives
 
 
 @dataclass(frozen=True)
 class ConditionalNoiseContrastive(Objective):
-    """`eps`: the standard deviation of the noise, in the model's units, or several; `n_noise`: noise points per data point."""
+    """`eps`: one or several standard deviations of the noise, in the model's units; `n_noise`: noise points per data point."""
 
     eps: Positive | Positives
     n_noise: Count
-    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy"})
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         axis = x.ndim - 1 - model.event_ndim

@@ -1,16 +1,16 @@
 """Maximum likelihood with negatives from Markov chains: E(x) - E(y). Hinton 2002; Tieleman 2008; Nijkamp et al. 2019, arXiv:1904.09770.
 
-y: the ends of `n_steps` transitions of `sampler`. What the methods differ in is where the chains start:
+y is the state of a chain after `n_steps` transitions of `sampler`. The methods differ in the initial states of the chains:
 
-    mle, short_run   at noise, N(mean, scale^2) of the training data, each time
-    cd               at the data batch: fast, and blind to modes of the model that lie far from the data
-    pcd              where they ended before: a replay buffer (Du & Mordatch 2019, arXiv:1903.08689)
+    mle, short_run   draws from the reference, anew at each step
+    cd               the data batch: fast, but does not find modes of the model that lie far from the data
+    pcd              the final states of earlier steps, from a replay buffer (Du & Mordatch 2019, arXiv:1903.08689)
 
-Where the chains follow the model the gradient is that of the likelihood; the value of the loss says nothing about the fit. Where the
-sampler's noise is not that of its step (sgld) the chains follow exp(-E / T): the model is measured and drawn from at that temperature.
-Cost per sample and step: two energies, and the scores of `n_steps` transitions (one each; MALA and underdamped one more at the start,
-HMC `n_leapfrog` each, tempering one for each rung). Not for those in a hurry: score matching and NCE need no
-chains.
+If the chains have the distribution of the model, the gradient is that of the log-likelihood. The value of the loss does not measure the
+fit. If the noise of the sampler is set apart from its step size (sgld), the chains follow exp(-E / T), and the model is measured and
+sampled at that temperature T. Cost per sample and step: two energies, and the scores of `n_steps` transitions (one each; MALA and
+underdamped need one more at the start, HMC `n_leapfrog` each, tempering one for each temperature). Score matching and NCE need no chains
+and are faster.
 """
 
 from dataclasses import dataclass
@@ -20,16 +20,18 @@ import torch
 from torch import Tensor
 
 from ebm_cli.core import chain
+from ebm_cli.core.contracts import Objective, Reference, Sampler
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.wrappers import Differentiable, Tempered
 from ebm_cli.errors import bad
-from ebm_cli.types import Count, Fraction, Info, NonNegative, Objective, Params, Sampler
+from ebm_cli.types import Count, Fraction, Info, NonNegative, Params
 
 
 @dataclass(frozen=True)
 class Contrastive(Objective):
-    """`adapt`: at each training step log eps += adapt (a - a*), with the acceptance a and its target a*; 0 leaves the step size alone."""
+    """`adapt`: at each training step log eps += adapt (a - a*), with the acceptance rate a and its target a*; 0 keeps eps fixed."""
 
     sampler: Sampler
     n_steps: Count
@@ -40,15 +42,13 @@ class Contrastive(Objective):
     def __post_init__(self) -> None:
         if "noise_level" in self.sampler.requires:
             raise bad(
-                "objective.sampler: negatives need a transition kernel, not a walk down a ladder of noise", "sampler=langevin or mala"
+                "objective.sampler: chains of negatives cannot use a sampler that anneals over noise levels", "sampler=langevin or mala"
             )
 
-    def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
-        batch = -1 - model.event_ndim
-        carry = {"mean": x_train.mean(batch, keepdim=True), "scale": x_train.std(batch, keepdim=True)}
+    def init(self, model: Model, params: Params, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
         if self.adapt and self.sampler.target_acceptance is not None:
-            carry["step_size"] = x_train.new_full(rng.model_shape, self.sampler.step_size)
-        return {}, carry
+            return {}, {"step_size": x_train.new_full(rng.model_shape, self.sampler.step_size)}
+        return {}, {}
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
         energy = model.energy(params, torch.cat([x, aux["negatives"]], -1 - model.event_ndim))
@@ -58,43 +58,47 @@ class Contrastive(Objective):
     def trained(self, model: Model) -> Model:
         return model if self.sampler.temperature == 1 else Tempered(model, self.sampler.temperature)
 
-    def _noise(self, carry: Params, x: Tensor, rng: Rng) -> Tensor:
-        """A start from N(mean, scale^2) of the training data for each point of x."""
-        return carry["mean"] + carry["scale"] * rng.normal_like("start", x)
-
     def _negatives(self, model: Model, params: Params, carry: Params, start: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
-        """The ends of the chains, and the step size that their acceptance asks for."""
+        """The final states of the chains, and the carry with the adapted step size."""
         step_size = carry.get("step_size")
         negatives, info = chain.run(self.sampler, model, params, start, rng.at("chain"), n_steps=self.n_steps, step_size=step_size)
         return {"negatives": negatives}, *self._adapted(carry, info)
 
     def _adapted(self, carry: Params, info: Info) -> tuple[Params, Info]:
-        """The step size that the acceptance asks for, and the one that it was measured with."""
+        """The carry with the adapted step size, and the info with the step size that these chains used."""
         if "step_size" not in carry or self.sampler.target_acceptance is None:
             return carry, info
-        error = info["acceptance_rate"].mean(-1) - self.sampler.target_acceptance
-        return carry | {"step_size": carry["step_size"] * (self.adapt * error).exp()}, info | {"step_size": carry["step_size"]}
+        before, acceptance = carry["step_size"], info["acceptance_rate"].mean(-1)
+        after = chain.adapted(before, acceptance, self.sampler.target_acceptance, rate=self.adapt)
+        return carry | {"step_size": after}, info | {"step_size": before}
 
 
 @dataclass(frozen=True)
-class FromNoise(Contrastive):
-    """Chains that start at noise."""
+class FromReference(Contrastive):
+    """Chains that start at draws from the reference distribution of the run."""
+
+    reference: Reference
+
+    def starts(self, model: Model, params: Params, x: Tensor, rng: Rng) -> Tensor:
+        """A draw for each point of x."""
+        shape = x.shape[x.ndim - model.event_ndim :]
+        return FittedReference.of(self.reference, params, shape).draw(x.shape[-1 - model.event_ndim], rng)
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
-        return self._negatives(model, params, carry, self._noise(carry, x, rng), rng)
+        return self._negatives(model, params, carry, self.starts(model, params, x, rng), rng)
 
 
 @dataclass(frozen=True)
 class ContrastiveDivergence(Contrastive):
     """Chains that start at the data.
 
-    CD neglects that the chains' law depends on the parameters. `kl_weight` times
+    CD neglects that the distribution of the chains depends on the parameters. `kl_weight` times
 
-        E_sg(y) - T d log |y - y'|,    y' the nearest other negative,    the gradient through the last transition,
+        E_sg(y) - T d log |y - y'|,    y' the nearest other negative,    with the gradient through the last transition,
 
-    puts back an estimate of T times the KL divergence from that law to the model. Du et al. 2021, arXiv:2012.01316. The gradient goes
-    through the proposal, not through the probability of its acceptance. The last transition is taken anew (twice: once for the
-    negatives, once with its graph), which costs a sampler that keeps its score two scores more than it would.
+    adds an estimate of T times the KL divergence from that distribution to the model. Du et al. 2021, arXiv:2012.01316. The gradient
+    passes through the proposal, but not through its acceptance probability. The last transition is computed apart from the others, once
+    for the negatives and once with its graph. This costs samplers that keep the score in their state two more scores.
     """
 
     kl_weight: NonNegative
@@ -102,7 +106,7 @@ class ContrastiveDivergence(Contrastive):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kl_weight and not self.sampler.differentiable:
-            raise bad("objective.kl_weight: no gradient passes through the proposals of this sampler", "sampler=langevin or sampler=mala")
+            raise bad("objective.kl_weight: the proposals of this sampler are not differentiable", "sampler=langevin or sampler=mala")
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         if not self.kl_weight:
@@ -126,7 +130,7 @@ class ContrastiveDivergence(Contrastive):
         flat = y.flatten(-model.event_ndim)
         alone = torch.eye(flat.shape[-2], dtype=torch.bool, device=x.device)
         apart = (flat.unsqueeze(-2) - flat.unsqueeze(-3)).square().sum(-1).masked_fill(alone, torch.inf).amin(-1)
-        entropy = 0.5 * flat.shape[-1] * apart.clamp(min=1e-12).log()  # of Kozachenko and Leonenko, less a constant
+        entropy = 0.5 * flat.shape[-1] * apart.clamp(min=1e-12).log()  # the Kozachenko-Leonenko estimate, up to a constant
         energy = model.energy({name: value.detach() for name, value in params.items()}, y)
         return loss + self.kl_weight * (energy - self.sampler.temperature * entropy), info
 
@@ -136,30 +140,32 @@ class ContrastiveDivergence(Contrastive):
 
 
 @dataclass(frozen=True)
-class PersistentContrastiveDivergence(Contrastive):
-    """Chains that go on from step to step: `n_chains` slots of a buffer, a fraction `restart` of the drawn ones restarted at noise.
+class PersistentContrastiveDivergence(FromReference):
+    """Persistent chains in a buffer of `n_chains` slots. A fraction `restart` of the selected chains restarts from the reference.
 
-    Slots are drawn one from each of B equal strata, from a random first slot on, so that none is drawn twice, and are written back to.
+    One slot is drawn from each of B equal strata, after a random rotation of the buffer, so that no slot is drawn twice. The final states
+    are written back to the same slots.
     """
 
     n_chains: Count
     restart: Fraction
+    takes_labels: ClassVar[bool] = False  # the slots of the buffer have no labels
 
-    def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
-        extra, carry = super().init(model, x_train, rng)
-        buffer = rng.normal("buffer", self.n_chains, *x_train.shape[x_train.ndim - model.event_ndim :])
-        return extra, carry | {"buffer": carry["mean"] + carry["scale"] * buffer}
+    def init(self, model: Model, params: Params, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
+        extra, carry = super().init(model, params, x_train, rng)
+        reference = FittedReference.of(self.reference, params, x_train.shape[x_train.ndim - model.event_ndim :])
+        return extra, carry | {"buffer": reference.draw(self.n_chains, rng, "buffer")}
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         axis = x.ndim - 1 - model.event_ndim
         n = x.shape[axis]
         stratum = self.n_chains // n
         if not stratum:
-            raise bad(f"objective.n_chains: {self.n_chains} chains cannot serve batches of {n}", f"objective.n_chains={4 * n}")
+            raise bad(f"objective.n_chains: {self.n_chains} chains are fewer than the batch size, {n}", f"objective.n_chains={4 * n}")
         slots = rng.integers("slots", stratum, n) + stratum * torch.arange(n, device=x.device)
         slots = (slots + rng.integers("first", self.n_chains, 1)) % self.n_chains
         slots = expand(slots, x).expand_as(x)
         restart = expand(rng.uniform("restart", n) < self.restart, x)
-        start = torch.where(restart, self._noise(carry, x, rng), carry["buffer"].gather(axis, slots))
+        start = torch.where(restart, self.starts(model, params, x, rng), carry["buffer"].gather(axis, slots))
         aux, carry, info = self._negatives(model, params, carry, start, rng)
         return aux, carry | {"buffer": carry["buffer"].scatter(axis, slots, aux["negatives"])}, info

@@ -1,12 +1,12 @@
 """Denoising score matching: 1/2 |sigma s(x + sigma z) + z|^2. Vincent 2011, Neural Computation 23.
 
-The score of the data smoothed by N(0, sigma^2 I), which is what the model then is of. For x ~ N(0, I), E = a |x|^2 / 2 it is least, at
-d / (2 (1 + sigma^2)), for a = 1 / (1 + sigma^2). Cost per sample and step: one score. Not for a sharp density at a large sigma (it is
-smoothed), nor at a small one where data are few (it interpolates them).
+The model learns the score of the data distribution smoothed by N(0, sigma^2 I). For x ~ N(0, I) and E = a |x|^2 / 2 the expectation has
+its minimum, d / (2 (1 + sigma^2)), at a = 1 / (1 + sigma^2). Cost per sample and step: one score. Do not use a large sigma for a sharp
+density (it is smoothed), nor a small sigma with few data (the model overfits them).
 
-With a ladder of noise levels sigma_1 > ... > sigma_L, one of them drawn for each point and told to the network, annealed Langevin dynamics
-walks from far-apart modes down to each of them: noise-conditional score networks, Song & Ermon 2019, arXiv:1907.05600. What is measured as
-the model's density is that of the smallest level, which sees no more of the weights of far-apart modes than a single level does.
+With several noise levels sigma_1 > ... > sigma_L, one level is drawn for each point and passed to the network. Annealed Langevin dynamics
+then finds distant modes: noise-conditional score networks, Song & Ermon 2019, arXiv:1907.05600. The density of the model is measured at the
+smallest level, where the weights of distant modes are learned no better than with a single level.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model, constant, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.errors import bad
-from ebm_cli.types import Count, Info, Objective, Params, Positive
+from ebm_cli.types import Count, Info, Params, Positive
 
 
 @dataclass(frozen=True)
 class Denoising(Objective):
-    """`sigma`: the standard deviation of the noise, in the model's units."""
+    """`sigma` is the standard deviation of the noise, in the model's units."""
 
     sigma: Positive
 
@@ -37,12 +38,12 @@ class Denoising(Objective):
 
 @dataclass(frozen=True)
 class MultilevelDenoising(Objective):
-    """`n_levels` standard deviations from `sigma_max` to `sigma_min`, a geometric ladder in the model's units."""
+    """`n_levels` geometrically spaced standard deviations from `sigma_max` down to `sigma_min`, in the model's units."""
 
     sigma_max: Positive
     sigma_min: Positive
     n_levels: Count
-    requires: ClassVar[frozenset[str]] = frozenset({"noise_level"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "noise_level"})
 
     def __post_init__(self) -> None:
         check_ladder(self)
@@ -63,13 +64,16 @@ class MultilevelDenoising(Objective):
 
 
 def check_ladder(objective: Any) -> None:
-    """Refuse a ladder that does not descend."""
+    """Raise an error unless sigma_min < sigma_max."""
     if objective.n_levels > 1 and objective.sigma_min >= objective.sigma_max:
-        raise bad(f"objective.sigma_min: {objective.sigma_min} is not below sigma_max, {objective.sigma_max}", "objective.sigma_min=0.05")
+        raise bad(
+            f"objective.sigma_min: {objective.sigma_min} is not less than sigma_max, {objective.sigma_max}",
+            "objective.sigma_min=0.05",
+        )
 
 
 def ladder(sigma_max: float, sigma_min: float, n_levels: int) -> tuple[float, ...]:
-    """Geometric, the greatest first; of one level that is the smallest."""
+    """Geometrically spaced noise levels in descending order; a single level is `sigma_min`."""
     if n_levels == 1:
         return (sigma_min,)
     return tuple(sigma_max * (sigma_min / sigma_max) ** (i / (n_levels - 1)) for i in range(n_levels))

@@ -1,11 +1,13 @@
 """Energy discrepancy: log( w/M + 1/M sum_j exp(E(x) - E(x + t z + t z_j)) ). Schroeder et al. 2023, arXiv:2307.06431.
 
-z is shared by the M points of a datum: x + t z is the datum disturbed, t z_j goes back. No scores and no chains; it interpolates between
-score matching (t small) and maximum likelihood (t large), and sees modes that lie within a few t of each other. w keeps the logarithm away
-from zero where M is small. Cost per sample and step: 1 + M energies. Not for high dimensions, where few of the M points come back.
+x + t z is the perturbed data point, with z shared by its M negatives; t z_j is a second perturbation that leads back towards the data. It
+needs neither scores nor chains. It interpolates between score matching (small t) and maximum likelihood (large t), and learns the relative
+weights of modes within a few t of each other. w keeps the argument of the logarithm away from zero for small M. Cost per sample and step:
+1 + M energies. It is not suited to high dimensions, where few of the M points return near the data.
 
-It says nothing of places that no disturbance reaches: at t = 0.3 one network in twelve put mass five standard deviations outside the
-twenty-five Gaussians (results/tune_defaults.json). Each t has its minimum at the truth; of several, the data have one each, in turn.
+It does not constrain the energy where no perturbation reaches: at t = 0.3 one network in twelve put mass five standard deviations outside
+the twenty-five Gaussians (results/tune_defaults.json). The loss of every t is minimal at the true density. If there are several values of
+t, data points use them in turn.
 """
 
 import math
@@ -15,19 +17,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model, in_turn
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Count, Info, NonNegative, Objective, Params, Positive, Positives
+from ebm_cli.types import Count, Info, NonNegative, Params, Positive, Positives
 
 
 @dataclass(frozen=True)
 class EnergyDiscrepancy(Objective):
-    """`t`: the standard deviation of the disturbance, in the model's units, or several; `n_noise`: M; `w`: the stabiliser."""
+    """`t`: one or several standard deviations of the perturbation, in the model's units; `n_noise`: M; `w`: the stabiliser."""
 
     t: Positive | Positives
     n_noise: Count
     w: NonNegative
-    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy"})
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         axis = x.ndim - 1 - model.event_ndim

@@ -1,12 +1,12 @@
-"""Maximum likelihood, exactly: E(x) + log Z, with Z by quadrature on a grid, differentiated. For one and two coordinates.
+"""Exact maximum likelihood: E(x) + log Z, where Z is a differentiable quadrature on a grid. For one or two coordinates.
 
-    log Z = log sum_i exp(-E(y_i)) + log h^d,    y: a grid of spacing h over the training data's box, widened, moved at random each step
+    log Z = log sum_i exp(-E(y_i)) + log h^d,    y: a randomly shifted grid of spacing h over a widened bounding box of the data
 
-The random shift makes the sum an unbiased estimate of the integral over the box, however sharp the energy; its logarithm is too low on
-average where the energy changes within a cell (by 0.4 nats for a standard deviation of a fifth of the spacing), and mass beyond the box
-is not seen. What the network and the optimizer can reach at best:
-the reference row of every table. For x ~ N(0, I), E = a |x|^2 / 2 the expectation is a d/2 + (d/2) log(2 pi / a), least at a = 1.
-Cost per step and model: `n_points`^d energies besides one per sample. Not for three coordinates or more.
+The random shift at each step makes the sum an unbiased estimate of the integral over the box for every energy. Its logarithm is too low on
+average where the energy varies within a cell (by 0.4 nats for a standard deviation of a fifth of the spacing), and mass outside the box
+is not counted. The results are the best that the network and the optimizer can achieve, and serve as the reference in comparisons of
+objectives. For x ~ N(0, I) and E = a |x|^2 / 2 the expectation is a d/2 + (d/2) log(2 pi / a), with its minimum at a = 1.
+Cost per step and model: `n_points`^d energies in addition to one per sample. It is not available for three or more coordinates.
 """
 
 from dataclasses import dataclass
@@ -15,24 +15,28 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
 from ebm_cli.errors import bad
-from ebm_cli.types import Count, Info, NonNegative, Objective, Params
+from ebm_cli.types import Count, Info, NonNegative, Params
 
 
 @dataclass(frozen=True)
 class ExactLikelihood(Objective):
-    """`n_points` per coordinate; `margin`: how far the grid reaches beyond the data on each side, as a fraction of their width."""
+    """`n_points`: grid points per coordinate; `margin`: extent of the grid beyond the data on each side, as a fraction of their range."""
 
     n_points: Count
     margin: NonNegative
-    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    takes_labels: ClassVar[bool] = False  # the grid points have no labels
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy"})
 
-    def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
+    def init(self, model: Model, params: Params, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
         flat = x_train.flatten(-model.event_ndim)
         if flat.shape[-1] > 2:
-            raise bad(f"objective=exact: quadrature takes at most 2 coordinates, these events have {flat.shape[-1]}", "objective=nce")
+            raise bad(
+                f"objective=exact: quadrature supports at most 2 coordinates, and these events have {flat.shape[-1]}", "objective=nce"
+            )
         low, high = flat.amin(-2), flat.amax(-2)
         width = (high - low) * (1 + 2 * self.margin)
         axis = torch.arange(self.n_points, device=x_train.device) / self.n_points

@@ -1,10 +1,10 @@
-"""Sliced score matching by finite differences. Pang et al. 2020, arXiv:2007.03317.
+"""Sliced score matching with finite differences. Pang et al. 2020, arXiv:2007.03317.
 
     d / eps^2 ( (E+ - E-)^2 / 8 - E+ - E- + 2 E(x) ),    E+- = E(x +- v),    v uniform on the sphere of radius eps
 
-tends to the plain form of `ssm` as eps does to zero, without a second derivative. For E = a |x|^2 / 2 it is
-d a^2 (v'x)^2 / (2 eps^2) - a d at every eps. Cost per sample and step: three energies. Not with a very small eps: the differences drown in
-single precision.
+For eps -> 0 it tends to the plain form of `ssm`, without computing a second derivative. For E = a |x|^2 / 2 it is
+d a^2 (v'x)^2 / (2 eps^2) - a d at every eps. Cost per sample and step: three energies. Do not use a very small eps: the differences are
+then lost in the rounding errors of single precision.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Info, Objective, Params, Positive
+from ebm_cli.types import Info, Params, Positive
 
 
 @dataclass(frozen=True)
 class FiniteDifferenceScoreMatching(Objective):
-    """`eps`: the length of a difference, in the model's units."""
+    """`eps` is the length of the finite difference, in the model's units."""
 
     eps: Positive
-    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy"})
 
     def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
         v = rng.normal_like("directions", x)

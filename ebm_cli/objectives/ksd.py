@@ -1,10 +1,11 @@
-"""Kernel Stein discrepancy, as a U-statistic. Liu, Lee & Jordan 2016, arXiv:1602.03253; to train with, Barp et al. 2019, arXiv:1906.08283.
+"""Kernel Stein discrepancy, as a U-statistic. Liu, Lee & Jordan 2016, arXiv:1602.03253; for training, Barp et al. 2019, arXiv:1906.08283.
 
     mean over j != i of k_ij ( s_i's_j + (s_i - s_j)'(x_i - x_j) / h^2 + d / h^2 - r^2 / h^4 ),    k = exp(-r^2 / 2h^2), r = |x_i - x_j|
 
-Zero in expectation where the model is the data's law, positive elsewhere. Only neighbours within a few h speak to each other: the bandwidth
-decides (on moons 0.05 is good, 0.1 fair and 0.4 poor: results/tune_defaults.json). Cost per sample and step: one score, and the batch
-squared in kernel values. Not for high dimensions, where no point has neighbours.
+Its expectation is zero if the model is the data distribution, and positive otherwise. Only pairs of points within a few h contribute, so
+that the results depend strongly on the bandwidth (on moons 0.05 is good, 0.1 fair and 0.4 poor: results/tune_defaults.json). Cost per
+sample and step: one score, and one kernel value for each point of the batch. It is not suited to high dimensions, where points have no
+close neighbours.
 """
 
 from dataclasses import dataclass
@@ -13,20 +14,21 @@ import torch
 from torch import Tensor
 
 from ebm_cli.core import stein_kernel
+from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model
 from ebm_cli.errors import bad
-from ebm_cli.types import Info, Objective, Params, Positive
+from ebm_cli.types import Info, Params, Positive
 
 
 @dataclass(frozen=True)
 class KernelSteinDiscrepancy(Objective):
-    """`bandwidth`: h, in the model's units."""
+    """`bandwidth` is h, in the model's units."""
 
     bandwidth: Positive
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
         if x.shape[-1 - model.event_ndim] < 2:
-            raise bad("trainer.batch_size: objective=ksd compares points with each other", "trainer.batch_size=256")
+            raise bad("trainer.batch_size: objective=ksd needs batches of at least 2 points", "trainer.batch_size=256")
         score = model.score(params, x, create_graph=True).flatten(-model.event_ndim)
         u = stein_kernel.operator(x.flatten(-model.event_ndim), score, stein_kernel.gaussian, self.bandwidth)
         n = u.shape[-1]

@@ -1,11 +1,11 @@
 """Learned Stein discrepancy. Grathwohl et al. 2020, arXiv:2002.05616.
 
-    max over f of  E_data[ s(x)'f(x) + tr grad f(x) ] - lambda E_data |f(x)|^2,    minimised in the model
+    max over f of  E_data[ s(x)'f(x) + tr grad f(x) ] - lambda E_data |f(x)|^2,    minimised over the model
 
-s is the model's score, f a critic: a perceptron of its own, moved by `n_critic` steps of Adam before each step of the model. The best
-critic is f = (s - s_data) / (2 lambda), at which the bracket is the Fisher divergence E |s - s_data|^2 / (4 lambda): the model follows it
-without a second derivative of its energy. Cost per sample and step: 2 scores, and `n_critic` + 1 Jacobians of the critic. Not where data
-are few: the critic learns them by heart.
+s is the score of the model. The critic f is a separate perceptron, trained by `n_critic` steps of Adam before each step of the model. The
+optimal critic is f = (s - s_data) / (2 lambda), at which the objective is the Fisher divergence E |s - s_data|^2 / (4 lambda). The model
+minimises it without a second derivative of its energy. Cost per sample and step: 2 scores, and `n_critic` + 1 Jacobians of the critic. It
+is not suited to few data, which the critic overfits.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from ebm_cli.core.adam import adam_
+from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Count, Info, Objective, Params, Positive
+from ebm_cli.types import Count, Info, Params, Positive
 
-BETAS, EPS = (0.5, 0.9), 1e-8  # of the critic's Adam: what it follows moves
+BETAS, EPS = (0.5, 0.9), 1e-8  # of the critic's Adam; beta_1 is low because the target of the critic changes
 
 
 @dataclass(frozen=True)
 class LearnedSteinDiscrepancy(Objective):
-    """`hidden`: widths of the critic; `critic_lr`: its learning rate; `penalty`: lambda."""
+    """`hidden`: widths of the critic's hidden layers; `critic_lr`: its learning rate; `penalty`: lambda."""
 
     hidden: Sequence[Count]
     n_critic: Count
@@ -34,7 +36,7 @@ class LearnedSteinDiscrepancy(Objective):
     penalty: Positive
     loss_is_comparable: ClassVar[bool] = False
 
-    def init(self, model: Model, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
+    def init(self, model: Model, params: Params, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
         batch, d = -1 - model.event_ndim, x_train.shape[x_train.ndim - model.event_ndim :].numel()
         carry = {"critic.n": x_train.new_zeros(rng.model_shape)}
         moments = {"mean": x_train.mean(batch, keepdim=True), "scale": x_train.std(batch, keepdim=True)}
@@ -70,7 +72,7 @@ class LearnedSteinDiscrepancy(Objective):
         return model.inner(score, value) + aux["trace"] - self.penalty * model.inner(value, value), {}
 
     def _critic(self, leaves: Params, carry: Params, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """f(x), (*m, B, d), and the exact trace of its Jacobian, (*m, B), by forward differentiation: one tangent for each coordinate."""
+        """f(x), (*m, B, d), and the exact trace of its Jacobian, (*m, B), by forward-mode differentiation with d tangents."""
         d = flat.shape[-1]
         u = (flat - carry["mean"]) / carry["scale"]
         tangents = [unit / carry["scale"] for unit in torch.eye(d, dtype=u.dtype, device=u.device)]
@@ -80,18 +82,16 @@ class LearnedSteinDiscrepancy(Objective):
             u, tangents = u @ weight + leaves[f"bias.{i}"], [tangent @ weight for tangent in tangents]
             if i + 1 < n_layers:
                 gate = torch.sigmoid(u)
-                slope = gate * (1 + u * (1 - gate))  # of silu
+                slope = gate * (1 + u * (1 - gate))  # the derivative of silu
                 u, tangents = silu(u), [tangent * slope for tangent in tangents]
         return u, sum(tangent[..., i] for i, tangent in enumerate(tangents))
 
     def _adam(self, carry: Params, gradients: Params) -> Params:
-        """The critic after one step of Adam."""
-        n, (b1, b2) = carry["critic.n"] + 1, BETAS
-        new = {"critic.n": n}
+        """The entries of the carry that one step of Adam changes: the critic and its moments."""
+        new = {"critic.n": carry["critic.n"] + 1}
         for name, gradient in gradients.items():
-            count = n.reshape(n.shape + (1,) * (gradient.ndim - n.ndim))
-            m = b1 * carry[f"critic.m.{name}"] + (1 - b1) * gradient
-            v = b2 * carry[f"critic.v.{name}"] + (1 - b2) * gradient.square()
-            step = self.critic_lr * (m / (1 - b1**count)) / ((v / (1 - b2**count)).sqrt() + EPS)
-            new |= {f"critic.{name}": carry[f"critic.{name}"] - step, f"critic.m.{name}": m, f"critic.v.{name}": v}
+            theta, m, v = moved = [carry[f"critic.{part}{name}"].clone() for part in ("", "m.", "v.")]
+            count = new["critic.n"].reshape(new["critic.n"].shape + (1,) * (gradient.ndim - new["critic.n"].ndim))
+            adam_(theta, gradient, m, v, t=count, lr=self.critic_lr, betas=BETAS, eps=EPS)
+            new |= {f"critic.{part}{name}": value for part, value in zip(("", "m.", "v."), moved, strict=True)}
         return new

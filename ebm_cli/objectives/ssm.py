@@ -2,9 +2,9 @@
 
     variance-reduced:  v' grad s(x) v + 1/2 |s(x)|^2        plain:  v' grad s(x) v + 1/2 (v' s(x))^2        E[v v'] = I
 
-averaged over `n_projections` directions v. For x ~ N(0, I) and E = a |x|^2 / 2 the expectation is a^2 d/2 - a d, least at a = 1.
-Cost per sample and step: one score and `n_projections` Hessian-vector products. Not for far-apart modes (it does not see their
-weights) nor for densities with an edge (integration by parts leaves a boundary term).
+The loss is averaged over `n_projections` directions v. For x ~ N(0, I) and E = a |x|^2 / 2 the expectation is a^2 d/2 - a d, with its
+minimum at a = 1. Cost per sample and step: one score and `n_projections` Hessian-vector products. It is not suited to distant modes (it
+does not learn their weights) or to densities with a discontinuity (integration by parts leaves a boundary term).
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Count, Info, Objective, Params
+from ebm_cli.types import Count, Info, Params
 
 
 @dataclass(frozen=True)
 class SlicedScoreMatching(Objective):
-    """`directions` is the law of v: gaussian N(0, I), rademacher signs, or the sphere of radius sqrt(d)."""
+    """`directions` is the distribution of v: gaussian N(0, I), rademacher signs, or uniform on the sphere of radius sqrt(d)."""
 
     directions: Literal["gaussian", "rademacher", "sphere"]
     n_projections: Count

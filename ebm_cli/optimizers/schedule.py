@@ -1,4 +1,4 @@
-"""Learning rates over the course of a training run."""
+"""Learning-rate schedules."""
 
 import math
 from typing import Literal
@@ -7,7 +7,7 @@ Schedule = Literal["constant", "cosine"]
 
 
 def factor(schedule: Schedule, step: int, n_steps: int, n_warmup_steps: int) -> float:
-    """The factor on the learning rate of step 0 .. n_steps - 1: a linear warm-up, then constant or half a cosine to zero."""
+    """The factor on the learning rate at step 0 .. n_steps - 1: a linear warm-up, then a constant or half a cosine down to zero."""
     if step < n_warmup_steps:
         return (step + 1) / (n_warmup_steps + 1)
     if schedule == "constant":

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Optimizer
 from ebm_cli.optimizers.schedule import Schedule, factor
 from ebm_cli.types import Decay, Natural, NonNegative, Params, Positive
 
 
 @dataclass(frozen=True)
-class SGD:
-    """`lr` is the greatest learning rate, reached after `n_warmup_steps`."""
+class SGD(Optimizer):
+    """`lr` is the peak learning rate, reached after `n_warmup_steps`."""
 
     lr: Positive
     schedule: Schedule

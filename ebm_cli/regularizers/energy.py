@@ -1,11 +1,11 @@
-"""Keep energies small, on the data and, where the objective has them, on its negatives. Du & Mordatch 2019, arXiv:1903.08689.
+"""Penalties on the energies of the data and, if the objective has them, of its negatives. Du & Mordatch 2019, arXiv:1903.08689.
 
     energy_l1       weight (|E(x)| + |E(y)|)
     energy_l2       weight (E(x)^2 + E(y)^2)
-    bounded_energy  weight (max(|E(x)| - bound, 0)^2 + the same of y)
+    bounded_energy  weight (max(|E(x)| - bound, 0)^2 + the same for y)
 
-Energies that the objective evaluated are not evaluated again. With an objective of a ladder of noise both are taken at the noised
-points. Not for scores: it says nothing of gradients (gradient_penalty).
+Energies that the objective has evaluated are reused. With an objective that uses several noise levels, the noised points take the place
+of the data. These penalties do not constrain gradients; gradient_penalty does.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ebm_cli.core.contracts import Regularizer
 from ebm_cli.core.model import Model
-from ebm_cli.types import NonNegative, Params, Positive, Regularizer
+from ebm_cli.types import NonNegative, Params, Positive
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class EnergyPenalty(Regularizer):
         raise NotImplementedError
 
     def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
-        level = [aux["noise_level"]] if "noise_level" in aux else []
-        penalty = self.of(aux["energy"] if "energy" in aux else model.energy(params, aux.get("noised", x), *level))
+        level = aux.get("noise_level")
+        penalty = self.of(aux["energy"] if "energy" in aux else model.energy(params, aux.get("noised", x), level))
         if "negatives" in aux:
-            negative = aux["energy_negatives"] if "energy_negatives" in aux else model.energy(params, aux["negatives"], *level)
+            negative = aux["energy_negatives"] if "energy_negatives" in aux else model.energy(params, aux["negatives"], level)
             penalty = penalty + self.of(negative)
         return self.weight * penalty
 
@@ -51,7 +52,7 @@ class EnergyL2(EnergyPenalty):
 
 @dataclass(frozen=True)
 class BoundedEnergy(EnergyPenalty):
-    """Nothing is asked of energies between -`bound` and `bound`."""
+    """Energies between -`bound` and `bound` are not penalised."""
 
     bound: NonNegative
 

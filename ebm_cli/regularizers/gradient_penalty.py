@@ -1,15 +1,17 @@
-"""Keep the energy flat where the data lie: weight/2 |grad E(x)|^2. Mescheder et al. 2018, arXiv:1801.04406 (R1).
+"""The gradient penalty at the data, weight/2 |grad E(x)|^2. Mescheder et al. 2018, arXiv:1801.04406 (R1).
 
-Steep walls beside the data, which are what makes chains of contrastive methods stiff, are paid for. It biases score matching, whose loss
-holds the same term: with weight w the score is shrunk. Cost: one score per sample and step.
+It penalises steep walls beside the data, which make the chains of contrastive methods stiff. It biases score matching, whose loss contains
+the same term: the learned score is too small. Cost: one score per sample and step.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from ebm_cli.core.contracts import REAL, Regularizer
 from ebm_cli.core.model import Model
-from ebm_cli.types import Params, Positive, Regularizer
+from ebm_cli.types import Params, Positive
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,9 @@ class GradientPenalty(Regularizer):
     """`weight` is the factor on half the squared norm."""
 
     weight: Positive
+    requires: ClassVar[frozenset[str]] = REAL
 
     def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
-        points, level = (aux["noised"], [aux["noise_level"]]) if "noise_level" in aux else (x, [])
-        score = model.score(params, points, *level, create_graph=True)
+        points, level = (aux["noised"], aux["noise_level"]) if "noise_level" in aux else (x, None)
+        score = model.score(params, points, level, create_graph=True)
         return 0.5 * self.weight * model.inner(score, score)

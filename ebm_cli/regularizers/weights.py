@@ -1,11 +1,11 @@
-"""Keep the network's matrices small.
+"""Penalties on the weight matrices of the network.
 
     weight_decay   weight/2 sum of |W|^2                   Krogh & Hertz 1991
     spectral_norm  weight/2 sum of sigma(W)^2              Yoshida & Miyato 2017, arXiv:1705.10941
 
-sigma is the greatest singular value: the product over layers bounds how steep the energy can be. Its direction is found once per step by
-squaring W'W six times (64 power iterations), outside of the energy's forward pass: while chains run, the energy stays what it is.
-(optimizer=adamw shrinks weights apart from the gradient; weight_decay here is part of the loss.)
+sigma(W) is the largest singular value; its product over the layers bounds the slope of the energy. The singular vector is computed once per
+step by squaring W'W six times (64 power iterations). This happens outside of the energy's forward pass, so that the energy does not change
+while chains run. (optimizer=adamw applies weight decay apart from the gradient; weight_decay here is part of the loss.)
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Regularizer
 from ebm_cli.core.model import Model
-from ebm_cli.types import Params, Positive, Regularizer
+from ebm_cli.types import Params, Positive
 
 N_SQUARINGS = 6
 
 
 @dataclass(frozen=True)
 class WeightPenalty(Regularizer):
-    """`weight` is the factor on half the squares."""
+    """`weight` is the factor on half the sum of squares."""
 
     weight: Positive
 
@@ -56,6 +57,6 @@ class SpectralNorm(WeightPenalty):
 
 
 def matrices(model: Model, params: Params) -> Iterator[Tensor]:
-    """The learned weights of the network, biases left out; of more than two axes the trailing ones are one."""
+    """The trainable weights of the network without the biases; the trailing axes of weights with more than two axes are flattened."""
     m = len(model.model_shape(params))
     yield from (params[name].flatten(m + 1) for name in model.learned if params[name].ndim - m >= 2)

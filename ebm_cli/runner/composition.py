@@ -26,7 +26,7 @@ from ebm_cli.energies.analytic import Analytic, Box
 from ebm_cli.errors import bad
 from ebm_cli.runner import evaluate
 from ebm_cli.runner.trained_model import TrainedModel
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog
 from ebm_cli.runs.run import Run
 from ebm_cli.types import Natural, Positive
 
@@ -46,12 +46,15 @@ class Composition(Analytic):
         models: Sequence[Natural] | None,
     ) -> None:
         check(runs, how, weights, models)
-        folders = [run.find(name) for name in runs]
+        folders = [catalog.find(name) for name in runs]
         trained = [TrainedModel.load(one, torch.device("cpu")).select(k) for one, k in zip(folders, models or [0] * len(runs), strict=True)]
         first = trained[0]
         for folder, one in zip(folders, trained, strict=True):
             if "energy" not in one.model.provides:
                 raise bad(f"energy.runs: {folder.path.name} has no energy: its network outputs the score")
+            if not {"real", "unconditional"} <= one.provides:
+                what = "takes a label" if one.space.kind == "real" else f"is of {one.space.kind} events"
+                raise bad(f"energy.runs: the energy of {folder.path.name} {what}: it cannot be composed")
             if one.standardization.matrix is not None:
                 raise bad(f"energy.runs: {folder.path.name} models principal components: its energy is no function of the data's columns")
             if one.standardization.mean.shape != first.standardization.mean.shape:

@@ -1,4 +1,4 @@
-"""Measure a trained model, or every model of a stack, and sum up over the seeds."""
+"""Measure a trained model, or every model of a stack, and summarise over the seeds."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -6,17 +6,19 @@ from typing import Any
 
 from torch import Tensor
 
+from ebm_cli.config import compatibility
+from ebm_cli.core.contracts import Dataset, Metric, Objective
 from ebm_cli.core.metric_context import MetricContext
-from ebm_cli.core.student_t import interval
+from ebm_cli.core.student_t import interval, mean
 from ebm_cli.runner.trained_model import TrainedModel
-from ebm_cli.types import Dataset, Metric, Objective
+from ebm_cli.types import Best
 
 N_TEST = 4096  # test points of the loss
-LOSS = {"test_loss": "", "log_z_learned": "nats"}  # what `test_loss` gives, with units
-BEST = {"test_loss": "least"}  # of one objective: the losses of two are two scales
+LOSS = {"test_loss": "", "log_z_learned": "nats"}  # the numbers of `test_loss`, with units
+BEST: dict[str, Best] = {"test_loss": "min"}  # within one objective: the losses of two objectives are on two scales
 
 Warn = Callable[[str], None]
-Numbers = dict[str, float | str]  # where a metric does not apply: the sentence that says why
+Numbers = dict[str, float | str]  # where a number does not apply: a sentence with the reason
 
 
 def evaluate_models(
@@ -28,51 +30,59 @@ def evaluate_models(
     final: bool,
     warn: Warn = lambda line: None,
 ) -> list[Numbers]:
-    """One set of numbers per seed; before the end of training those of metrics that do not wait for it."""
+    """One set of numbers per seed; before the end of training without the metrics that are `final_only`."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
-        one, row = trained.select(k), {}
+        model, row = trained.select(k), {}
         part = samples[k] if samples is not None and trained.rng.model_shape else samples
-        context = MetricContext(one.model, one.params, dataset, one.rng, part, final, warn)
+        context = MetricContext(model.model, model.params, dataset, model.rng, part, final, warn, model.reference)
+        provides = model.model.provides | dataset.provides
         for metric in metrics.values():
-            if final or not metric.waits:
-                found = metric(context)
+            if final or not metric.final_only:
+                found = compatibility.lacking(requirements(metric), provides) or metric(context)
                 row |= dict.fromkeys(metric.units, found) if isinstance(found, str) else found
         rows.append(row)
     return rows
+
+
+def requirements(metric: Metric) -> frozenset[str]:
+    """What a metric requires, and the sampler inside it."""
+    sampler = getattr(metric, "sampler", None)
+    return metric.requires | (frozenset() if sampler is None else sampler.requires)
 
 
 def test_loss(trained: TrainedModel, dataset: Dataset, objective: Objective) -> list[Numbers]:
     """The objective's mean loss on the test split, with the log Z that it learned."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
-        one, row = trained.select(k), {}
+        model, row = trained.select(k), {}
         if objective.loss_is_comparable:
-            x = dataset.split("test", N_TEST, one.rng)
-            aux, _, _ = objective.prepare(one.network, one.params, one.carry, x, one.rng.at("test_loss"))
-            loss, _ = objective.loss(one.network, one.params, x, aux)
+            x, y = dataset.split("test", N_TEST, model.rng)
+            params = model.params | ({"label": y} if model.network.takes_labels else {})
+            aux, _, _ = objective.prepare(model.network, params, model.carry, x, model.rng.at("test_loss"))
+            loss, _ = objective.loss(model.network, params, x, aux)
             row["test_loss"] = loss.detach().cpu().double().mean().item()
         else:
-            row["test_loss"] = "the value of this objective's loss says nothing about the fit"
-        if "log_z" in one.params:
-            row["log_z_learned"] = one.params["log_z"].item() + one.standardization.log_det
+            row["test_loss"] = "the loss of this objective is no measure of the fit"
+        if "log_z" in model.params:
+            row["log_z_learned"] = model.params["log_z"].item() + model.standardization.log_det
         rows.append(row)
     return rows
 
 
 def summarise(rows: Sequence[Numbers], *, stacked: bool, unaveraged: Collection[str] = ()) -> dict[str, Any]:
-    """Numbers as they stand in summary.json: null with its reason where there is none.
+    """Numbers as they are in summary.json: null with its reason where there is none.
 
-    Of a stack: the mean over seeds, with `per_seed` and `ci95`, the 95 % Student t interval of the mean; a reason for each seed that has
-    no number. One seed without a number leaves the mean without one too: a mean over those that did well would flatter. What is
-    `unaveraged` stands under its seeds alone: a mean of p-values is no p-value, and one of standard errors not the mean's.
+    Of a stack: the mean over seeds, with `per_seed` and `ci95`, the 95 % Student t interval of the mean, and a reason for each seed that
+    has no number. If one seed has no number, the mean has none either. Numbers that are `unaveraged` are given per seed only: a mean of
+    p-values is not a p-value, and a mean of standard errors is not the standard error of the mean.
     """
     values = columns(rows)
     lack = [key for key in values if None in values[key]]
     reasons = {key: [None if _number(row.get(key)) is not None else _reason(row.get(key)) for row in rows] for key in lack}
     if not stacked:
         return {key: values[key][0] for key in values} | {"reasons": {key: reasons[key][0] for key in lack}}
-    means = {key: None if key in reasons or key in unaveraged else sum(values[key]) / len(rows) for key in values}
+    means = {key: None if key in unaveraged else mean(values[key]) for key in values}
     return means | {
         "per_seed": values,
         "ci95": {key: interval(values[key]) for key in values if means[key] is not None},
@@ -92,9 +102,9 @@ def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
 
 
 def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float | None, str]:
-    """log Z of one model, its error where there is one, both in nats, and whence they come: quadrature, else AIS, else the objective.
+    """log Z of one model, its error where there is one, both in nats, and its source: quadrature, else AIS, else the objective.
 
-    Of the stochastic bounds of AIS the middle of lower - its error .. upper + its error, and half the width: the error of a 95 % interval.
+    Of the stochastic bounds of AIS: the middle of lower - its error .. upper + its error, and half the width, the error of a 95 % interval.
     """
     found = of_model(summary, "log_z", model)
     if found is not None:

@@ -1,4 +1,4 @@
-"""An experiment: a checked config, the data that it names, and the folder where its run stands."""
+"""An experiment: a checked config, the components that are built from it, and the folder of its run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,18 @@ import torch
 from ebm_cli import console
 from ebm_cli.config import compatibility, schema
 from ebm_cli.config.compose import Composed
+from ebm_cli.config.settings import TrainerSettings, identity, seeds_of
+from ebm_cli.core.contracts import Dataset, Figure, Metric
+from ebm_cli.core.device import pick_device
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.loggers.guarded_logger import GuardedLogger
-from ebm_cli.runs.run import Run
-from ebm_cli.training.trainer import Settings, Trainer, pick_device
-from ebm_cli.types import Dataset, Metric
+from ebm_cli.runs.run import SCHEMA, Run
+from ebm_cli.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A typed config, what was built from it, and the folder where it stands."""
+    """A typed config, its dataset and device, and the folder of its run."""
 
     config: dict[str, Any]
     dataset: Dataset
@@ -27,29 +29,37 @@ class Experiment:
 
     @classmethod
     def of(cls, composed: Composed) -> "Experiment":
-        """Checked, and the data opened. Raises `InputError` with every problem; writes nothing."""
+        """Checked, with the data opened. Raises `InputError` with every problem; writes nothing."""
+        run, typed, dataset = cls.named(composed)
+        device = pick_device(typed["device"])
+        _ = dataset.standardization  # a table is read here, and refused if it must be
+        return cls(typed, dataset, device, run)
+
+    @staticmethod
+    def named(composed: Composed) -> tuple[Run, dict[str, Any], Dataset]:
+        """The run that a line names, its typed config, and its dataset; data files are hashed, but not read."""
         typed = check(composed)
-        device, dataset = pick_device(typed["device"]), schema.build(typed["dataset"])
-        _ = dataset.standardization  # a table is read, and refused where it must be
-        return cls(typed, dataset, device, Run.of(typed, composed.choices["dataset"], composed.choices["objective"], dataset.fingerprint))
+        dataset = schema.build(typed["dataset"])
+        options = composed.choices["dataset"], composed.choices["objective"]
+        return Run.named(typed, *options, identity(typed, dataset.fingerprint, schema=SCHEMA)), typed, dataset
 
     @classmethod
     def load(cls, run: Run, device: torch.device, changed: Mapping[str, Any] | None = None) -> "Experiment":
-        """Of a run that is there, with the parts of its config that were changed. The fence stands before it as before a new one."""
+        """Of an existing run, with the parts of its config that were changed. Its targets are checked like those of a new one."""
         typed = schema.check({**run.config(), **(changed or {})})
         return cls(typed, schema.build(typed["dataset"]), device, run)
 
     def trainer(self) -> Trainer:
-        parts = {key: schema.build(self.config[key]) for key in ("objective", "optimizer")}
-        regularizers = [schema.build(node) for node in self.config["regularizer"].values()]
+        """The trainer, before its first step."""
+        parts = [schema.build(self.config[key]) for key in ("reference", "objective")]
         return Trainer(
-            Settings(**self.config["trainer"]),
+            TrainerSettings(**self.config["trainer"]),
             self.dataset,
-            lambda **data: schema.build(self.config["energy"], **data),
-            parts["objective"],
-            regularizers,
-            parts["optimizer"],
-            seeds=seeds(self.config),
+            lambda **data: schema.build(self.config["energy"], at="energy", **data),
+            *parts,
+            [schema.build(node) for node in self.config["regularizer"].values()],
+            schema.build(self.config["optimizer"]),
+            seeds=tuple(seeds_of(self.config)) if self.config["seeds"] else self.config["seed"],
             device=self.device,
         )
 
@@ -57,12 +67,10 @@ class Experiment:
         """Refuse a data file that is not the one the run was trained on."""
         trained_on = self.run.read("dataset.json").get("sha256", "")
         if self.dataset.fingerprint != trained_on:
-            raise bad(
-                f"dataset.path: {self.config['dataset']['path']} has changed since the run was trained on it",
-                "dataset.path=FILE names another",
-            )
+            path = self.config["dataset"]["path"]
+            raise bad(f"dataset.path: {path} has changed since the run was trained on it", "dataset.path=FILE names another")
 
-    def data_if_there(self) -> Dataset | None:
+    def data_if_available(self) -> Dataset | None:
         """The data, or None where their file is gone or has changed."""
         try:
             self.check_data()
@@ -71,16 +79,29 @@ class Experiment:
             return None
         return self.dataset
 
-    def mirrors(self) -> list[GuardedLogger]:
+    def loggers(self) -> list[GuardedLogger]:
         """What shows the run elsewhere."""
         return [GuardedLogger(schema.build(self.config["logger"]))] if self.config["logger"] else []
 
     def metrics(self) -> dict[str, Metric]:
         return {name: schema.build(node) for name, node in self.config["metric"].items()}
 
+    def figures(self) -> dict[str, Figure]:
+        return {name: schema.build(node) for name, node in self.config["figure"].items()}
+
+    def tracked(self) -> dict[str, str]:
+        """The numbers that progress and curves show, the most important first, with their units: `sweep.metric`, then the headlines."""
+        units = {key: unit for metric in self.metrics().values() for key, unit in metric.units.items()}
+        keys = [self.config["sweep"]["metric"], *(key for metric in self.metrics().values() for key in metric.headline)]
+        return {key: units[key] for key in keys if key in units}
+
+    def title(self) -> str:
+        """Of pictures: the run, and of a stack the seed that is shown."""
+        return self.run.path.name + (f" (seed {self.config['seed']})" if self.config["seeds"] else "")
+
 
 def check(composed: Composed) -> dict[str, Any]:
-    """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and what does not go together."""
+    """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and components that do not go together."""
     problems = [*composed.problems, *compatibility.problems(composed)]
     if composed.searched:
         keys, preset = ", ".join(composed.searched), composed.choices["experiment"]
@@ -90,8 +111,3 @@ def check(composed: Composed) -> dict[str, Any]:
     if typed["logger"]:
         schema.build(typed["logger"]).check(typed)
     return typed
-
-
-def seeds(config: Mapping[str, Any]) -> int | tuple[int, ...]:
-    """One seed, or the seeds of a stack."""
-    return tuple(range(config["seed"], config["seed"] + config["seeds"])) if config["seeds"] else config["seed"]

@@ -1,35 +1,37 @@
-"""What a trained run yields: samples, numbers, pictures and the table that shows them."""
+"""What a trained run yields: samples, numbers, pictures, and the table that shows them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from ebm_cli import console
 from ebm_cli.config import schema
+from ebm_cli.config.settings import DRAWS, MEASURES, with_role
 from ebm_cli.core.chain import Draws
+from ebm_cli.core.contracts import Metric
 from ebm_cli.errors import RunFailed, bad
 from ebm_cli.metrics.quadrature import Quadrature
-from ebm_cli.runner import evaluate, plots, sample_files
+from ebm_cli.runner import evaluate, sample_files
+from ebm_cli.runner.draw import check_sampler, draw
 from ebm_cli.runner.experiment import Experiment
+from ebm_cli.runner.plot import save_figures
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
 from ebm_cli.training import checkpoint
-from ebm_cli.types import Info, Metric, Sampler
+from ebm_cli.types import Best
 
 DIVERGED = "a smaller optimizer.lr or trainer.max_grad_norm, or optimizer.n_warmup_steps=500, are the usual cures"
 COSTS = {  # with their units
     **{"n_steps": "", "train_seconds": "s", "steps_per_second": "1/s"},
     **{"n_energy_evaluations": "", "n_score_evaluations": "", "n_hvp_evaluations": ""},
 }
-MEASURED_WITH = ("draws", "sampler", "metric")  # the parts of a config that measure, and train nothing
-CHEAPEST = {key: "greatest" if key == "steps_per_second" else "least" for key in COSTS}
+CHEAPEST: dict[str, Best] = {key: "max" if key == "steps_per_second" else "min" for key in COSTS}
 
 
 def finalize_run(experiment: Experiment, trained: TrainedModel, dead: Mapping[int, int], cost: Mapping[str, Any]) -> dict[str, Any]:
-    """Draws, final numbers and pictures of a trained run; samples.npz and figures/ are written."""
-    run, config, stacked = experiment.run, experiment.config, bool(trained.rng.model_shape)
-    with console.waiting("drawing samples"):
-        samples, info = trained.draw(schema.build(config["sampler"]), Draws(**config["draws"]))
-    metrics, warnings = experiment.metrics(), warnings_of(info)
+    """The summary of a trained run, from samples and final numbers; samples.npz and figures/ are written."""
+    run, config, stacked, metrics = experiment.run, experiment.config, bool(trained.rng.model_shape), experiment.metrics()
+    drawn = draw(trained, schema.build(config["sampler"]), Draws(**config["draws"]), dataset=experiment.dataset)
+    samples, warnings = drawn.samples, drawn.warnings
     with console.waiting("measuring"):
         rows = evaluate.evaluate_models(trained, experiment.dataset, metrics, samples, final=True, warn=warnings.append)
     for line in warnings:
@@ -42,28 +44,30 @@ def finalize_run(experiment: Experiment, trained: TrainedModel, dead: Mapping[in
         for seed, row in zip(trained.rng.seed_list, rows, strict=True)
     ]
     sample_files.save(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)))
-    summary = {"id": run.id, "seed": config["seed"], **({"seeds": config["seeds"]} if stacked else {})}
     unaveraged = list(dict.fromkeys(key for metric in (*metrics.values(), Quadrature) for key in metric.unaveraged))
-    summary |= evaluate.summarise(rows, stacked=stacked, unaveraged=unaveraged) | dict(cost) | {"metrics": list(config["metric"])}
-    if trained.model.temperature != 1:
-        summary["temperature"] = trained.model.temperature
-    summary["warnings"] = warnings
-    summary["measured_with"] = {key: config[key] for key in MEASURED_WITH}
-    summary |= {"units": numbers(metrics), "best": best(metrics), "unaveraged": unaveraged}
-    summary["headline"] = [key for metric in metrics.values() for key in metric.headline]
-    summary["sampling"] = {name: value.tolist() for name, value in info.items()}
-    log_z = evaluate.of_model(summary, "log_z", 0)
-    one = samples[0] if stacked else samples
-    scene = plots.Scene(trained.select(0), experiment.dataset, one, log_z, run.rows(), _title(experiment, stacked))
-    with console.waiting("drawing pictures"):
-        plots.save(run.figures, scene)
+    summary = {
+        **{"id": run.id, "seed": config["seed"]} | ({"seeds": config["seeds"]} if stacked else {}),
+        **evaluate.summarise(rows, stacked=stacked, unaveraged=unaveraged),
+        **cost,
+        "metrics": list(config["metric"]),
+        **({"temperature": trained.model.temperature} if trained.model.temperature != 1 else {}),
+        "warnings": warnings,
+        "measured_with": with_role(config, DRAWS, MEASURES),
+        **{"units": units_of(metrics), "best": best_of(metrics), "unaveraged": unaveraged},
+        "headline": [key for metric in metrics.values() for key in metric.headline],
+        "sampling": {name: value.tolist() for name, value in drawn.info.items()},
+    }
+    log_z, shown = evaluate.of_model(summary, "log_z", 0), samples[0] if stacked else samples
+    scene = trained.select(0).scene(experiment.dataset, shown, log_z, experiment.title(), rows=run.rows(), tracked=experiment.tracked())
+    with console.waiting("plotting"):
+        save_figures(run.figures, experiment.figures(), scene)
     return summary
 
 
 def remeasure_run(experiment: Experiment) -> dict[str, Any]:
-    """The metrics of a run that is there, from its checkpoint; its summary is written anew."""
+    """The metrics of an existing run, from its checkpoint; its summary is replaced."""
     run = experiment.run
-    if run.state() == "diverged" and not run.read("summary.json"):  # what the checkpoint holds is not what was to be trained
+    if run.state() == "diverged" and not run.read("summary.json"):  # its checkpoint is not the model that was to be trained
         raise bad(f"{run.path.name} {run.read('status.json')['reason']}: there is nothing to measure", DIVERGED)
     experiment.check_data()
     trained = TrainedModel.load(run, experiment.device)
@@ -76,53 +80,29 @@ def remeasure_run(experiment: Experiment) -> dict[str, Any]:
 
 
 def costs(run: Run, step: int, counts: Mapping[str, int]) -> dict[str, Any]:
-    """What it took to come to a step, of which each asks for `counts` evaluations; `train_seconds` as of the last row until then."""
+    """What it cost to reach a step, each of which takes `counts` evaluations; `train_seconds` as of the last row until then."""
     seconds = max((row["seconds"] for row in run.rows() if row["step"] <= step), default=0.0)
     cost = {"n_steps": step, "train_seconds": seconds, "steps_per_second": step / max(seconds, 1e-9)}
     return cost | {f"n_{name}_evaluations": count * step for name, count in counts.items()}
 
 
-def numbers(metrics: Mapping[str, Metric]) -> dict[str, str]:
-    """What a run's summary holds with these metrics, each with its unit, in the order shown."""
+def units_of(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """The numbers of a run's summary with these metrics, each with its unit, in the order in which they are shown."""
     own = {key: unit for metric in metrics.values() for key, unit in metric.units.items()}
     return own | Quadrature.units | evaluate.LOSS | COSTS
 
 
-def best(metrics: Mapping[str, Metric]) -> dict[str, str | float]:
-    """Of the numbers that rank runs, which is best: the least, the greatest, or the one nearest to a value."""
-    own = {key: one for metric in metrics.values() for key, one in metric.best.items()}
+def best_of(metrics: Mapping[str, Metric]) -> dict[str, Best]:
+    """Which value is best, of the numbers that rank runs."""
+    own = {key: best for metric in metrics.values() for key, best in metric.best.items()}
     return own | Quadrature.best | evaluate.BEST | CHEAPEST
 
 
-def warnings_of(info: Info) -> list[str]:
-    """What is to be said of chains that stood still."""
-    if "acceptance_rate" in info and info["acceptance_rate"].min() < 0.02:
-        return ["the chains hardly move: the samples, and what is measured on them, say little; try another sampler.step_size"]
-    return []
-
-
-def check_sampler(sampler: Sampler, trained: TrainedModel) -> None:
-    """Refuse a sampler that needs an energy, or a ladder of noise levels, where there is none."""
-    for lacking in sampler.requires - trained.model.provides:
-        cause, hint = {
-            "energy": ("an energy, but the run's network outputs the score", "sampler=langevin"),
-            "noise_level": (
-                "a ladder of noise levels, which this energy was not trained on",
-                "sampler=mala; runs of objective=dsm_multi and objective=recovery have such a ladder",
-            ),
-        }[lacking]
-        raise bad(f"sampler: {type(sampler).__name__} needs {cause}", hint)
-
-
 def show(run: Run, summary: Mapping[str, Any]) -> None:
-    """The table, the line that makes it again, and where everything is."""
+    """The table, the command that reproduces the run, and where everything is."""
     console.results(summary)
     print(run.read("environment.json")["reproduce"])
     print(f"Results saved to {run.path}")
     status = run.read("status.json")
     if status.get("state") == "diverged":
         raise RunFailed(status["reason"], DIVERGED)
-
-
-def _title(experiment: Experiment, stacked: bool) -> str:
-    return experiment.run.path.name + (" (seed " + str(experiment.config["seed"]) + ")" if stacked else "")

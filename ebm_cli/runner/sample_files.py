@@ -1,4 +1,4 @@
-"""Samples in files, in the units of the data: a run's samples.npz, or a CSV, NPY or NPZ file where the user wants one."""
+"""Samples in files, in data units: a run's samples.npz, or a CSV, NPY or NPZ file that the user names."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,31 +27,31 @@ def _npz(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence
 WRITERS: dict[str, Callable[[BinaryIO, np.ndarray, Sequence[str], Sequence[int]], None]] = {".csv": _csv, ".npy": _npy, ".npz": _npz}
 
 
-def place(out: str | None) -> Path | None:
-    """Where the user wants samples; refused before they are drawn where they could not be written."""
+def check_out(out: str | None) -> Path | None:
+    """The file that the user names for samples; refused before they are drawn if it could not be written."""
     if out is None:
         return None
     path = Path(out).expanduser()
     if path.suffix.lower() not in WRITERS:
-        raise bad(f"out: {path.name} is of no known kind", f"known are {', '.join(WRITERS)}")
+        raise bad(f"out: {path.name} is of an unknown kind", f"known are {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise bad(f"out: there is no folder {str(path.parent)!r}")
     return path
 
 
 def save(path: Path, trained: TrainedModel, samples: torch.Tensor, n_samples: int, models: Sequence[int]) -> None:
-    """`x` in data units, (*m, n_samples, *d), chain by chain; in NPZ the names of the columns and which models of a stack they are of
-    too, in CSV (of one model) a row for each under these names."""
+    """`x` in data units, (*m, n_samples, *d), chain by chain. NPZ files also hold the column names and the numbers of the models; CSV
+    files (of one model) have one row per sample under the column names."""
     m = len(trained.rng.model_shape)
     x = trained.standardization.to_data(samples.flatten(m, m + 1)).numpy()[(slice(None),) * m + (slice(n_samples),)]
-    with atomic.whole(path) as file:
+    with atomic.replacing(path) as file:
         WRITERS[path.suffix.lower()](file, x, trained.column_names, models)
 
 
 def load(path: Path, trained: TrainedModel, model: int) -> torch.Tensor:
-    """The stored samples of one model, in its units, as chains of one draw each: (n_samples, 1, *d)."""
+    """The stored samples of one model, in its coordinates, as chains of one draw each: (n_samples, 1, *d)."""
     if not path.is_file():
-        raise bad(f"{path} is not there yet", "ebm sample draws it")
+        raise bad(f"{path} does not exist yet", "ebm sample draws it")
     with np.load(path, allow_pickle=False) as stored:
         x, models = torch.from_numpy(stored["x"]), stored["models"].tolist()
     if model not in models:

@@ -1,8 +1,7 @@
-"""Train a run to its end: build, lock, go on from the last checkpoint, fit, measure, and leave a status whatever happens."""
+"""Train a run to its end: build, lock, continue from the last checkpoint, fit, measure, and record how it ended."""
 
 import math
 import os
-import shlex
 import sys
 import time
 import traceback
@@ -14,43 +13,47 @@ import yaml
 
 from ebm_cli import console
 from ebm_cli.config.compose import Composed
+from ebm_cli.config.settings import DRAWS, LABELS, MEASURES, with_role
+from ebm_cli.core.contracts import Follower
 from ebm_cli.errors import Interrupted, RunFailed, bad
 from ebm_cli.runner import evaluate, results
 from ebm_cli.runner.experiment import Experiment
+from ebm_cli.runner.line import command_of
 from ebm_cli.runner.results import DIVERGED
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs import provenance
-from ebm_cli.runs.run import Run, write
+from ebm_cli.runs.run import SCHEMA, Run, write
 from ebm_cli.training import checkpoint
 from ebm_cli.training.resume import Parent
 from ebm_cli.training.signals import Stop
 from ebm_cli.training.trainer import Stopwatch, Trainer
-from ebm_cli.types import Follower
+
+ENDED = ("finished", "diverged")
 
 
 def train(experiment: Experiment, composed: Composed, followers: Sequence[Follower] = (), *, wait: bool = False) -> None:
-    """Train a run to its end, or go on with it, or show what it has found already. Held elsewhere, it is waited for or refused."""
-    run, force, followers = experiment.run, experiment.config["force"], [*experiment.mirrors(), *followers]
+    """Train a run to its end, continue it, or show its stored result. Where another process holds it: wait, or refuse."""
+    run, force, followers = experiment.run, experiment.config["force"], [*experiment.loggers(), *followers]
     if run.state() == "damaged" and not force:
         raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run anew and keeps the old folder")
-    if run.state() in ("finished", "diverged") and not force:
-        return stored(experiment, composed)
+    if run.state() in ENDED and not force:
+        return show_stored(experiment, composed)
     trainer, parent = experiment.trainer(), Parent.of(experiment.config)
     if parent:
         parent.check(trainer)
         trainer.first_step = parent.step
-    counts = trainer.count()  # a first step, so that what cannot run leaves nothing behind
+    counts = trainer.count()  # a first step, so that a run that cannot work leaves nothing behind
     with run.lock(wait=wait), Stop().listening() as stop:
         if force and run.state() != "new":
             run.replace()
-        elif run.state() in ("finished", "diverged"):  # by another process, while this one waited
-            return stored(experiment, composed)
+        elif run.state() in ENDED:  # by another process, while this one waited
+            return show_stored(experiment, composed)
         summary = None
         try:
             create(experiment, composed)
             resume(trainer, run, parent)
             run.set_status("running")
-            (run.path / "summary.json").unlink(missing_ok=True)  # of an earlier step, had it been evaluated
+            (run.path / "summary.json").unlink(missing_ok=True)  # of an earlier step, if the run was evaluated there
             for follower in followers:
                 follower.start(run, experiment.config, trainer.state.step)
             fit(experiment, trainer, stop, followers)
@@ -58,7 +61,7 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         except Interrupted as interrupt:
             run.set_status("interrupted", f"signal {interrupt.signal} at step {trainer.state.step}")
             run.log(f"interrupted by signal {interrupt.signal} at step {trainer.state.step}")
-            raise Interrupted(interrupt.signal, f"the same line again goes on from step {_newest_step(run)}") from None
+            raise Interrupted(interrupt.signal, f"the same command continues from step {_newest_step(run)}") from None
         except RunFailed as failure:
             run.set_status("diverged", str(failure))
             run.log(f"diverged: {failure}")
@@ -66,82 +69,69 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         except (Exception, SystemExit) as error:  # a component may call sys.exit
             fail(run, error)
         finally:
-            for follower in reversed(followers):  # the view on the terminal leaves before others have something to say
+            for follower in reversed(followers):  # the live view closes before others print
                 follower.end(run.state(), summary)
     results.show(run, summary)
 
 
-def stored(experiment: Experiment, composed: Composed) -> None:
-    """The result of a run that has ended: its table at once. A metric that was not there yet is computed and added."""
+def show_stored(experiment: Experiment, composed: Composed) -> None:
+    """The result of a run that has ended. A metric that it was not measured with is computed and added."""
     run = experiment.run
     status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
     if facts.get("source") != provenance.source_hash():
         console.say("warning: the code has changed since this run was trained")
     if not summary:
-        mirror(experiment, summary)
+        log_again(experiment, summary)
         raise RunFailed(f"{status['reason']} (a stored result: {run.path})", f"{DIVERGED}; force=true trains it anew")
-    console.say(f"{status['state']} before; force=true trains it anew")
+    console.say(f"this run is {status['state']}: its stored result is shown; force=true trains it anew")
     now, measured_with = experiment.config, summary.get("measured_with", {})
     now["metric"] = measured_with.get("metric", {}) | now["metric"]
-    asked = {key: now[key] for key in results.MEASURED_WITH}
-    if measured_with != asked:
+    wanted = with_role(now, DRAWS, MEASURES)
+    if measured_with != wanted:
         console.say("metrics or draws differ from the stored ones: measuring again")
         summary = results.remeasure_run(experiment)
-        write(run.path / "config.yaml", yaml.safe_dump(run.config() | asked, sort_keys=False))
+        write(run.path / "config.yaml", yaml.safe_dump(run.config() | wanted, sort_keys=False))
         choices = facts["choices"] | {"sampler": composed.choices["sampler"]}
-        run.write("environment.json", facts | {"reproduce": reproduce(composed), "differs": composed.differs, "choices": choices})
-    mirror(experiment, summary)
+        command = {"reproduce": command_of(composed.words, composed.dirs), "differs": composed.differs}
+        run.write("environment.json", facts | command | {"choices": choices})
+    log_again(experiment, summary)
     results.show(run, summary)
 
 
-def mirror(experiment: Experiment, summary: Mapping[str, Any]) -> None:
-    """Show a stored run, as it was trained, to a logger that has not seen it. Names that are given now count."""
+def log_again(experiment: Experiment, summary: Mapping[str, Any]) -> None:
+    """Show a stored run, as it was trained, to a logger that has not seen it. Labels given now replace those of the run."""
     before, now = experiment.run.config(), experiment.config
-    names = {key: now[key] or before[key] for key in ("name", "group", "tags")}
-    for one in experiment.mirrors():
-        one.again(experiment.run, before | names, summary)
+    labels = {key: value or before[key] for key, value in with_role(now, LABELS).items()}
+    for logger in experiment.loggers():
+        logger.again(experiment.run, before | labels, summary)
 
 
 def create(experiment: Experiment, composed: Composed) -> None:
-    """The folder's first files: config, data, environment. A run that goes on has them written anew."""
+    """The folder's first files: config, data, environment. A run that is continued has them written anew."""
     run, dataset = experiment.run, experiment.dataset
     before = run.read("environment.json")
     if before and before["device"].partition(":")[0] != experiment.device.type:
-        console.say(f"warning: this run was begun on {before['device']}: {experiment.device.type} draws other random numbers")
+        console.say(f"warning: this run began on {before['device']}: {experiment.device.type} draws other random numbers")
     write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
-    data = {
-        "shape": list(dataset.shape),
-        "columns": list(dataset.column_names),
-        "named": dataset.named,
-        **dataset.standardization.to_json(),
-    }
-    run.write("dataset.json", data | {"sha256": dataset.fingerprint})
+    data = {**dataset.space._asdict(), "shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named}
+    run.write("dataset.json", data | dataset.standardization.to_json() | {"sha256": dataset.fingerprint})
     facts = {
+        "schema": SCHEMA,
         "id": run.id,
         "created": before.get("created", time.time()),
-        "reproduce": reproduce(composed),
+        "reproduce": command_of(composed.words, composed.dirs),
         "differs": composed.differs,
         "choices": composed.choices,
         "group": experiment.config["group"],
     }
-    run.write(
-        "environment.json",
-        facts | provenance.facts(experiment.device) | {"seed": experiment.config["seed"], "command": ["ebm", *sys.argv[1:]]},
-    )
+    made_by = provenance.facts(experiment.device) | {"seed": experiment.config["seed"], "command": ["ebm", *sys.argv[1:]]}
+    run.write("environment.json", facts | made_by)
     if not before:
-        run.log(f"new run: {reproduce(composed)}")
-
-
-def reproduce(composed: Composed) -> str:
-    """The line that makes a run again, with leave for the user's own packages."""
-    words = [word for word in composed.words if not word.startswith("force=")]
-    line = ["ebm", "train", *(f"--config-dir={path}" for path in composed.dirs), *words]
-    allow = os.environ.get("EBM_ALLOW")
-    return (f"EBM_ALLOW={shlex.quote(allow)} " if allow else "") + shlex.join(line)
+        run.log(f"new run: {facts['reproduce']}")
 
 
 def resume(trainer: Trainer, run: Run, parent: Parent | None) -> None:
-    """Go on from the newest whole checkpoint, if there is one; else from the parent's."""
+    """Continue from the newest intact checkpoint, if there is one; else from the parent's."""
 
     def warn(line: str) -> None:
         run.log(line)
@@ -153,13 +143,13 @@ def resume(trainer: Trainer, run: Run, parent: Parent | None) -> None:
     elif parent:
         parent.begin(trainer, run)
     if trainer.state.step:
-        run.log(f"going on from step {trainer.state.step}")
-        console.say(f"going on from step {trainer.state.step}")
+        run.log(f"continuing from step {trainer.state.step}")
+        console.say(f"continuing from step {trainer.state.step}")
 
 
 def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequence[Follower]) -> None:
     """Train to the last step, with rows, evaluations and checkpoints at their intervals."""
-    run, settings, metrics, stacked = experiment.run, trainer.settings, experiment.metrics(), bool(trainer.rng.model_shape)
+    run, settings, metrics = experiment.run, trainer.settings, experiment.metrics()
     rows = run.cut(trainer.state.step)
     if not checkpoint.steps(run.checkpoints):
         checkpoint.save(run.checkpoints, trainer)
@@ -167,32 +157,29 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
     stop.deferred = True
     for step in trainer.steps():
         last = step == settings.n_steps
-        log, measured = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
-        stopping = bool(stop.signal)  # read once: a signal that comes later waits for the next step, and its checkpoint
+        log, evaluation = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
+        stopping = bool(stop.signal)  # read once: a signal that comes later waits for the next step and its checkpoint
         save = step % settings.checkpoint_every == 0 or last or stopping or stop.save
-        if not (log or measured or save):
+        if not (log or evaluation or save):
             continue
         row = trainer.read() if log else {"step": step}
         seconds = watch.pause()
         dead = trainer.dead()
-        if measured:
-            row |= _row(evaluate.evaluate_models(TrainedModel.of(trainer), experiment.dataset, metrics, None, final=False), stacked=stacked)
-        if log or measured:
+        if evaluation:
+            measured = evaluate.evaluate_models(TrainedModel.of(trainer), experiment.dataset, metrics, None, final=False)
+            row |= _numbers(measured, stacked=bool(trainer.rng.model_shape))
+        if log or evaluation:
             row = {key: _finite(value) for key, value in row.items()} | {"seconds": round(seconds, 3)}
             run.append(row)
             for follower in followers:
                 follower.row(row)
         if len(dead) == len(trainer.rng.seed_list):
-            first = min(dead.values())
-            checkpoint.drop(run.checkpoints, first)
-            kept = checkpoint.newest(run.checkpoints, run.log)
-            message = f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
-            raise RunFailed(message, DIVERGED)
+            raise _diverged(run, min(dead.values()))
         if save:
             asked, stop.save = stop.save, False
             checkpoint.save(run.checkpoints, trainer)
             if asked:
-                run.log(f"saved at step {step}, as a signal asked")
+                run.log(f"saved at step {step} at the request of a signal")
         if stopping:
             raise Interrupted(stop.signal)
         watch.go_on()
@@ -202,12 +189,11 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
 
 
 def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Draw, measure, picture, sum up."""
-    run = experiment.run
+    """Draw, measure, plot, summarise."""
+    run, dead = experiment.run, trainer.dead()
     cost = results.costs(run, trainer.state.step, counts)
-    summary = results.finalize_run(experiment, TrainedModel.of(trainer), trainer.dead(), cost)
+    summary = results.finalize_run(experiment, TrainedModel.of(trainer), dead, cost)
     run.write("summary.json", summary)
-    dead = trainer.dead()
     if dead:
         which = ", ".join(f"seed {seed} at step {step + 1}" for seed, step in dead.items())
         run.set_status("diverged", f"{len(dead)} of {len(trainer.rng.seed_list)} models diverged: {which}")
@@ -218,7 +204,7 @@ def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) 
 
 
 def fail(run: Run, error: BaseException) -> None:
-    """Record what went wrong, as far as the disk takes it, and end the run."""
+    """Record the failure, as far as the disk permits, and end the run."""
     cause = _cause(error)
     try:
         run.log(traceback.format_exc())
@@ -227,8 +213,16 @@ def fail(run: Run, error: BaseException) -> None:
         raise RunFailed(f"{cause}; and the run folder cannot be written: {second}") from error
     if os.environ.get("EBM_DEBUG"):
         raise error
-    hint = f"the traceback is in {run.path / 'train.log'}; the same line again goes on from step {_newest_step(run)}"
+    hint = f"the traceback is in {run.path / 'train.log'}; the same command continues from step {_newest_step(run)}"
     raise RunFailed(cause, hint) from None
+
+
+def _diverged(run: Run, first: int) -> RunFailed:
+    """All models have diverged, the last of them at step `first` + 1: what is left of the run."""
+    checkpoint.drop(run.checkpoints, first)
+    kept = checkpoint.newest(run.checkpoints, run.log)
+    message = f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
+    return RunFailed(message, DIVERGED)
 
 
 def _cause(error: BaseException) -> str:
@@ -246,7 +240,7 @@ def _newest_step(run: Run) -> int:
     return int(path.name) if path else 0
 
 
-def _row(measured: Sequence[evaluate.Numbers], *, stacked: bool) -> dict[str, Any]:
+def _numbers(measured: Sequence[evaluate.Numbers], *, stacked: bool) -> dict[str, Any]:
     """Interval metrics as a row has them: numbers only, a list per model for a stack."""
     columns = evaluate.columns(measured)
     return {key: values if stacked else values[0] for key, values in columns.items() if any(value is not None for value in values)}
@@ -255,5 +249,5 @@ def _row(measured: Sequence[evaluate.Numbers], *, stacked: bool) -> dict[str, An
 def _finite(value: Any) -> Any:
     """JSON has no NaN: null."""
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [_finite(entry) for entry in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None

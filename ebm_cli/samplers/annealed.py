@@ -1,15 +1,16 @@
-"""Annealed Langevin dynamics down a ladder of noise levels sigma_1 > ... > sigma_L. Song & Ermon 2019, arXiv:1907.05600.
+"""Annealed Langevin dynamics over noise levels sigma_1 > ... > sigma_L. Song & Ermon 2019, arXiv:1907.05600.
 
     x' = x + eps_i s(x, sigma_i) + sqrt(2 eps_i) z,    eps_i = step_size sigma_i^2
 
-`n_steps_per_level` transitions at each level, the greatest first. A sample is what a last step without noise makes of x:
-x + sigma^2 s(x, sigma_L), with the noise sigma that is left in x at the last level (none for recovery), the mean of the clean x given the
-noisy one: Jolicoeur-Martineau et al. 2020, arXiv:2009.05475. Every sample is the end of a chain of its own: at the last level chains do
-not change modes any more, and a thousand of them show the modes' weights no better than that.
-`step_size` has no unit: each level's step in units of the level's own variance (their eps is step_size sigma_L^2, scaled by
-sigma_i^2 / sigma_L^2). On a point mass the variance at a level is sigma_i^2 / (1 - step_size / 2): 1.11-fold at 0.2, 20-fold at 1.9, and
-none from 2 on. Keep it at 0.2 or below. Cost: one score per transition, and one per sample.
-Not for a model of a single level (langevin, mala). Nor are the samples those of E(., sigma_L): its far-apart modes may have other weights.
+Each chain makes `n_steps_per_level` transitions at each level, in descending order, and yields one sample, since chains no longer move
+between modes at the last level. The sample is the mean of the clean x given the noisy one, x + sigma^2 s(x, sigma_L), where sigma is the
+standard deviation of the noise that remains in x at the last level (zero for recovery): Jolicoeur-Martineau et al. 2020, arXiv:2009.05475.
+
+`step_size` is dimensionless: it is the step at each level in units of the variance of that level (the eps of Song & Ermon is
+step_size sigma_L^2, scaled by sigma_i^2 / sigma_L^2). On a point mass the variance at a level is sigma_i^2 / (1 - step_size / 2): 1.11
+times sigma_i^2 at 0.2, 20 times at 1.9, and it diverges from 2 on. Keep it at 0.2 or below. Cost: one score per transition, and one per
+sample. Use langevin or mala for models with a single noise level. The samples are not distributed as exp(-E(., sigma_L)): the weights of
+distant modes may differ.
 """
 
 from dataclasses import dataclass
@@ -19,26 +20,27 @@ import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
+from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.model import Model, constant, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.transitions import diverged, gradient_noise_ratio
-from ebm_cli.types import Count, Info, Params, Sampler
+from ebm_cli.types import Count, Info, Params
 
 
 class State(NamedTuple):
     x: Tensor  # (*m, B, *d)
     step_size: Tensor  # (*m,)
-    levels: Tensor  # (*m, L), the greatest first
-    n: Tensor  # (*m,), transitions so far
+    levels: Tensor  # (*m, L), in descending order
+    n: Tensor  # (*m,), the number of transitions so far
 
 
 @dataclass(frozen=True)
 class AnnealedLangevin(Sampler):
-    """`step_size` is in units of each level's variance."""
+    """`step_size` is in units of the variance of each level."""
 
     step_size: Annotated[float, Gt(0), Lt(2)]
     n_steps_per_level: Count
-    requires: ClassVar[frozenset[str]] = frozenset({"noise_level"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "noise_level"})
 
     def length(self, model: Model) -> int:
         return self.n_steps_per_level * len(model.levels)

@@ -2,9 +2,10 @@
 
     p <- p + eps/2 s(x),    x <- x + eps M^-1 p,    p <- p + eps/2 s(x);    log alpha = H(x, p) - H(x', p')
 
-Exact; best near an acceptance of 0.65 to 0.85 (0.8 is aimed at). On N(0, V) stable for eps below 2 sqrt(M V). With `jitter` j the step of
-each chain and transition is uniform on eps (1 - j) .. eps (1 + j): trajectories that close on themselves are broken up, and it stays exact.
-Cost: `n_leapfrog` scores per transition. Not for rugged energies of few dimensions, where its long trajectories buy nothing (mala).
+It is exact. It is most efficient at an acceptance rate of 0.65 to 0.85 (adaptation targets 0.8). On N(0, V) it is stable for eps below
+2 sqrt(M V). With `jitter` j the step of each chain and transition is uniform on eps (1 - j) .. eps (1 + j), which avoids periodic
+trajectories and keeps the sampler exact. Cost: `n_leapfrog` scores per transition. Use mala for rugged energies in few dimensions, where
+long trajectories have no advantage.
 Duane et al. 1987; Neal 2011, arXiv:1206.1901.
 """
 
@@ -14,13 +15,14 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.model import Model, constant, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.errors import bad
 from ebm_cli.samplers.transitions import accepted
-from ebm_cli.types import Count, Decay, Info, Params, Positive, Positives, Sampler
+from ebm_cli.types import Count, Decay, Info, Params, Positive, Positives
 
-DIVERGENCE = 1000.0  # nats; a leapfrog that follows its trajectory loses a few at most
+DIVERGENCE = 1000.0  # nats; the energy error of a stable trajectory is a few nats at most
 
 
 class State(NamedTuple):
@@ -33,20 +35,21 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class HMC(Sampler):
-    """`step_size` is eps, in the model's units at mass 1; `mass` the diagonal of M: one number, or one per coordinate."""
+    """`step_size` is eps, in the model's units at mass 1; `mass` is the diagonal of M: one number, or one per coordinate."""
 
     step_size: Positive
     n_leapfrog: Count
     mass: Positive | Positives
     jitter: Decay
-    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy"})
+    exact: ClassVar[bool] = True
     target_acceptance: ClassVar[float] = 0.8
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:
         m, shape = model.model_shape(params), x.shape[x.ndim - model.event_ndim :]
         mass = constant(self.mass, x)
         if mass.ndim and len(mass) != shape.numel():
-            raise bad(f"sampler.mass: {len(mass)} masses for {shape.numel()} coordinates", "sampler.mass=1.0, the same for all")
+            raise bad(f"sampler.mass: {len(mass)} masses for {shape.numel()} coordinates", "sampler.mass=1.0, one mass for all coordinates")
         mass = mass.reshape(shape) if mass.ndim else mass
         return State(x, x.new_full(m, self.step_size), *model.energy_and_score(params, x), mass.expand(*m, *shape))
 
@@ -70,7 +73,7 @@ class HMC(Sampler):
     def leapfrog(
         self, model: Model, params: Params, x: Tensor, p: Tensor, score: Tensor, eps: Tensor, mass: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`n_leapfrog` steps from (x, p), where the score is `score`: x, p, E(x) and s(x) at their end. Reversible, and of Jacobian 1."""
+        """x, p, E(x) and s(x) after `n_leapfrog` steps from (x, p), with the score there. The map is reversible and has Jacobian 1."""
         for _ in range(self.n_leapfrog):
             p = p.addcmul(0.5 * eps, score)
             x = x.addcmul(eps, p / mass)

@@ -1,8 +1,8 @@
 """Unadjusted Langevin dynamics: x' = x + eps s(x) + sqrt(2 eps) z. Roberts & Tweedie 1996.
 
-Biased: on N(0, v) the stationary variance is v / (1 - eps / 2v), never below 2 eps. It needs no energy. Cost: one score per transition.
-Not where a bias matters and there is an energy (mala), nor for standard deviations under sqrt(2 eps).
-With `max_score_norm` r the drift is eps min(1, r / |s|) s: chains survive steep walls, at a further bias where it bites.
+It is biased: on N(0, v) the stationary variance is v / (1 - eps / 2v), never below 2 eps. It needs no energy. Cost: one score per
+transition. Use mala if the bias matters and the model has an energy. It cannot resolve standard deviations below sqrt(2 eps).
+With `max_score_norm` r the drift is eps min(1, r / |s|) s. Chains are then stable at steep walls, at a further bias where |s| > r.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.model import Model, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.transitions import diverged, gradient_noise_ratio, truncated
-from ebm_cli.types import Info, Params, Positive, Sampler
+from ebm_cli.types import Info, Params, Positive
 
 
 class State(NamedTuple):

@@ -1,11 +1,12 @@
-"""Metropolis-adjusted Langevin: a Langevin proposal x' = x + eps s(x) + sqrt(2 eps) z, accepted with probability min(1, alpha).
+"""Metropolis-adjusted Langevin algorithm: a Langevin proposal x' = x + eps s(x) + sqrt(2 eps) z, accepted with probability min(1, alpha).
 
     log alpha = E(x) - E(x') + log q(x | x') - log q(x' | x),    log q(x' | x) = -|x' - x - eps s(x)|^2 / (4 eps)
               = E(x) - E(x') - w'(z + w/2),    w = sqrt(eps / 2) (s(x) + s(x'))
 
-Exact; best near an acceptance of 0.574. Cost: one score (and the energy that comes with it) per transition. Roberts & Rosenthal 1998.
-With `max_score_norm` r, min(1, r / |s|) s stands for s in the proposal and in q, both ways, and it stays exact: MALTA, Roberts & Tweedie
-1996. Not for modes further apart than a few steps (tempering), nor where there is no energy (langevin).
+It is exact. It is most efficient at an acceptance rate of 0.574. Cost: one score (and the energy that comes with it) per transition.
+Roberts & Rosenthal 1998. With `max_score_norm` r, min(1, r / |s|) s replaces s in the proposal and in q in both directions, and the sampler
+remains exact: MALTA, Roberts & Tweedie 1996. Use tempering for modes that are more than a few steps apart, and langevin for models without
+an energy.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.model import Model, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.transitions import accepted, gradient_noise_ratio, truncated
-from ebm_cli.types import Info, Params, Positive, Sampler
+from ebm_cli.types import Info, Params, Positive
 
 
 class State(NamedTuple):
@@ -33,7 +35,8 @@ class MALA(Sampler):
 
     step_size: Positive
     max_score_norm: Positive | None
-    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy"})
+    exact: ClassVar[bool] = True
     target_acceptance: ClassVar[float] = 0.574
 
     def init(self, model: Model, params: Params, x: Tensor) -> State:

@@ -1,8 +1,8 @@
 """Random-walk Metropolis: x' = x + tau z, accepted with probability min(1, exp(E(x) - E(x'))). Metropolis et al. 1953.
 
-Exact, and without a gradient: for energies with an edge or a kink. Best near an acceptance of 0.234 (Roberts, Gelman & Gilks 1997), at tau
-about 2.4 / sqrt(d) standard deviations. Cost: one energy per transition. Not for many dimensions: it takes of the order of d transitions to
-forget where it was (mala d^(1/3), hmc d^(1/4)).
+It is exact and needs no gradient, so that energies may have discontinuities or kinks. It is most efficient at an acceptance rate of 0.234
+(Roberts, Gelman & Gilks 1997), with tau about 2.4 / sqrt(d) standard deviations. Cost: one energy per transition. It is not suited to many
+dimensions: it decorrelates in a number of transitions of order d (mala d^(1/3), hmc d^(1/4)).
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.model import Model, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.transitions import accepted
-from ebm_cli.types import Info, Params, Positive, Sampler
+from ebm_cli.types import Info, Params, Positive
 
 
 class State(NamedTuple):
@@ -28,7 +29,8 @@ class MetropolisHastings(Sampler):
     """`step_size` is tau, in the model's units."""
 
     step_size: Positive
-    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy"})
+    exact: ClassVar[bool] = True
     target_acceptance: ClassVar[float] = 0.234
     differentiable: ClassVar[bool] = False
 

@@ -1,9 +1,9 @@
-"""Langevin dynamics with step and noise decoupled, as short runs use it: x' = x + eps s(x) + sigma z. Nijkamp et al. 2019.
+"""Langevin dynamics with separate step size and noise scale, as in short runs: x' = x + eps s(x) + sigma z. Nijkamp et al. 2019.
 
-For small eps chains follow exp(-E / T) at the temperature T = sigma^2 / (2 eps), which `temperature` gives; sigma^2 = 2 eps is Langevin
-dynamics at T = 1. On N(0, v) the stationary variance is T v / (1 - eps / 2v). Cost: one score per transition.
-Not for log Z, likelihoods or samples at T = 1 unless the energy is rescaled: a model trained with these chains is exp(-E / T).
-The gradients may be of minibatches in Welling & Teh 2011, who named the method; here they are the energy's own.
+For small eps chains follow exp(-E / T) at the temperature T = sigma^2 / (2 eps), the value of `temperature`; sigma^2 = 2 eps is Langevin
+dynamics at T = 1. On N(0, v) the stationary variance is T v / (1 - eps / 2v). Cost: one score per transition. A model trained with these
+chains is exp(-E / T): its log Z, its likelihoods and samples at T = 1 are meaningful only after the energy is divided by T. Welling & Teh
+2011, who named the method, allow gradients of minibatches; here they are exact gradients of the energy.
 """
 
 from dataclasses import dataclass

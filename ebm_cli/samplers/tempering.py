@@ -1,13 +1,14 @@
-"""Parallel tempering: replicas of each chain at K temperatures, mala within each, exchanged between neighbours. Geyer 1991.
+"""Parallel tempering: replicas of each chain at K temperatures, moved by mala and exchanged between neighbours. Geyer 1991.
 
     p_k(x) = exp(-beta_k E(x)),    beta_k = max_temperature^(-k / (K - 1)),    k = 0 .. K - 1
     swap of k and k + 1:    log alpha = (beta_k - beta_{k+1}) (E(x_k) - E(x_{k+1}))
 
-Hot replicas cross between modes, swaps bring them down: x is the replica at temperature 1. Rung k moves with the step eps / beta_k, so that
-one eps serves all. Pairs are tried from the hottest down, so that a replica may fall all the way in one transition.
-Exact, once all rungs have forgotten their start. Aim at a `swap_rate` of 0.2 or more, with a hottest rung that sees one mode.
-Cost: K scores per transition. Not for short chains from good starts (cd, pcd): replicas all start at the given x, and the hot ones need
-time to get to where they belong; until then their swaps move the cold one away from the model too. Not without a confined energy.
+Hot replicas cross between modes, and swaps bring their states down to temperature 1; x is the replica at temperature 1. Temperature k has
+the step size eps / beta_k, so that one eps suits all temperatures. Swaps are proposed from the hottest pair down, so that a state may pass
+through all temperatures in one transition. It is exact in the limit of long chains. Choose temperatures so that `swap_rate` is at least
+0.2 and the hottest replica moves freely between modes. Cost: K scores per transition.
+It is not suited to short chains from good initial states (cd, pcd): all replicas start at the given x, and until the hot replicas have
+reached their distributions, swaps also move the cold replica away from the model. The energy must be normalisable at all temperatures.
 """
 
 from dataclasses import dataclass
@@ -17,17 +18,18 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.model import Model, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.transitions import accepted
-from ebm_cli.types import Info, Params, Positive, Sampler
+from ebm_cli.types import Info, Params, Positive
 
 
 class State(NamedTuple):
     replicas: Tensor  # (*m, K, B, *d)
     step_size: Tensor  # (*m,)
     energy: Tensor  # (*m, K, B)
-    score: Tensor  # (*m, K, B, *d), of E: at temperature 1
+    score: Tensor  # (*m, K, B, *d), of E, at temperature 1
     beta: Tensor  # (*m, K)
 
     @property
@@ -43,7 +45,8 @@ class Tempering(Sampler):
     step_size: Positive
     n_temperatures: Annotated[int, Ge(2)]
     max_temperature: Annotated[float, Gt(1)]
-    requires: ClassVar[frozenset[str]] = frozenset({"energy"})
+    requires: ClassVar[frozenset[str]] = frozenset({"real", "energy"})
+    exact: ClassVar[bool] = True
     target_acceptance: ClassVar[float] = 0.574
     has_memory: ClassVar[bool] = True
 
@@ -74,13 +77,13 @@ class Tempering(Sampler):
         after = State(x.gather(rung, of), state.step_size, energy.gather(rung, order), score.gather(rung, of), state.beta)
         dtype = energy.dtype
         return after, {
-            "acceptance_rate": accept.to(dtype).mean(rung),  # over the rungs, for the step size serves them all
+            "acceptance_rate": accept.to(dtype).mean(rung),  # over all temperatures, which share the step size
             "swap_rate": swapped.to(dtype).mean(rung),
             "divergence": (~log_alpha.isfinite()).to(dtype).mean(rung),
         }
 
     def _propose(self, model: Model, params: Params, state: State, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """mala's proposal on each rung, with its energy, score and log alpha."""
+        """The proposals of mala at each temperature, with their energies, scores and log alpha."""
         beta, eps = expand(state.beta, z), expand(state.step_size, z)
         x = state.replicas.addcmul(eps, state.score).addcmul((2 * eps / beta).sqrt(), z)
         energy, score = self._evaluate(model, params, x)
@@ -89,20 +92,20 @@ class Tempering(Sampler):
         return x, energy, score, log_alpha
 
     def _swaps(self, energy: Tensor, beta: Tensor, log_uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Which replica each rung takes over, (*m, K, B), and whether each pair has swapped, (*m, K - 1, B)."""
+        """The index of the replica that each temperature takes over, (*m, K, B), and whether each pair has swapped, (*m, K - 1, B)."""
         energies = list(energy.unbind(-2))
         order = [torch.full_like(energies[0], k, dtype=torch.int64) for k in range(self.n_temperatures)]
         swapped = []
         for k in reversed(range(self.n_temperatures - 1)):
             log_alpha = (beta[..., k] - beta[..., k + 1]).unsqueeze(-1) * (energies[k] - energies[k + 1])
             swap = log_uniform[..., k, :] < log_alpha
-            for one in (energies, order):
-                one[k], one[k + 1] = torch.where(swap, one[k + 1], one[k]), torch.where(swap, one[k], one[k + 1])
+            for values in (energies, order):
+                values[k], values[k + 1] = torch.where(swap, values[k + 1], values[k]), torch.where(swap, values[k], values[k + 1])
             swapped.append(swap)
         return torch.stack(order, -2), torch.stack(swapped, -2)
 
     def _evaluate(self, model: Model, params: Params, replicas: Tensor) -> tuple[Tensor, Tensor]:
-        """E and s of all replicas at once."""
+        """The energies and scores of all replicas, in one evaluation."""
         rung = replicas.ndim - model.event_ndim - 2
         energy, score = model.energy_and_score(params, replicas.flatten(rung, rung + 1))
         return energy.unflatten(rung, replicas.shape[rung : rung + 2]), score.view(replicas.shape)

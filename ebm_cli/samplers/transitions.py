@@ -1,4 +1,4 @@
-"""What transitions share: a truncated score, the decision on a proposal, and what is watched of a move."""
+"""Functions that several transitions share: truncated scores, acceptance of proposals, and diagnostics."""
 
 import torch
 from torch import Tensor
@@ -7,30 +7,31 @@ from ebm_cli.core.model import Model, expand
 
 
 def truncated(model: Model, score: Tensor, max_norm: float | None) -> Tensor:
-    """min(1, max_norm / |s|) s, with the norm over the event axes of each chain; s itself where there is no `max_norm`."""
+    """min(1, max_norm / |s|) s, with the norm over the event axes of each chain; s itself if `max_norm` is None."""
     if max_norm is None:
         return score
-    squared = model.inner(score, score).clamp(min=max_norm**2)  # the clamp comes before the root: no NaN, in value or gradient, at s = 0
+    squared = model.inner(score, score).clamp(min=max_norm**2)  # clamped before the root, so that value and gradient are finite at s = 0
     return score * expand(max_norm * squared.rsqrt(), score)
 
 
 def gradient_noise_ratio(model: Model, score: Tensor, step: Tensor, noise: Tensor | float) -> Tensor:
-    """|step s| / (noise sqrt(d)), (*m, B): the drift against the root mean square of the noise, for `step` and `noise` (*m,).
+    """|step s| / (noise sqrt(d)), (*m, B): the norm of the drift over the root mean square of the noise, for `step` and `noise` (*m,).
 
-    Not against |noise z|, whose inverse has no mean in one dimension.
+    |noise z| would not do as the denominator: its inverse has no mean in one dimension.
     """
     rms = score.detach().square().mean(model.event_axes).sqrt()
     return rms * expand(step / noise, rms)
 
 
 def diverged(model: Model, x: Tensor) -> Tensor:
-    """Whether a chain is no longer finite, (*m, B)."""
+    """Whether a chain has values that are not finite, (*m, B)."""
     return ~x.isfinite().all(model.event_axes)
 
 
 def accepted(log_uniform: Tensor, log_alpha: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """log u < log alpha, (*m, B), with the energies of a chain and of its proposal; never where the latter is not a number.
+    """Whether log u < log alpha, (*m, B). `before` and `after` are the energies of a chain and of its proposal.
 
-    From where p = 0 any proposal is taken: log alpha would be inf - inf, and a chain that starts there would stay for ever.
+    A proposal with a NaN energy is rejected. From a state with p = 0 every other proposal is accepted: log alpha may be inf - inf, and a
+    chain that starts there would never move.
     """
     return (log_uniform < log_alpha) | ((before == torch.inf) & ~after.isnan())

@@ -1,84 +1,80 @@
-"""The jobs of a sweep: what is done for one line, wherever that is, and every line in a process of its own."""
+"""The jobs of a sweep: the work for a single line on any machine, and the dispatch of all lines of a sweep."""
 
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TextIO
 
-from ebm_cli import console
 from ebm_cli.config import compose
-from ebm_cli.config.schema import check_signature
-from ebm_cli.errors import Busy, InputError, Interrupted, Problem, RunFailed, report
-from ebm_cli.runner import train
+from ebm_cli.config.settings import DRAWS, MEASURES, with_role
+from ebm_cli.core.contracts import Follower, RunFolder
+from ebm_cli.errors import Busy, InputError, Interrupted, RunFailed, report
 from ebm_cli.runner.experiment import Experiment
-from ebm_cli.runs import run
-from ebm_cli.runs.run import Run
-from ebm_cli.sweeps import processes
-from ebm_cli.sweeps.processes import Died, Send
+from ebm_cli.runner.line import compose_line
+from ebm_cli.runner.progress import Progress, shown
+from ebm_cli.runner.train import train
+from ebm_cli.runs.run import Run, outputs
+from ebm_cli.sweeps.dispatch import BUSY, Died, Engine, Event, Send, dispatch
+from ebm_cli.sweeps.processes import redirect
 from ebm_cli.sweeps.progress import SweepProgress
-from ebm_cli.sweeps.slots import plan
-from ebm_cli.types import Count, Follower, Natural, Positive
+from ebm_cli.types import Best
 
 GOOD = ("finished",)
-
-
-def local(gpus: Literal["auto"] | Natural | list[Natural | str], jobs_per_gpu: Count, cpu_jobs: Count | None, grace_s: Positive) -> None:
-    """The settings of `hydra/launcher=gpu`, as a signature."""
+MakeFollower = Callable[[Mapping[str, str]], Follower]  # takes the numbers that a run tracks, with their units
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one job ended: finished, diverged, failed, refused, interrupted."""
+    """How a job ended: finished, diverged, failed, refused or interrupted."""
 
     words: tuple[str, ...]
     state: str
     reason: str = ""
-    path: str = ""  # of the run; "" where none was made
-    seconds: float = 0.0  # that the job took
+    path: str = ""  # the folder of the run; "" if none was created
+    seconds: float = 0.0  # the duration of the job
 
     @property
     def summary(self) -> dict[str, Any]:
         return Run(Path(self.path)).read("summary.json") if self.path else {}
 
     def where(self, log: Path) -> str:
-        """The file to look into."""
+        """The path of the log file with the details, or "" if there is none."""
         places = [log, Path(self.path) / "train.log"] if self.path else [log]
         return next((str(place) for place in places if place.exists()), "")
 
 
 @dataclass
 class Job:
-    """What a launcher calls with the words of a run, wherever that is. What goes wrong is in its outcome; only `Interrupted` is raised."""
+    """The function that a launcher calls with the overrides of a run. Failures are stored in the outcome; only `Interrupted` is raised."""
 
     dirs: tuple[Path, ...]
-    id: str  # of the sweep
+    id: str  # the id of the sweep
     group: str
-    good: tuple[str, ...] = GOOD  # how a job may end; a search takes divergence for an answer
-    metric: str = "kl"  # by which its runs are compared
-    best: str | float = "least"  # of that, as a metric says it
-    outcomes: list[Outcome] = field(default_factory=list)  # of those that have ended, as the sweeper was told
-    typed: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))  # Hydra puts words of its own there
+    good: tuple[str, ...] = GOOD  # the states that are not failures; a search accepts divergence
+    metric: str = "kl"  # the number by which runs are compared
+    best: Best = "min"  # which value of the metric is best
+    outcomes: list[Outcome] = field(default_factory=list)  # of the jobs that have ended, in the order of the sweeper
+    typed: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))  # the original command line; Hydra appends to sys.argv
 
     def __call__(self, _: Any) -> Outcome | None:
-        """As Hydra's own launchers call it, here or on another machine."""
+        """The entry point for Hydra's own launchers, on this or another machine."""
         words = compose.words_of_job()
         print(f"\n# ebm train {' '.join(words)}", flush=True)
-        return self.run(words, [console.Progress()], wait=True)
+        return self.run(words, Progress, wait=True)
 
-    def run(self, words: Sequence[str], followers: Sequence[Follower], *, wait: bool) -> Outcome | None:
-        """One run, trained or reused; None where another process holds it and it is not to be waited for."""
+    def run(self, words: Sequence[str], follower: MakeFollower, *, wait: bool) -> Outcome | None:
+        """Train or reuse the run. Returns None if another process holds the run and `wait` is false."""
         started, words, path, sys.argv = time.perf_counter(), tuple(words), "", list(self.typed)
         try:
-            composed = compose.compose(words, self.dirs)
+            composed = compose_line(words, self.dirs)
             composed.config["group"] = composed.config.get("group") or self.group
             experiment = Experiment.of(composed)
             path = str(experiment.run.path)
-            train.train(experiment, composed, followers, wait=wait)
+            train(experiment, composed, [follower(experiment.tracked())], wait=wait)
             state, reason = "finished", ""
         except Busy:
             return None
@@ -93,76 +89,115 @@ class Job:
             state, reason = "failed", f"{type(error).__name__}: {error}"
         return Outcome(words, state, reason, path, time.perf_counter() - started)
 
-    def in_process(self, words: Sequence[str], log: Path, send: Send, wait: bool) -> Outcome | None:
-        """The same in a process of its own, which tells its launcher what happens."""
-        try:
-            return self.run(words, [EventReporter(send, log)], wait=wait)
-        except Interrupted as stop:
-            return Outcome(tuple(words), "interrupted", f"signal {stop.signal}")
-
-    def launch(self, lines: Sequence[Sequence[str]], settings: Mapping[str, Any], first: int) -> list[Outcome]:
-        """Every line in a process of its own, as many at once as there are slots. `settings`: of `hydra/launcher=gpu`."""
-        problems: list[Problem] = []
-        settings = check_signature(local, dict(settings), "hydra.launcher", problems)
-        if problems:
-            raise InputError(*problems)
-        if settings["gpus"] == "auto" and all("device=cpu" in words for words in lines):
-            settings["gpus"] = 0
-        grace_s, slots = settings.pop("grace_s"), plan(**settings)
-        folder = run.outputs() / "sweeps" / self.id
+    def launch(self, lines: Sequence[Sequence[str]], first: int, engine: Engine) -> list[Outcome]:
+        """The outcome of every line, in order. Runs that have finished or that another process trains do not occupy a slot."""
+        folder = outputs() / "sweeps" / self.id
         logs = [folder / f"{first + number}.log" for number in range(len(lines))]
-        paths: dict[int, str] = {}
+        sent = replace(self, outcomes=[])
+        tasks = [SweepTask(sent, tuple(words), log) for words, log in zip(lines, logs, strict=True)]
+        outcomes: dict[int, Outcome] = {}
         results: dict[int, Any] = {}
-        with SweepProgress(lines, slots, [one.words for one in self.outcomes]) as board:
+        with SweepProgress(lines, engine.places, [outcome.words for outcome in self.outcomes]) as progress:
 
-            def see(number: int, event: Mapping[str, Any]) -> None:
+            def see(number: int, event: Event) -> None:
                 if event.get("event") == "started":
-                    paths[number] = event["path"]
+                    tasks[number].started = True
                 elif event.get("event") == "ended" and event["result"] is not None:
-                    results[number] = event["result"]
-                board.see(number, event)
+                    outcomes[number] = self.outcome_of(tasks[number], event["result"])
+                    event = {"event": "ended", "result": outcomes[number]}
+                progress.see(number, event)
 
-            tasks = [partial(self.in_process, tuple(words), log) for words, log in zip(lines, logs, strict=True)]
             try:
-                processes.launch(tasks, slots, logs, see, grace_s=grace_s)
+                dispatch(tasks, engine, see, results, known=lambda number: known(self, tasks[number]))
             except Interrupted as stop:
-                self.outcomes += [self.outcome_of(lines[n], results[n], paths.get(n, ""), logs[n]) for n in sorted(results)]
-                done = sum(one.state in GOOD for one in self.outcomes)
-                raise Interrupted(stop.signal, f"{done} of {first + len(lines)} jobs are done; the same line again goes on") from None
-        return [self.outcome_of(lines[n], results[n], paths.get(n, ""), logs[n]) for n in range(len(lines))]
+                self.outcomes += [outcomes[number] for number in sorted(outcomes)]
+                done = sum(outcome.state in GOOD for outcome in self.outcomes)
+                ending = f"{stop.hint}; " if stop.hint else ""
+                hint = f"{done} of {first + len(lines)} jobs are done; {ending}the same command continues the others"
+                raise Interrupted(stop.signal, hint) from None
+        return [outcomes[number] for number in range(len(lines))]
 
-    def outcome_of(self, words: Sequence[str], result: Outcome | Died, path: str, log: Path) -> Outcome:
-        """What is known of a job that has ended. Its output is in the run's folder; where there is no run, it stays where it is."""
+    def outcome_of(self, task: "SweepTask", result: Outcome | Died) -> Outcome:
+        """The outcome of a job that has ended. The sweep's log is removed if the run's folder holds the output of the job."""
+        run = Run(task.path) if task.started else None
         if isinstance(result, Died):
-            if path and (one := Run(Path(path))).state() == "interrupted":  # it could not say why itself
-                with suppress(Busy), one.lock(wait=False):  # else another process is at work on it already
-                    one.log(result.reason)
-                    one.set_status(result.state, result.reason)
-            result = Outcome(tuple(words), result.state, result.reason, path)
-        if path or result.state in (*GOOD, "diverged"):
-            log.unlink(missing_ok=True)
-        return replace(result, path=result.path or path)
+            if run and run.state() == "interrupted":  # the job could not record the reason itself
+                with suppress(Busy), run.lock(wait=False):  # Busy: another process has already taken over the run
+                    run.log(result.reason)
+                    run.set_status(result.state, result.reason)
+            elif not run and (result.state == "failed" or task.log.exists()):
+                with task.appending() as file:
+                    file.write(f"{result.reason}\n")
+            result = Outcome(task.words, result.state, result.reason)
+        if run or result.state in (*GOOD, "diverged"):
+            task.log.unlink(missing_ok=True)
+        return replace(result, path=result.path or (str(run.path) if run else ""))
 
 
-class EventReporter:
-    """Tells the launcher what happens to a run, and has what is printed go to the run's own folder. A `Follower`."""
+@dataclass
+class SweepTask:
+    """A line of a sweep as a task of an engine."""
 
-    def __init__(self, send: Send, log: Path) -> None:
-        self._send, self._log = send, log
+    job: Job
+    words: tuple[str, ...]
+    log: Path
+    path: Path | None = None  # the folder of the run, once known
+    started: bool = False
 
-    def start(self, run: Run, config: Mapping[str, Any], step: int) -> None:
+    def __call__(self, send: Send) -> Outcome | None:
+        """Train or reuse the run and report its progress through `send`."""
+        try:
+            return self.job.run(self.words, lambda tracked: EventReporter(send, self.log, tracked), wait=False)
+        except Interrupted as stop:
+            return Outcome(self.words, "interrupted", f"signal {stop.signal}")
+
+    def appending(self) -> TextIO:
+        """The log of the task, opened for appending."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        return open(self.log, "a")
+
+
+class EventReporter(Follower):
+    """Reports the progress of a run and redirects the output of this process into the run's folder."""
+
+    def __init__(self, send: Send, log: Path, tracked: Mapping[str, str]) -> None:
+        self._send, self._log, self._tracked = send, log, tracked
+
+    def start(self, run: RunFolder, config: Mapping[str, Any], step: int) -> None:
         sys.stdout.flush()
-        before = self._log.read_text() if self._log.exists() else ""  # another sweep of the same line may have ended
-        processes.redirect(run.path / "output.log")
+        before = self._log.read_text() if self._log.exists() else ""  # another sweep of the same line may have removed it
+        redirect(run.path / "output.log")
         print(before, end="", flush=True)
-        self._tell({"event": "started", "path": str(run.path), "n_steps": config["trainer"]["n_steps"], "step": step})
+        self._report({"event": "started", "path": str(run.path), "n_steps": config["trainer"]["n_steps"], "step": step})
 
     def row(self, row: Mapping[str, Any]) -> None:
-        self._tell({"event": "row", "step": row["step"], "kl": console.mean(row.get("kl"))})
+        self._report({"event": "row", "step": row["step"], "shown": shown(row, self._tracked)})
 
     def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
-        pass
+        """Reports nothing: the result of the task says how the job ended."""
 
-    def _tell(self, event: dict[str, Any]) -> None:
-        with suppress(OSError):  # where the launcher was killed this process is about to be told, and to save its state
+    def _report(self, event: dict[str, Any]) -> None:
+        with suppress(OSError):  # the launcher was killed; this process will soon notice and save its state
             self._send(event)
+
+
+def known(job: Job, task: SweepTask) -> Any:
+    """The outcome of a line if nothing is left to do, BUSY if another process trains its run, None otherwise."""
+    if task.path and Run(task.path).state() == "running":
+        return BUSY
+    try:
+        run, config, _ = Experiment.named(compose_line(task.words, job.dirs))
+        task.path = run.path
+        if run.state() == "running":
+            return BUSY
+        if run.state() != "finished" or config["force"] or config["logger"]:
+            return None
+        measured_with = run.read("summary.json").get("measured_with", {})
+    except InputError as error:
+        with task.appending() as file, redirect_stderr(file):
+            report(error.problems, 2)
+        return Outcome(task.words, "refused", str(error))
+    except Exception:  # raised by a component: the job raises it again in its own process and reports it there
+        return None
+    config["metric"] = measured_with.get("metric", {}) | config["metric"]
+    return Outcome(task.words, "finished", "", str(run.path)) if with_role(config, DRAWS, MEASURES) == measured_with else None

@@ -1,7 +1,7 @@
-"""Tasks side by side: one process per task, one slot per process. Knows nothing of Hydra or of training.
+"""The local engine: one process per task, one slot per process. It does not depend on Hydra or on training.
 
-The processes are forked from a server that has imported what they need. A task that raises, exits or is killed ends alone. SIGINT
-and SIGTERM end every task with its state saved; when the launcher itself is killed, its tasks notice and end.
+The processes are forked from a server that has already imported what they need. A task that raises, exits or is killed does not affect
+the others. If this process itself is killed, its tasks notice and end.
 """
 
 import multiprocessing
@@ -10,8 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -19,45 +18,88 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.errors import Interrupted
+from ebm_cli.sweeps.dispatch import Died, Engine, Event, Task
 from ebm_cli.sweeps.slots import Slot
-from ebm_cli.training.signals import Stop
 
-ORPHAN_S = 1.5  # what a task has to save its state when its launcher is gone
-LINGER_S = 5.0  # what a process has to end when its task has: a thread may be left in it
-TICK_S = 0.25
-NO_SERVER = 255  # the exit code of a process, which may live, whose server does not
-BLOCKED = (signal.SIGINT, signal.SIGTERM)  # in the server: they may come to all processes, but it is the launcher that ends the others
-
-Send = Callable[[dict[str, Any]], None]
-Task = Callable[[Send, bool], Any]  # (send, wait) -> result
-
-
-@dataclass(frozen=True)
-class Died:
-    """The result of a task whose process ended without one."""
-
-    reason: str
-    state: str = "failed"
+ORPHAN_S = 1.5  # seconds that a task has to save its state after its launcher was killed
+LINGER_S = 5.0  # seconds that a process has to exit after its task has ended; a thread may keep it alive
+TICK_S = 0.25  # the longest wait of a poll, in seconds
+NO_SERVER = 255  # the exit code reported for a process, possibly alive, whose fork server is gone
+BLOCKED = (signal.SIGINT, signal.SIGTERM)  # in the server: a terminal sends them to all processes, but only the launcher handles them
 
 
 @dataclass
 class Worker:
-    """A process at work on a task."""
+    """A process that runs a task."""
 
     number: int
     process: Any
     slot: Slot
 
 
+class LocalProcesses(Engine):
+    """`slots`: one task at a time runs in each. `grace_s`: seconds that tasks have to save their state when they are cancelled."""
+
+    def __init__(self, slots: Sequence[Slot], *, grace_s: float) -> None:
+        self.places, self.grace_s = [str(slot) for slot in slots], grace_s
+        self._context, self._free, self._live = warm(), list(slots), {}
+        self._launched: list[tuple[int, Event]] = []
+        self._cancelled = False
+
+    def capacity(self) -> int:
+        return len(self._free)
+
+    def start(self, tasks: Iterable[tuple[int, Task]]) -> None:
+        for number, task in tasks:
+            connection, worker = _start(self._context, number, self._free.pop(0), task)
+            self._live[connection] = worker
+            self._launched.append((number, {"event": "launched", "slot": str(worker.slot)}))
+
+    def poll(self) -> Iterator[tuple[int, Event]]:
+        launched, self._launched = self._launched, []
+        yield from launched
+        wait(list(self._live), 0 if launched or self._cancelled else TICK_S)
+        for connection, worker in list(self._live.items()):
+            while (message := _receive(connection, worker.process)) != {}:
+                if message is None:  # the process died
+                    worker.process.join()
+                    cause = _cause(worker.process.exitcode)
+                    message = {"event": "ended", "result": Died(cause, "interrupted" if self._cancelled else "failed")}
+                if message["event"] == "ended":
+                    self._release(connection, worker)
+                yield worker.number, message
+                if message["event"] == "ended":
+                    break
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        processes = [worker.process for worker in self._live.values()]
+        for process in processes:
+            process.terminate()
+        end = time.monotonic() + self.grace_s
+        for process in processes:
+            process.join(max(0.0, end - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    def _release(self, connection: Connection, worker: Worker) -> None:
+        """Close the connection of a task that has ended and free its slot."""
+        del self._live[connection]
+        connection.close()
+        worker.process.join(LINGER_S)
+        worker.process.kill()
+        self._free.append(worker.slot)
+
+
 def warm() -> ForkServerContext:
-    """The server that tasks are forked from, started if it is not there; it goes on importing while this returns."""
+    """The fork server, started if it does not run yet. Returns while the server is still importing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ebm_cli.sweeps.preload"])
     mask, environment = signal.pthread_sigmask(signal.SIG_BLOCK, []), dict(os.environ)
-    os.environ["PYTHONSAFEPATH"] = "1"  # else a yaml.py where the user stands is the one that the server imports
+    os.environ["PYTHONSAFEPATH"] = "1"  # otherwise the server would import a yaml.py of the working directory
     try:
-        resource_tracker.ensure_running()  # else the next but one starts it, and unblocks
+        resource_tracker.ensure_running()  # otherwise forkserver.ensure_running() starts it, which unblocks the signals
         signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         forkserver.ensure_running()
     finally:
@@ -67,87 +109,41 @@ def warm() -> ForkServerContext:
     return context
 
 
-def launch(
-    tasks: Sequence[Task], slots: Sequence[Slot], logs: Sequence[Path], see: Callable[[int, Mapping[str, Any]], None], *, grace_s: float
-) -> list[Any]:
-    """The tasks' results, in their order. `see(number, event)` is told of starts, of what tasks send, and of ends; `see(-1, {})` ticks.
-
-    A task that returns None (what it needs is held elsewhere) is called again, with `wait`, after all others. Raises `Interrupted`
-    at SIGINT and SIGTERM, after the tasks have had `grace_s` seconds to save their state.
-    """
-    context, results = warm(), [None] * len(tasks)
-    queue, free, live = deque((number, False) for number in range(len(tasks))), list(slots), {}
-    with Stop().listening() as stop:
-        while (queue and not stop.signal) or live:
-            while queue and free and not stop.signal:
-                number, waits = queue.popleft()
-                connection, worker = _start(context, number, free.pop(0), tasks[number], waits, logs[number])
-                live[connection] = worker
-                stop.deferred = True  # from the first task on; before, nothing is lost
-                see(number, {"event": "launched", "slot": str(worker.slot)})
-            if stop.signal:
-                _end([worker.process for worker in live.values()], grace_s)
-            wait(list(live), TICK_S)
-            for connection, worker in list(live.items()):
-                message = _receive(connection, worker.process)
-                if message == {}:
-                    continue
-                if message is None:  # it died
-                    worker.process.join()
-                    cause = _cause(worker.process.exitcode)
-                    message = {"event": "ended", "result": Died(cause, "interrupted" if stop.signal else "failed")}
-                number = worker.number
-                if message["event"] == "ended":
-                    del live[connection]
-                    connection.close()
-                    worker.process.join(LINGER_S)
-                    worker.process.kill()
-                    free.append(worker.slot)
-                    results[number] = message["result"]
-                    if message["result"] is None:
-                        queue.append((number, True))
-                see(number, message)
-            see(-1, {})
-    if stop.signal:
-        raise Interrupted(stop.signal)
-    return results
-
-
-def _start(context: ForkServerContext, number: int, slot: Slot, task: Task, waits: bool, log: Path) -> tuple[Connection, Worker]:
+def _start(context: ForkServerContext, number: int, slot: Slot, task: Task) -> tuple[Connection, Worker]:
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, slot, task, waits, log, dict(os.environ)), name=f"ebm-{number}")
+    process = context.Process(target=_work, args=(theirs, slot, task, dict(os.environ)), name=f"ebm-{number}")
     process.start()
     theirs.close()
     return ours, Worker(number, process, slot)
 
 
 def _receive(connection: Connection, process: Any) -> dict[str, Any] | None:
-    """What a task has sent, {} for nothing yet, None where its process is gone. One that it left behind may hold the pipe open."""
-    gone = process.exitcode not in (None, NO_SERVER)  # looked at first: by then all that it sent is there
+    """The next message of a task, {} if there is none yet, None if its process is gone (a child process may still hold the pipe open)."""
+    gone = process.exitcode not in (None, NO_SERVER)  # must be read first: everything sent before the exit has then arrived
     try:
         return connection.recv() if connection.poll() else None if gone else {}
     except (EOFError, OSError):
         return None
 
 
-def _work(connection: Connection, slot: Slot, task: Task, waits: bool, log: Path, environment: Mapping[str, str]) -> None:
-    """In the task's process: nothing has touched CUDA yet."""
+def _work(connection: Connection, slot: Slot, task: Task, environment: Mapping[str, str]) -> None:
+    """The main function of a task's process. It sets the environment before CUDA is initialised."""
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGINT])
     os.environ.clear()
     os.environ.update(environment)
     os.environ |= {"CUDA_VISIBLE_DEVICES": slot.gpu, "OMP_NUM_THREADS": str(slot.n_threads)}
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(slot.n_threads))  # else a pool of as many processes as there are cores
-    redirect(log)
-    sys.stdout.reconfigure(line_buffering=True)  # a process that is killed has said what it said
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(slot.n_threads))  # the default is one process per core
+    redirect(task.log)
+    sys.stdout.reconfigure(line_buffering=True)  # keeps the output of a process that is killed
     import torch
 
     torch.set_num_threads(slot.n_threads)
-    connection.send({"event": "ended", "result": task(connection.send, waits)})
+    connection.send({"event": "ended", "result": task(connection.send)})
 
 
 def _end_with(launcher: Any) -> None:
-    """When the launcher is gone, even by SIGKILL, save what can be saved and end."""
+    """End this process, with its state saved if possible, when the launcher is gone, even by SIGKILL."""
     launcher.join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ORPHAN_S)
@@ -155,7 +151,7 @@ def _end_with(launcher: Any) -> None:
 
 
 def redirect(path: Path) -> None:
-    """Send what this process prints to the end of a file."""
+    """Append the output of this process to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
@@ -163,21 +159,10 @@ def redirect(path: Path) -> None:
     os.close(descriptor)
 
 
-def _end(processes: Sequence[Any], grace_s: float) -> None:
-    """Ask all to save their state and end; after the grace, kill."""
-    for process in processes:
-        process.terminate()
-    end = time.monotonic() + grace_s
-    for process in processes:
-        process.join(max(0.0, end - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-
-
 def _cause(code: int | None) -> str:
-    """What an exit code says."""
+    """The exit code as a reason."""
     if code == -signal.SIGKILL:
         return "killed, perhaps out of memory"
     if code is not None and code < 0:
         return f"ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}, without a word"
+    return f"ended with exit code {code} and without a result"

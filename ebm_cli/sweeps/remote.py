@@ -1,218 +1,144 @@
-"""The jobs of a sweep on other machines. An engine brings them there: `engines/slurm.py`, `engines/ray.py`.
+"""Engines on other machines. slurm.py and ray.py submit the tasks; the tasks report their progress through files.
 
-The outputs folder is shared between the machines: what happens to a run is in its own folder, and what an engine brings back is only how
-each job ended.
+The machines share the outputs folder. The results of a run are in the run's folder, the events of a task are in a file beside the logs of
+the sweep, and the engine itself only returns how each task ended.
 """
 
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ebm_cli.config import compose
-from ebm_cli.errors import InputError, Interrupted
-from ebm_cli.runner.experiment import Experiment
-from ebm_cli.runs import run
 from ebm_cli.runs.run import Run
-from ebm_cli.sweeps import processes
-from ebm_cli.sweeps.jobs import GOOD, EventReporter, Job, Outcome
-from ebm_cli.sweeps.processes import Died
-from ebm_cli.sweeps.progress import SweepProgress
-from ebm_cli.training.signals import Stop
+from ebm_cli.sweeps.dispatch import Died, Engine, Event
+from ebm_cli.sweeps.jobs import EventReporter, Outcome, SweepTask
+from ebm_cli.sweeps.processes import redirect
 
-TICK_S = 1.0
-OURS = ("EBM_", "WANDB_")  # what of the environment goes along
-SECRET = "WANDB_API_KEY"  # stays: what travels may lie in a file
+TICK_S = 1.0  # seconds between two polls
+OURS = ("EBM_", "WANDB_")  # prefixes of the environment variables that are sent with a task
+SECRET = "WANDB_API_KEY"  # never sent with a task, since a submitted task may be stored in a file
 
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A job as it travels, with all by which the place where its line was typed differs from others."""
+    """A task as it is sent to another machine, with the working directory and the environment variables that it depends on."""
 
-    job: Job
-    words: tuple[str, ...]
-    path: Path  # of its run
-    log: Path
-    here: str
+    task: SweepTask
+    here: str  # the working directory of the command
     environment: Mapping[str, str]
-    time: float  # when it was sent
+    time: float  # the time of submission
 
     @property
     def events(self) -> Path:
-        """The file in which the place where the job runs tells the place where its line was typed what happens."""
-        return self.log.with_suffix(".jsonl")
+        """The file to which the task writes its events."""
+        return self.task.log.with_suffix(".jsonl")
 
     def __call__(self) -> Outcome | None:
-        """One run, trained or reused; None where another process holds it. Raises `Interrupted`, with the state saved."""
+        """Train or reuse the run. Returns None if another process holds it. Raises `Interrupted` after saving the state."""
         for name in [name for name in os.environ if name.startswith("EBM_")]:
             del os.environ[name]
         os.environ |= self.environment
-        os.chdir(self.here)  # relative paths, EBM_OUTPUTS among them, mean the same
-        processes.redirect(self.log)
-        begun = Run(self.path).read("environment.json").get("created", 0.0) >= self.time  # by this parcel: now it is requeued
-        words = (*self.words, "force=false") if begun else self.words
+        os.chdir(self.here)  # relative paths, including EBM_OUTPUTS, keep their meaning
+        redirect(self.task.log)
+        facts = Run(self.task.path).read("environment.json") if self.task.path else {}
+        begun = facts.get("created", 0.0) >= self.time  # this job created the run and was requeued: force applies to the first start only
+        words = (*self.task.words, "force=false") if begun else self.task.words
         self.tell({"event": "launched", "slot": socket.gethostname()})
-        return self.job.run(words, [EventReporter(self.tell, self.log)], wait=False)
+        return self.task.job.run(words, lambda tracked: EventReporter(self.tell, self.task.log, tracked), wait=False)
 
     def tell(self, event: Mapping[str, Any]) -> None:
-        """One line in the events; a disk that is full is no reason to end a run."""
+        """Append an event to the file. Errors, such as a full disk, are ignored: they must not end a run."""
         with suppress(OSError), open(self.events, "a") as file:
             file.write(json.dumps(event) + "\n")
 
     def stopped(self, signal: int) -> Outcome:
-        """How it ended where a signal ended it."""
-        return Outcome(self.words, "interrupted", f"signal {signal}")
-
-
-class Engine(Protocol):
-    """What runs parcels on other machines."""
-
-    name: str
-
-    def start(self, parcels: Mapping[int, RemoteJob]) -> None: ...
-
-    def ended(self) -> Iterator[tuple[int, Outcome | Died | None]]:
-        """The jobs that have ended since; None where another process held the run."""
-        ...
-
-    def cancel(self) -> None:
-        """End every job, with its state saved."""
-        ...
+        """The outcome of the job if a signal ended it."""
+        return Outcome(self.task.words, "interrupted", f"signal {signal}")
 
 
 @dataclass
-class Away:
-    """What a job that is away has told so far."""
+class Reports:
+    """Reads the file of events of a task while the task appends to it."""
 
     path: Path
-    read: int = 0  # bytes
+    n_read: int = 0  # the number of bytes read so far
 
     def news(self) -> list[dict[str, Any]]:
-        """The events since; a line that is not whole yet is left for the next time."""
+        """The events since the last call. An incomplete line is left for the next call."""
         try:
             with open(self.path, "rb") as file:
-                file.seek(self.read)
+                file.seek(self.n_read)
                 whole = file.read().rpartition(b"\n")[0]
-        except OSError:  # it has not begun
+        except OSError:  # the task has not started
             return []
-        self.read += len(whole) + 1 if whole else 0
+        self.n_read += len(whole) + 1 if whole else 0
         return [json.loads(line) for line in whole.splitlines()]
 
-    def forget(self) -> None:
+    def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
 
-@dataclass
-class Dispatch:
-    """The lines of a sweep on their way: those that wait for a machine, those that are away, those that have ended."""
+class RemoteEngine(Engine, ABC):
+    """The base of engines whose tasks report through files. A subclass submits jobs, lists those that have ended, and cancels them."""
 
-    job: Job
-    lines: Sequence[Sequence[str]]
-    logs: Sequence[Path]
-    engine: Engine
-    board: SweepProgress
-    waiting: list[int] = field(init=False)
-    runs: dict[int, Run] = field(default_factory=dict)
-    away: dict[int, Away] = field(default_factory=dict)
-    results: dict[int, Outcome] = field(default_factory=dict)
+    name: str
 
-    def __post_init__(self) -> None:
-        self.waiting = list(range(len(self.lines)))
-        self.sent = replace(self.job, outcomes=[])
-        self.environment = {name: value for name, value in os.environ.items() if name.startswith(OURS) and name != SECRET}
+    def __init__(self) -> None:
+        self._reports: dict[int, Reports] = {}
+        self._cancelled = False
 
     @property
-    def complete(self) -> bool:
-        return len(self.results) == len(self.lines)
+    def places(self) -> list[str]:
+        return [self.name]
 
-    def turn(self) -> None:
-        """What can be done now: jobs are sent, what they tell is shown, those that have ended are taken in."""
-        if parcels := dict(self.ready()):
-            self.engine.start(parcels)
-        for number, one in self.away.items():
-            for event in one.news():
-                self.board.see(number, event)
-        for number, result in self.engine.ended():
-            if result is None:
-                self.board.see(number, {"event": "ended", "result": None})
-                self.waiting.append(number)
-            else:
-                self.end(number, result)
-        self.board.see(-1, {})
+    @abstractmethod
+    def submit(self, jobs: Mapping[int, RemoteJob]) -> None:
+        """Submit these jobs."""
 
-    def ready(self) -> Iterator[tuple[int, RemoteJob]]:
-        """Those of the waiting that nobody trains; the finished among them end here."""
-        for number in list(self.waiting):
-            if number in self.runs and self.runs[number].state() == "running":
-                continue
-            known = look(self.job, self.lines[number])
-            if isinstance(known, Outcome):
-                self.waiting.remove(number)
-                self.end(number, known)
-                continue
-            self.runs[number] = known
-            if known.state() != "running":
-                self.waiting.remove(number)
-                yield number, self.pack(number)
+    @abstractmethod
+    def ended(self) -> Iterator[tuple[int, Outcome | Died | None]]:
+        """The jobs that have ended since the last call, with their results; None if another process held the run."""
 
-    def pack(self, number: int) -> RemoteJob:
-        words, path, log = tuple(self.lines[number]), self.runs[number].path, self.logs[number]
-        parcel = RemoteJob(self.sent, words, path, log, os.getcwd(), self.environment, time.time())
-        self.away[number] = Away(parcel.events)
-        self.away[number].forget()  # what an earlier one told
-        return parcel
+    @abstractmethod
+    def end_all(self) -> None:
+        """Ask every job to save its state and end."""
 
-    def end(self, number: int, result: Outcome | Died) -> None:
-        path = str(self.runs[number].path) if number in self.runs and self.runs[number].state() != "new" else ""
-        if isinstance(result, Died) and not path:
-            with open(self.logs[number], "a") as file:
-                file.write(f"{result.reason}\n")
-        self.results[number] = self.job.outcome_of(self.lines[number], result, path, self.logs[number])
-        if number in self.away:
-            self.away.pop(number).forget()
-        self.board.see(number, {"event": "ended", "result": self.results[number]})
+    def capacity(self) -> None:
+        return None
+
+    def start(self, tasks: Iterable[tuple[int, SweepTask]]) -> None:
+        environment = {name: value for name, value in os.environ.items() if name.startswith(OURS) and name != SECRET}
+        jobs = {number: RemoteJob(task, os.getcwd(), environment, time.time()) for number, task in tasks}
+        for number, job in jobs.items():
+            job.events.parent.mkdir(parents=True, exist_ok=True)
+            self._reports[number] = Reports(job.events)
+            self._reports[number].remove()  # removes the events of an earlier job
+        if jobs:
+            self.submit(jobs)
+
+    def poll(self) -> Iterator[tuple[int, Event]]:
+        if not self._cancelled:
+            time.sleep(TICK_S)
+        for number, reports in self._reports.items():
+            for event in reports.news():
+                yield number, event
+        for number, result in self.ended():
+            reports = self._reports.pop(number)
+            for event in reports.news():  # events written after the loop above
+                yield number, event
+            reports.remove()
+            yield number, {"event": "ended", "result": result}
+        if self._cancelled:  # the events of jobs that are still ending are no longer needed
+            for reports in self._reports.values():
+                reports.remove()
 
     def cancel(self) -> None:
-        """Every job is told to end; what has ended before is the sweep's."""
-        self.engine.cancel()
-        for one in self.away.values():
-            one.forget()
-        self.job.outcomes += [self.results[number] for number in sorted(self.results)]
-
-
-def launch(job: Job, lines: Sequence[Sequence[str]], first: int, engine: Engine) -> list[Outcome]:
-    """The outcome of every line, in their order. No machine is taken for what is finished, or to wait for what another process trains."""
-    folder = run.outputs() / "sweeps" / job.id
-    folder.mkdir(parents=True, exist_ok=True)
-    logs = [folder / f"{first + number}.log" for number in range(len(lines))]
-    with SweepProgress(lines, [engine.name], [one.words for one in job.outcomes]) as board, Stop().listening():
-        sweep = Dispatch(job, lines, logs, engine, board)
-        try:
-            while not sweep.complete:
-                sweep.turn()
-                time.sleep(0 if sweep.complete else TICK_S)
-        except Interrupted as stop:
-            sweep.cancel()
-            done = sum(one.state in GOOD for one in job.outcomes)
-            hint = f"{done} of {first + len(lines)} jobs are done, the others were told to end; the same line again goes on"
-            raise Interrupted(stop.signal, hint) from None
-    return [sweep.results[number] for number in range(len(lines))]
-
-
-def look(job: Job, words: Sequence[str]) -> Outcome | Run:
-    """The outcome of a line where nothing is left to do; else the run that it names."""
-    try:  # the device is of no run's identity, and here may be none like it
-        experiment = Experiment.of(compose.compose([*words, "device=cpu"], job.dirs))
-    except InputError as error:
-        return Outcome(tuple(words), "refused", str(error))
-    one, now = experiment.run, experiment.config
-    if one.state() != "finished" or now["force"] or now["logger"]:
-        return one
-    before = one.config()
-    same = before["metric"] | now["metric"] == before["metric"] and all(before[key] == now[key] for key in ("draws", "sampler"))
-    return Outcome(tuple(words), "finished", "", str(one.path)) if same else one
+        self._cancelled = True
+        if self._reports:
+            self.end_all()

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run: a slot is one GPU, or a share of one, or one core."""
+"""The slots in which the jobs of a sweep run: a slot is a GPU, a share of a GPU, or a CPU core."""
 
 import os
 import re
@@ -10,14 +10,14 @@ from typing import Literal
 from ebm_cli.errors import bad, nearest
 from ebm_cli.types import Count, Natural
 
-NO_GPU = ("", "-1")  # what CUDA_VISIBLE_DEVICES holds where nothing is to be seen
+NO_GPU = ("", "-1")  # entries of CUDA_VISIBLE_DEVICES that hide the GPU and all after it
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one job at a time runs."""
+    """A place in which one job runs at a time."""
 
-    gpu: str  # what CUDA_VISIBLE_DEVICES will hold: an index or a UUID; "" for a core
+    gpu: str  # the value of CUDA_VISIBLE_DEVICES for the job: an index or a UUID; "" for a core
     n_threads: int
 
     def __str__(self) -> str:
@@ -26,20 +26,20 @@ class Slot:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, or a MIG device, as CUDA_VISIBLE_DEVICES names it."""
+    """A GPU or a MIG device, under its name in CUDA_VISIBLE_DEVICES."""
 
     name: str
     uuid: str
 
     def is_called(self, name: str) -> bool:
-        """By its index, its UUID or, as CUDA has it, a beginning of that."""
+        """Whether `name` is the index of this GPU, its UUID or, as CUDA allows, a prefix of its UUID."""
         return name == self.name or (name.startswith(("GPU-", "MIG-")) and self.uuid.startswith(name))
 
 
 def plan(gpus: Literal["auto"] | Natural | list[Natural | str], jobs_per_gpu: Count, cpu_jobs: Count | None) -> list[Slot]:
-    """The slots of this machine, those of different GPUs first. Without GPUs one per core, or `cpu_jobs`, of one thread each.
+    """The slots of this machine, alternating between GPUs. Without GPUs: `cpu_jobs` slots, or one per core, with one thread each.
 
-    gpus: `auto`, how many, or which (ids of nvidia-smi or UUIDs). Raises `InputError` where more is asked for than there is.
+    gpus: `auto`, a number of GPUs, or a list of GPUs (ids of nvidia-smi or UUIDs). Raises `InputError` if a requested GPU does not exist.
     """
     chosen = choose(gpus, visible())
     if not chosen:
@@ -48,40 +48,39 @@ def plan(gpus: Literal["auto"] | Natural | list[Natural | str], jobs_per_gpu: Co
     return [Slot(gpu.name, threads) for _ in range(jobs_per_gpu) for gpu in chosen]
 
 
-def choose(gpus: str | int | list, there: list[Gpu]) -> list[Gpu]:
-    """Those of the visible GPUs that were asked for."""
-    names = ", ".join(gpu.name for gpu in there) or "none"
+def choose(gpus: str | int | list, available: list[Gpu]) -> list[Gpu]:
+    """The requested GPUs among the visible ones."""
+    names = ", ".join(gpu.name for gpu in available) or "none"
     if isinstance(gpus, int):
-        if gpus > len(there):
+        if gpus > len(available):
             raise bad(
-                f"hydra.launcher.gpus: {gpus} GPUs were asked for, but {len(there)} can be seen",
-                "hydra.launcher.gpus=auto takes them" if there else "hydra.launcher.gpus=0 takes the cores",
+                f"hydra.launcher.gpus: GPUs requested: {gpus}, visible: {len(available)}",
+                "hydra.launcher.gpus=auto uses all visible GPUs" if available else "hydra.launcher.gpus=0 runs the jobs on CPU cores",
             )
-        return there[:gpus]
+        return available[:gpus]
     if gpus == "auto":
-        return there
+        return available
     chosen = []
     for name in map(str, gpus):
-        found = [gpu for gpu in there if gpu.is_called(name)]
+        found = [gpu for gpu in available if gpu.is_called(name)]
         if len(found) != 1:
             limit = f" (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']})" if "CUDA_VISIBLE_DEVICES" in os.environ else ""
-            raise bad(
-                f"hydra.launcher.gpus: there is no GPU {name}; can be seen: {names}{limit}", nearest(name, [gpu.name for gpu in there])
-            )
+            message = f"hydra.launcher.gpus: there is no GPU {name}; visible GPUs: {names}{limit}"
+            raise bad(message, nearest(name, [gpu.name for gpu in available]))
         if found[0] in chosen:
-            raise bad(f"hydra.launcher.gpus: GPU {name} is named twice", "hydra.launcher.jobs_per_gpu=2 runs two jobs on each GPU")
+            raise bad(f"hydra.launcher.gpus: GPU {name} is listed twice", "hydra.launcher.jobs_per_gpu=2 runs two jobs on each GPU")
         chosen += found
     return chosen
 
 
 def visible() -> list[Gpu]:
-    """The GPUs that CUDA would see: those of the machine or, of these, the ones that CUDA_VISIBLE_DEVICES names."""
+    """The GPUs that CUDA would see: all GPUs of the machine, or those named by CUDA_VISIBLE_DEVICES."""
     machine, limit = on_machine(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if limit is None:
         return machine
     named: list[Gpu] = []
     for name in (part.strip() for part in limit.split(",")):
-        if name in NO_GPU:  # CUDA reads no further
+        if name in NO_GPU:  # CUDA ignores the rest of the list
             break
         found = next((gpu for gpu in machine if gpu.is_called(name)), Gpu("", ""))
         named.append(Gpu(name, found.uuid or name) if name.startswith(("GPU-", "MIG-")) else Gpu(name, found.uuid))
@@ -89,7 +88,7 @@ def visible() -> list[Gpu]:
 
 
 def on_machine() -> list[Gpu]:
-    """What `nvidia-smi -L` lists; of a GPU that is cut into MIG devices, these in its place."""
+    """The GPUs listed by `nvidia-smi -L`. The MIG devices of a partitioned GPU take the place of the GPU."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -106,11 +105,20 @@ def on_machine() -> list[Gpu]:
 
 
 def n_cores() -> int:
-    """Cores that this process may use: its affinity, and the quota of its container."""
-    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of cores that this process may use: the smaller of its affinity and the quota of its container, rounded down."""
+    quota = cgroup_quota()
+    return affinity() if quota is None else min(affinity(), max(1, int(quota)))
+
+
+def affinity() -> int:
+    """The number of cores on which this process may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cgroup_quota() -> float | None:
+    """The CPU quota of the container in cores, or None if there is no quota."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        n = min(n, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such limit
-        pass
-    return n
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None

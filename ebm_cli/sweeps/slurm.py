@@ -1,11 +1,11 @@
-"""Slurm, by submitit (https://github.com/facebookincubator/submitit): the jobs of a sweep as one array. Also submitit on this machine.
+"""Slurm through submitit (https://github.com/facebookincubator/submitit), with the jobs of a sweep as one array; submitit without Slurm.
 
-What Slurm sends to a task, and what becomes of it:
+Signals that a task receives from Slurm, and their effects:
 
-    SIGUSR2           its time is up, or it is preempted: the state is saved at the step, submitit requeues the task, which goes on there
-    SIGTERM           cancelled or preempted, which is not said: the state is saved at the step, and what follows decides
-    SIGTERM, SIGKILL  cancelled; or preempted, and then Slurm requeues it by itself
-    SIGKILL           out of memory, a lost node: the task has no result, and the others go on
+    SIGUSR2           timeout or preemption: the task saves its state at the current step, and submitit requeues it to continue there
+    SIGTERM           cancellation or preemption (Slurm does not say which): the task saves its state and continues to train
+    SIGTERM, SIGKILL  cancellation, or preemption after which Slurm itself requeues the task
+    SIGKILL           out of memory or a lost node: the task has no result; the other tasks continue
 """
 
 import os
@@ -26,16 +26,16 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, Uncomplet
 from ebm_cli.config.schema import check_signature
 from ebm_cli.errors import InputError, Interrupted, Problem, bad
 from ebm_cli.runs import run
+from ebm_cli.sweeps.dispatch import Died
 from ebm_cli.sweeps.jobs import Outcome
-from ebm_cli.sweeps.processes import Died
-from ebm_cli.sweeps.remote import RemoteJob
+from ebm_cli.sweeps.remote import RemoteEngine, RemoteJob
 from ebm_cli.training.signals import Stop
 from ebm_cli.types import Count, Natural
 
-RESULT_S = 15.0  # that a shared disk may take to show what another machine has written
-MOST_LINES = 20  # of the output of a task that died
-ERROR = re.compile(r"\w[\w.]*: |Job not requeued")  # the line of a traceback that says what it was
-GENERIC = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout")  # what submitit has no prefix for
+RESULT_S = 15.0  # seconds until a file written by another machine is visible on a shared disk
+MOST_LINES = 20  # lines of the output of a dead task that are quoted
+ERROR = re.compile(r"\w[\w.]*: |Job not requeued")  # the line of a traceback that names the error
+GENERIC = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout")  # submitit takes these without a prefix
 
 
 def local(
@@ -48,7 +48,7 @@ def local(
     name: str,
     stderr_to_stdout: bool,
 ) -> None:
-    """The settings of `hydra/launcher=submitit_local`, as a signature."""
+    """The settings of `hydra/launcher=submitit_local`, written as a signature."""
 
 
 def slurm(
@@ -77,19 +77,19 @@ def slurm(
     setup: list[str] | None,
     additional_parameters: dict[str, Any],
 ) -> None:
-    """The settings of `hydra/launcher=submitit_slurm`, as a signature."""
+    """The settings of `hydra/launcher=submitit_slurm`, written as a signature."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A parcel as submitit runs it, in a process of its own."""
+    """A job as a callable for submitit, which runs it in its own process."""
 
-    parcel: RemoteJob
+    job: RemoteJob
 
     def __call__(self) -> Outcome | None:
         environment = submitit.JobEnvironment()
         preemption = signal.Signals[f"SIG{environment.USR_SIG}"]
-        requeue = signal.getsignal(preemption)  # submitit's, which knows nothing of a step or of a state
+        requeue = signal.getsignal(preemption)  # the handler of submitit, which does not save the state of the run
         Stop.ends |= {preemption}
         if environment.cluster == "slurm":
             Stop.saves = frozenset({signal.SIGTERM}) - {preemption}
@@ -98,58 +98,60 @@ class Task:
         torch.set_num_threads(int(threads))
         try:
             with Stop().listening():
-                return self.parcel()
+                return self.job()
         except Interrupted as stop:
             if stop.signal == preemption:
-                requeue(preemption, None)  # and exits
-            return self.parcel.stopped(stop.signal)
+                requeue(preemption, None)  # exits the process
+            return self.job.stopped(stop.signal)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What submitit requeues: the same. Where to go on from is in the run's folder."""
+        """Called by submitit to requeue: the same job again, which continues from the checkpoint in the run's folder."""
         return submitit.helpers.DelayedSubmission(self)
 
 
-class Submitit:
-    """The jobs of a sweep as submitit's. `cluster`: slurm or local."""
+class Submitit(RemoteEngine):
+    """Runs the jobs of a sweep through submitit. `cluster`: slurm or local."""
 
     def __init__(self, cluster: Literal["slurm", "local"], settings: Mapping[str, Any], sweep: str) -> None:
+        super().__init__()
         problems: list[Problem] = []
         typed = check_signature({"slurm": slurm, "local": local}[cluster], dict(settings), "hydra.launcher", problems)
         if problems:
             raise InputError(*problems)
         if cluster == "slurm" and not (which("sbatch") and which("srun")):
-            raise bad("hydra/launcher=submitit_slurm: there is no sbatch here", "type it where `sbatch` works: on the cluster's login node")
-        now = time.strftime("%Y%m%d-%H%M%S")  # ids come again, and a result that is there must be of this launch
+            message = "hydra/launcher=submitit_slurm: the Slurm commands sbatch and srun were not found"
+            raise bad(message, "run this command on the login node of the cluster")
+        now = time.strftime("%Y%m%d-%H%M%S")  # job ids can be reused: the results of this launch need their own folder
         folder = typed.pop("submitit_folder") or run.outputs() / "sweeps" / sweep / "submitit" / now
         specific = {f"{cluster}_{key}": value for key, value in typed.items() if key not in GENERIC}
         timeouts = {key: specific.pop(key) for key in ("slurm_max_num_timeout",) if key in specific}
-        if cluster == "slurm" and typed["cpus_per_task"]:  # since Slurm 22.05 srun no longer takes it over from sbatch
+        if cluster == "slurm" and typed["cpus_per_task"]:  # since Slurm 22.05 srun does not inherit it from sbatch
             specific["slurm_srun_args"] = [f"--cpus-per-task={typed['cpus_per_task']}"]
         self.name, self._cluster, self._jobs, self._gone = {"slurm": "Slurm", "local": "submitit"}[cluster], cluster, {}, {}
         self._executor = submitit.AutoExecutor(folder, cluster=cluster, **timeouts)
         self._executor.update_parameters(**{key: typed[key] for key in GENERIC}, **specific)
 
-    def start(self, parcels: Mapping[int, RemoteJob]) -> None:
+    def submit(self, jobs: Mapping[int, RemoteJob]) -> None:
         try:
-            with submitit.helpers.clean_env(), _deaf():  # this may be typed inside a job of Slurm's
-                jobs = self._executor.submit_array([Task(parcel) for parcel in parcels.values()])
+            with submitit.helpers.clean_env(), _without_sigint():  # clean_env: the command may itself run inside a Slurm job
+                submitted = self._executor.submit_array([Task(job) for job in jobs.values()])
         except (FailedJobError, FailedSubmissionError) as error:
-            hint = "hydra.launcher.partition, .account, .qos and the like say what to ask for"
+            hint = "check hydra.launcher.partition, .account, .qos and the requested resources"
             raise bad(str(error).splitlines()[-1], hint) from None
-        self._jobs |= dict(zip(parcels, jobs, strict=True))
+        self._jobs |= dict(zip(jobs, submitted, strict=True))
 
     def ended(self) -> Iterator[tuple[int, Outcome | Died | None]]:
         for number, job in list(self._jobs.items()):
             if not job.done():
                 continue
-            there = job.paths.result_pickle.exists()
-            if not there and time.monotonic() - self._gone.setdefault(number, time.monotonic()) < RESULT_S:
+            has_result = job.paths.result_pickle.exists()
+            if not has_result and time.monotonic() - self._gone.setdefault(number, time.monotonic()) < RESULT_S:
                 continue
             del self._jobs[number]
             self._gone.pop(number, None)
-            yield number, _result(job) if there else _no_result(job)
+            yield number, _result(job) if has_result else _no_result(job)
 
-    def cancel(self) -> None:
+    def end_all(self) -> None:
         if self._cluster == "slurm":
             subprocess.run(["scancel", *{job.job_id.partition("_")[0] for job in self._jobs.values()}])
         else:
@@ -158,8 +160,8 @@ class Submitit:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started here does not hear the terminal's Ctrl-C: submitit's own processes would answer with a traceback."""
+def _without_sigint() -> Iterator[None]:
+    """Start processes that ignore SIGINT. At Ctrl-C the processes of submitit would otherwise print tracebacks."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -170,7 +172,7 @@ def _deaf() -> Iterator[None]:
 def _result(job: submitit.Job) -> Outcome | Died | None:
     try:
         return job.result()
-    except UncompletedJobError as error:  # it went wrong outside the run: the environment there, its time
+    except UncompletedJobError as error:  # an error outside the run, for example in its environment, or too many timeouts
         lines = [line for line in str(error).splitlines() if line.strip(" -")]
         return Died("\n".join([next((line for line in reversed(lines) if ERROR.match(line)), lines[0]), *lines]))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ebm_cli.errors import bad
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog, run
 from ebm_cli.runs.run import Run
 from ebm_cli.training import checkpoint
 from ebm_cli.training.trainer import Trainer
@@ -23,7 +23,7 @@ class Parent:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Parent | None":
         """As a typed config names it."""
-        return cls(*run.at(config["resume"])) if config["resume"] else None
+        return cls(*catalog.at_step(config["resume"])) if config["resume"] else None
 
     @property
     def checkpoint(self) -> Path:

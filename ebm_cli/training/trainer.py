@@ -1,43 +1,27 @@
-"""One training step, and the state it moves.
+"""One training step, and the state that it changes.
 
-All learned numbers of a model lie in one vector `theta` (*m, P); what the objective sees as parameters are views of it. So clipping,
-masking, the optimizer and the moving average are one kernel each, for one model and for a stack. A step never reads a value back.
+All learned numbers of a model are in one vector `theta` (*m, P); what the objective sees as parameters are views of it. So clipping,
+masking, the optimizer and the moving average are one kernel each, for one model and for a stack. A step never copies a value to the host.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
+from ebm_cli.config.settings import TrainerSettings
 from ebm_cli.core.chain import Compiled
+from ebm_cli.core.contracts import Dataset, Objective, Optimizer, Reference, Regularizer
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import CountingModel, Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.errors import bad
-from ebm_cli.types import Count, Dataset, Info, Objective, Optimizer, Params, Positive, Regularizer
+from ebm_cli.types import Info, Params
 
-N_FIT = 10_000  # points from which the mean and scale of the data and the objective's own start are taken
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and how to train. Intervals are in steps; none of them changes what is trained.
-
-    `ema_decay`: of the averaged parameters, which all results use (0: no averaging). `max_grad_norm`: per model, null for none.
-    `compile`: the loss with its gradient, and the sampler's transition, as one compiled graph each.
-    """
-
-    n_steps: Count
-    batch_size: Count
-    ema_decay: Annotated[float, Ge(0), Lt(1)]
-    max_grad_norm: Positive | None
-    checkpoint_every: Count
-    log_every: Count
-    evaluate_every: Count
-    compile: bool
+N_FIT = 10_000  # points to which the mean and scale of the data, the reference and the start of the objective are fitted
 
 
 @dataclass
@@ -46,7 +30,7 @@ class TrainState:
 
     theta: Tensor  # (*m, P)
     ema: Tensor  # (*m, P)
-    optimizer: Params  # what the optimizer has_memory of theta
+    optimizer: Params  # the optimizer's state for theta
     carry: Params
     alive: Tensor  # (*m,), false from a model's first step whose loss or gradient was not finite
     n_good: Tensor  # (*m,), steps taken while alive: where a model is not, its first bad step
@@ -61,9 +45,10 @@ class Trainer:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: TrainerSettings,
         dataset: Dataset,
         energy: Callable[..., nn.Module],
+        reference: Reference,
         objective: Objective,
         regularizers: list[Regularizer],
         optimizer: Optimizer,
@@ -71,25 +56,19 @@ class Trainer:
         seeds: int | tuple[int, ...],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.settings, self.dataset, self.objective, self.regularizers, self.optimizer = (
-            settings,
-            dataset,
-            objective,
-            regularizers,
-            optimizer,
-        )
-        self.rng = Rng(seeds, device)
-        m, x = self.rng.model_shape, dataset.split("train", N_FIT, self.rng)
+        self.settings, self.dataset, self.objective, self.optimizer = settings, dataset, objective, optimizer
+        self.regularizers, self.rng = regularizers, Rng(seeds, device)
+        m, x = self.rng.model_shape, dataset.split("train", N_FIT, self.rng).x
         self.fit = {"mean": x.mean(len(m)), "scale": x.std(len(m))}
-        built = zip(seeds, *self.fit.values(), strict=True) if m else [(seeds, *self.fit.values())]
-        modules = [self._build(energy, *one).to(device) for one in built]
+        self.reference = FittedReference.fit(reference, x, dataset.shape, self.rng.at("reference"))
+        modules = [self._build(energy, k).to(device) for k in range(len(self.rng.seed_list))]
         self.model = Model(modules[0], event_ndim=len(dataset.shape), stacked=bool(m))
         leaves = {
             name: torch.stack([tensors(module)[name].detach() for module in modules]).reshape(m + leaf.shape)
             for name, leaf in tensors(modules[0]).items()
         }
-        extra, carry = objective.init(self.model, x, self.rng.at("objective"))
-        self.buffers = {name: leaves.pop(name) for name, _ in modules[0].named_buffers()}
+        extra, carry = objective.init(self.model, self.reference.named | leaves, x, self.rng.at("objective"))
+        self.buffers = self.reference.named | {name: leaves.pop(name) for name, _ in modules[0].named_buffers()}
         self.shapes = {name: leaf.shape[len(m) :] for name, leaf in (leaves | extra).items()}
         theta = torch.cat([leaf.reshape(*m, -1) for leaf in (leaves | extra).values()], -1)
         self.frozen = self.named(theta)  # views: they follow theta
@@ -97,15 +76,20 @@ class Trainer:
         alive = torch.ones(m, dtype=torch.bool, device=device)
         n_good, loss_sum = torch.zeros_like(alive, dtype=torch.int64), torch.zeros_like(alive, dtype=theta.dtype)
         self.state = TrainState(theta, theta.clone(), optimizer.init(theta), carry, alive, n_good, loss_sum)
-        self.first_step = 0  # where the schedule begins: later for a run that goes on from another one
+        self.first_step = 0  # where the schedule begins: later for a run that continues another one
         self.compiled, self.value_and_gradient = objective, self._value_and_gradient
         if settings.compile:
             self._compile()
 
-    def _build(self, energy: Callable[..., nn.Module], seed: int, mean: Tensor, scale: Tensor) -> nn.Module:
+    def _build(self, energy: Callable[..., nn.Module], model: int) -> nn.Module:
+        """The network of one model, from what is fitted to its own data."""
+        mean, scale, reference = self.fit["mean"], self.fit["scale"], self.reference
+        if self.rng.model_shape:
+            mean, scale, reference = mean[model], scale[model], reference.select(model)
+        on_cpu = FittedReference(reference.reference, {name: value.cpu() for name, value in reference.params.items()}, reference.shape)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.rng.integer(seed, "weights"))
-            return energy(shape=self.dataset.shape, mean=mean.cpu(), scale=scale.cpu())
+            torch.manual_seed(self.rng.integer(self.rng.seed_list[model], "weights"))
+            return energy(space=self.dataset.space, shape=self.dataset.shape, mean=mean.cpu(), scale=scale.cpu(), reference=on_cpu)
 
     def _compile(self) -> None:
         if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
@@ -131,14 +115,19 @@ class Trainer:
     def step(self) -> None:
         """One step in place; all of it stays on the device."""
         state, rng = self.state, self.rng.at("step").at(self.state.step)
-        x = self.dataset.batch(state.step, self.settings.batch_size, self.rng)
-        aux, state.carry, info = self.compiled.prepare(self.model, self.frozen, state.carry, x, rng)
-        loss, gradient, more = self.value_and_gradient(self.params, x, aux)
+        x, label = self._batch(state.step)
+        aux, state.carry, info = self.compiled.prepare(self.model, self.frozen | label, state.carry, x, rng)
+        loss, gradient, more = self.value_and_gradient(self.params | label, x, aux)
         norm = torch.linalg.vector_norm(gradient, dim=-1)
         self._update(loss, gradient, norm)
         state.loss_sum += loss
         state.n_summed += 1
         state.info = {"grad_norm": norm} | info | more
+
+    def _batch(self, step: int) -> tuple[Tensor, Params]:
+        """The events of a step, and their labels as a conditional model reads them."""
+        batch = self.dataset.batch(step, self.settings.batch_size, self.rng)
+        return batch.x, {"label": batch.y} if self.model.takes_labels else {}
 
     def _value_and_gradient(self, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Tensor, Info]:
         """Mean loss (*m,), its gradient (*m, P): the models do not mix, so the sum's gradient is each one's."""
@@ -168,7 +157,7 @@ class Trainer:
         state.ema.lerp_(state.theta, max(1 - settings.ema_decay, 1 / (state.step + 10)) if settings.ema_decay else 1.0)
 
     def read(self) -> dict[str, Any]:
-        """Mean loss since the last call and the last step's infos, as host numbers (a list per model for a stack): the only read-back."""
+        """Mean loss since the last call and the last step's infos, as Python numbers (a list per model for a stack)."""
         state, m = self.state, len(self.rng.model_shape)
         means = {name: value.reshape(*value.shape[:m], -1).float().mean(-1).tolist() for name, value in state.info.items()}
         row = {"step": state.step, "loss": (state.loss_sum / state.n_summed).tolist()} | means
@@ -182,31 +171,14 @@ class Trainer:
         return {seed: n for seed, ok, n in zip(self.rng.seed_list, alive, n_good, strict=True) if not ok}
 
     def count(self) -> dict[str, int]:
-        """What one step asks of each model: at how many points energies, scores, Hessian-vector products. Moves nothing."""
+        """What one step costs each model: the points at which it evaluates energies, scores, Hessian-vector products. Changes nothing."""
         model, rng = CountingModel(self.model), self.rng.at("count")
-        x = self.dataset.batch(0, self.settings.batch_size, self.rng)
-        aux, _, _ = self.objective.prepare(model, self.frozen, self.state.carry, x, rng)
-        _, info = self.objective.loss(model, self.params, x, aux)
+        x, label = self._batch(0)
+        aux, _, _ = self.objective.prepare(model, self.frozen | label, self.state.carry, x, rng)
+        _, info = self.objective.loss(model, self.params | label, x, aux)
         for regularizer in self.regularizers:
-            regularizer.penalty(model, self.params, x, aux | info)
+            regularizer.penalty(model, self.params | label, x, aux | info)
         return dict(model.counts)
-
-
-def pick_device(device: Any) -> torch.device:
-    """`auto` takes the first of CUDA, MPS and the CPU that is there."""
-    device = str(device)
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        device = next(name for name, there in available.items() if there)
-    kind, _, index = device.partition(":")
-    there = [name for name, there in available.items() if there]
-    if kind not in available or (index and (kind != "cuda" or not index.isdigit())):
-        raise bad(f"device: there is no device {device!r}", "auto, cpu, cuda, cuda:1 and mps are known")
-    if not available[kind]:
-        raise bad(f"device: {device} was asked for, but torch sees none", f"device={there[0]} works here")
-    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
-        raise bad(f"device: {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs", "device=cuda:0")
-    return torch.device(device)
 
 
 class Stopwatch:

@@ -1,7 +1,7 @@
-"""Slurm as far as submitit sees it, on this machine: `fake_slurm.py sbatch ...`, srun, sacct, scontrol, scancel.
+"""A local imitation of the Slurm commands that submitit uses: `fake_slurm.py sbatch ...`, srun, sacct, scontrol, scancel.
 
-Jobs run for real, in the folder that FAKE_SLURM names: array tasks side by side as far as the array's limit and the GPUs go, each with
-the GPUs that its file asks for. Harsher than Slurm's default, as with `--export=NONE`: a task starts in / and without EBM_*.
+The jobs really run, with their files in the folder FAKE_SLURM. Array tasks run in parallel within the limits of the array and of the GPUs,
+each with the GPUs that its sbatch file requests. As with Slurm's `--export=NONE`, a task starts in / and without the variables EBM_*.
 """
 
 import json
@@ -42,7 +42,7 @@ def sbatch(path):
 
 
 def controller(number):
-    """A job of Slurm's until its last task has ended."""
+    """Run a Slurm job until its last task has ended."""
     options = json.loads((FOLDER / f"{number}.json").read_text())
     tasks, limit = [""], 1
     if "array" in options:
@@ -59,7 +59,7 @@ def controller(number):
 
 
 def live(number, task, options, places, gpus, lock):
-    """A task from its first start to its last end."""
+    """Run a task, again after each requeue, until it ends."""
     name, n_gpus = number + task, int(options.get("gpus-per-node", 0))
     while True:
         with places:
@@ -78,7 +78,7 @@ def live(number, task, options, places, gpus, lock):
 
 
 def start(number, task, options, gpus):
-    """Run a task once, and what becomes of it."""
+    """Run a task once and return its state."""
     name, began = number + task, time.time()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("EBM_")}
     environment |= {"SLURM_JOB_ID": str(100 * int(number) + int(task[1:] or 0)), "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
@@ -124,7 +124,7 @@ def say(name, state):
 
 
 def srun(*words):
-    """Becomes what it runs."""
+    """Redirect the output and replace this process by the command."""
     name, words = os.environ["FAKE_SLURM_TASK"], list(words)
     number, _, task = name.partition("_")
     patterns = {"%A": number, "%a": task, "%j": os.environ["SLURM_JOB_ID"], "%t": "0"}

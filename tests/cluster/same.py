@@ -1,4 +1,4 @@
-"""What the tests of the engines share: lines, and what must not depend on what happened to a run on its way."""
+"""Helpers of the tests of remote engines: lines, and the comparison of the results of two runs."""
 
 import json
 import re
@@ -11,9 +11,14 @@ from rogue import PATIENCE, TINY
 from ebm_cli.runs.run import Run
 from ebm_cli.training import checkpoint
 
-LINE = (*TINY, "device=cpu", "trainer.log_every=1", "trainer.checkpoint_every=1000")  # what is saved in between, a signal has asked for
+LINE = (
+    *TINY,
+    "device=cpu",
+    "trainer.log_every=1",
+    "trainer.checkpoint_every=1000",
+)  # checkpoints in between are those requested by a signal
 LONG = (*LINE, "trainer.n_steps=60")
-PATHS = {"PYTHONPATH": ":".join(sys.path)}  # for a component that is no installed package
+PATHS = {"PYTHONPATH": ":".join(sys.path)}  # for components that are not installed
 
 
 def the_run(outputs, seed=0):
@@ -36,17 +41,17 @@ def assert_same(run, other):
 
 
 def resumed_at(run):
-    """The steps from which train.log says that the run went on."""
-    return [int(step) for step in re.findall(r"going on from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE)]
+    """The steps from which the run was continued, according to train.log."""
+    return [int(step) for step in re.findall(r"continuing from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE)]
 
 
 def saved_at(run):
-    """The steps at which a signal had the state saved."""
+    """The steps at which a signal made the run save its state."""
     return [int(step) for step in re.findall(r"(?:saved|signal \d+) at step (\d+)", (run.path / "train.log").read_text())]
 
 
 def sweep_json(outputs):
-    """What is kept of the one sweep of an outputs folder."""
+    """The sweep.json of the only sweep in an outputs folder."""
     (path,) = outputs.glob("sweeps/*/sweep.json")
     return json.loads(path.read_text())
 
@@ -64,7 +69,7 @@ def until(condition, patience=PATIENCE):
 
 
 def steps_of(path):
-    """How far the one run of an outputs folder has come."""
+    """The last logged step of the only run in an outputs folder."""
     found = list(Path(path).glob("runs/*/metrics.jsonl"))
     rows = Run(found[0].parent).rows() if found else []
     return rows[-1]["step"] if rows else 0

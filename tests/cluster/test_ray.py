@@ -1,4 +1,4 @@
-"""Jobs as Ray's tasks for real: on a cluster of one machine whose GPUs are simulated, and on one that the sweep starts itself."""
+"""The Ray engine with a real Ray: on a local cluster with simulated GPUs, and on a cluster started by the sweep."""
 
 import os
 import re
@@ -15,7 +15,10 @@ import rogue
 from rogue import Command, diary
 from same import LINE, LONG, PATHS, all_runs, assert_same, resumed_at, saved_at, sweep_json, the_run, until
 
-os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex * 2}  # between these processes; Ray reads it as it is imported
+os.environ |= {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": uuid4().hex * 2,
+}  # authenticates these processes to each other; Ray reads it at import
 engine = pytest.importorskip("ebm_cli.sweeps.ray", reason="needs `pip install 'ebm-cli[ray]'`")
 RAY, HERE, ON_CORES = "hydra/launcher=ray", "hydra.launcher.ray.init.address=local", "hydra.launcher.ray.remote.num_gpus=0"
 
@@ -29,11 +32,11 @@ def _let_go(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """(the words that name it, its diary): four GPUs that are numbers only. It was started elsewhere, and knows nothing of our folders."""
+    """(the words that select the cluster, its diary). It has four simulated GPUs, and another working directory and outputs folder."""
     folder = tmp_path_factory.mktemp("cluster")
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("EBM_")}
     environment |= PATHS | {
         "ROGUE_DIARY": str(folder / "diary"),
@@ -58,8 +61,8 @@ def cluster(tmp_path_factory):
     process.wait(60)
 
 
-def test_jobs_side_by_side_never_share_a_gpu(cluster, tmp_path):
-    """All paths are relative to where the line was typed. Typed again, it finds what is finished."""
+def test_parallel_jobs_never_share_a_gpu(cluster, tmp_path):
+    """All paths are relative to the working directory of the command. Repeating the command reuses the finished runs."""
     words, log = cluster
     outputs, line = Path("results"), (*LINE, "seed=0,1,2,3,4", *words)
     done = rogue.train(outputs, *line)
@@ -83,13 +86,13 @@ def test_jobs_side_by_side_never_share_a_gpu(cluster, tmp_path):
     assert len(diary(log)) == n_lines
 
 
-def test_what_dies_dies_alone_and_once(cluster, tmp_path):
-    """Raised, exited, killed: nothing is tried again by itself, and the sweep ends with a table of these."""
+def test_a_failing_job_does_not_affect_the_others_and_is_not_retried(cluster, tmp_path):
+    """The jobs raise, exit or are killed; the sweep ends with a table of the failures."""
     words, _ = cluster
     outputs = tmp_path / "outputs"
     done = rogue.train(outputs, *LINE, "objective.how=raise,exit,kill,os_exit,well", *words)
     assert done.code == 1
-    assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["failed"] * 4 + ["finished"]
+    assert [run["state"] for run in sweep_json(outputs)["runs"]] == ["failed"] * 4 + ["finished"]
     rows = {line.split()[0]: line for line in done.err.splitlines() if line.startswith("objective.how=")}
     assert "ValueError: a mistake of the user" in rows["objective.how=raise"]
     assert "a component called sys.exit(3)" in rows["objective.how=exit"]
@@ -100,8 +103,8 @@ def test_what_dies_dies_alone_and_once(cluster, tmp_path):
         assert how == "well" or (run.path / "output.log").read_text().count(f"about to do: {how}\n") == 1
 
 
-def test_on_cores(tmp_path):
-    """Ray is started for the sweep, and ends with it. Its tasks see no GPU."""
+def test_jobs_on_cores_see_no_gpu(tmp_path):
+    """Ray is started for the sweep and ends with it."""
     outputs, log = tmp_path / "outputs", tmp_path / "diary"
     done = rogue.train(outputs, *LINE, "seed=0,1", RAY, HERE, ON_CORES, "hydra.launcher.ray.init.num_cpus=2", ROGUE_DIARY=log)
     assert done.code == 0, done.err
@@ -109,14 +112,14 @@ def test_on_cores(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_end_the_jobs_save_their_state(tmp_path, number):
+def test_cancelled_jobs_save_their_state(tmp_path, number):
     outputs, words = tmp_path / "outputs", (*LONG, "seed=0", RAY, HERE, ON_CORES)
     command = Command(outputs, *words, ROGUE_PAUSE=0.2)
     command.wait_for_step(10, 1)
     command.kill(number)
     done = command.end()
     assert done.code == 128 + number, done.err
-    assert "the same line again goes on" in done.err
+    assert "the same command continues the others" in done.err
     (saved,) = saved_at(the_run(outputs))
     assert 10 <= saved < 60
     assert the_run(outputs).read("status.json")["state"] == "interrupted"
@@ -129,10 +132,10 @@ def test_told_to_end_the_jobs_save_their_state(tmp_path, number):
     assert_same(the_run(outputs), the_run(whole))
 
 
-def test_without_gpus_none_is_waited_for(tmp_path):
+def test_a_job_that_needs_a_gpu_is_refused_without_gpus(tmp_path):
     done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY, HERE)
     assert done.code == 2
-    assert "each job asks for 1 GPU, and Ray has 0\nhint: hydra.launcher.ray.remote.num_gpus=0 runs the jobs on cores" in done.err
+    assert "each job requests 1 GPU, but Ray has 0\nhint: hydra.launcher.ray.remote.num_gpus=0 runs the jobs on CPU cores" in done.err
     assert not (tmp_path / "outputs").exists()
 
 
@@ -147,7 +150,7 @@ def test_without_gpus_none_is_waited_for(tmp_path):
         ),
     ],
 )
-def test_wrong_input_is_refused(tmp_path, word, message):
+def test_invalid_settings_are_refused(tmp_path, word, message):
     done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY, word)
     assert done.code == 2
     assert message in done.err

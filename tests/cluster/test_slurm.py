@@ -1,4 +1,4 @@
-"""Jobs through submitit for real, under a Slurm that is a script (fake_slurm.py) and under none."""
+"""The Slurm engine with a real submitit: on an imitation of Slurm (fake_slurm.py) and without Slurm."""
 
 import json
 import os
@@ -24,13 +24,13 @@ LOCAL, SLURM = "hydra/launcher=submitit_local", "hydra/launcher=submitit_slurm"
 
 
 class Slurm:
-    """The fake, seen by its administrator."""
+    """The imitation of Slurm as its administrator sees it."""
 
     def __init__(self, folder, first):
-        self.folder, self.first = folder, str(first)  # the id of the first job: submitit has_memory what became of each
+        self.folder, self.first = folder, str(first)  # the id of the first job; ids must differ, since submitit caches the state of each
 
     def files(self):
-        """The sbatch files, in their order."""
+        """The contents of the sbatch files, in order of submission."""
         return [path.read_text() for path in sorted(self.folder.glob("*.sh"))]
 
     def starts(self):
@@ -42,14 +42,14 @@ class Slurm:
         return path.read_text().splitlines() if path.exists() else []
 
     def tell(self, name, number):
-        """Send a signal to a task's step."""
+        """Send a signal to a task."""
         os.kill(int((self.folder / f"{name}.step").read_text()), number)
 
     def cancel(self, name):
         (self.folder / f"{name}.cancelled").touch()
 
     def requeue(self, name):
-        """As Slurm itself does where it preempts: SIGTERM, after a while SIGKILL, and back to the queue."""
+        """Preempt a task as Slurm itself does: SIGTERM, later SIGKILL, and back to the queue."""
         (self.folder / f"{name}.requeued").touch()
 
 
@@ -73,13 +73,13 @@ def slurm(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(engine, "RESULT_S", 1.0)  # this disk shows at once what is written
+    monkeypatch.setattr(engine, "RESULT_S", 1.0)  # a local disk shows new files at once
     monkeypatch.setenv("PYTHONPATH", PATHS["PYTHONPATH"])
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """The long run that nobody touched."""
+    """The long run without interruptions."""
     outputs = tmp_path_factory.mktemp("unbroken") / "outputs"
     done = rogue.train(outputs, *LONG, "seed=0", "hydra.launcher.gpus=0")
     assert done.code == 0, done.err
@@ -87,7 +87,7 @@ def unbroken(tmp_path_factory):
 
 
 def meanwhile(step, outputs, do):
-    """Do something once the one run has come so far, while this thread waits for its sweep."""
+    """Call `do` in another thread once the only run has reached a step."""
 
     def watch():
         until(lambda: steps_of(outputs) >= step)
@@ -98,8 +98,8 @@ def meanwhile(step, outputs, do):
     return thread
 
 
-def test_one_gpu_for_each_task(slurm, tmp_path):
-    """Three jobs on two GPUs. All paths are relative to where the line was typed. Typed again, it asks for no machine."""
+def test_each_task_has_its_own_gpu(slurm, tmp_path):
+    """Three jobs run on two GPUs. All paths are relative to the working directory. Repeating the command submits nothing."""
     outputs, words = Path("results"), (*LINE, "seed=0,1,2", SLURM, "hydra.launcher.cpus_per_task=2", "hydra.launcher.mem_gb=3")
     done = rogue.train(outputs, *words, ROGUE_DIARY=tmp_path / "diary")
     assert done.code == 0, done.err
@@ -135,26 +135,26 @@ def test_one_gpu_for_each_task(slurm, tmp_path):
     assert len(slurm.files()) == 1
 
 
-def test_what_dies_dies_alone(slurm, tmp_path):
-    """Raised, killed: the sweep ends with a table of these, and typed again asks for their machines only."""
+def test_a_failing_task_does_not_affect_the_others(slurm, tmp_path):
+    """The sweep ends with a table of the failures, and repeating the command submits only the failed jobs."""
     outputs, words = tmp_path / "outputs", (*LINE, "objective.how=well,raise,kill@step/15", SLURM)
     done = rogue.train(outputs, *words)
     assert done.code == 1
-    assert "2 of 3 jobs did not end well" in done.err
+    assert "2 of 3 jobs failed" in done.err
     rows = {line.split()[0]: line for line in done.err.splitlines() if line.startswith("objective.how=")}
     assert "ValueError: a mistake of the user" in rows["objective.how=raise"]
     assert "ended without a result: OUT_OF_MEMORY" in rows["objective.how=kill@step/15"]
     states = {run.config()["objective"]["how"]: run.read("status.json")["state"] for run in all_runs(outputs)}
     assert states == {"well": "finished", "raise": "failed", "kill@step/15": "failed"}
-    assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["finished", "failed", "failed"]
+    assert [run["state"] for run in sweep_json(outputs)["runs"]] == ["finished", "failed", "failed"]
     assert all(row.split()[-1].endswith("train.log") and Path(row.split()[-1]).is_file() for row in rows.values())
     rogue.train(outputs, *words)
     assert [re.search("array=(.*)", file)[1] for file in slurm.files()] == ["0-2%3", "0-1%2"]
 
 
 @pytest.mark.parametrize("how", ["signal", "warned", "by_slurm"])
-def test_preempted_it_goes_on_to_the_same_bits(slurm, unbroken, tmp_path, how):
-    """SIGUSR2; SIGTERM and a while later SIGUSR2; SIGTERM and SIGKILL, after which Slurm itself requeues."""
+def test_a_preempted_task_gives_bit_identical_results(slurm, unbroken, tmp_path, how):
+    """The task receives SIGUSR2; SIGTERM and later SIGUSR2; or SIGTERM and SIGKILL, after which Slurm itself requeues it."""
     outputs = tmp_path / "outputs"
 
     def preempt():
@@ -170,7 +170,7 @@ def test_preempted_it_goes_on_to_the_same_bits(slurm, unbroken, tmp_path, how):
     done = rogue.train(outputs, *LONG, "seed=0", "force=true", SLURM, ROGUE_PAUSE=0.1)
     thread.join()
     assert done.code == 0, done.err
-    assert not (outputs / "replaced").exists()  # force is for the first start
+    assert not (outputs / "replaced").exists()  # force applies only to the first start
     run = the_run(outputs)
     saved = saved_at(run)
     assert resumed_at(run) == saved[-1:]
@@ -181,8 +181,8 @@ def test_preempted_it_goes_on_to_the_same_bits(slurm, unbroken, tmp_path, how):
     assert_same(run, unbroken)
 
 
-def test_cancelled_it_is_not_requeued(slurm, unbroken, tmp_path):
-    """Its state is saved all the same, and the same line again goes on there."""
+def test_a_cancelled_task_saves_its_state_and_is_not_requeued(slurm, unbroken, tmp_path):
+    """Repeating the command continues the run."""
     outputs, words = tmp_path / "outputs", (*LONG, "seed=0", SLURM)
     thread = meanwhile(20, outputs, lambda: slurm.cancel(slurm.first))
     done = rogue.train(outputs, *words, ROGUE_PAUSE=0.1)
@@ -197,7 +197,7 @@ def test_cancelled_it_is_not_requeued(slurm, unbroken, tmp_path):
     assert_same(the_run(outputs), unbroken)
 
 
-def test_out_of_time_too_often(slurm, tmp_path):
+def test_a_task_is_not_requeued_after_too_many_timeouts(slurm, tmp_path):
     outputs = tmp_path / "outputs"
     thread = meanwhile(5, outputs, lambda: slurm.tell(slurm.first, signal.SIGUSR2))
     limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0")
@@ -207,23 +207,24 @@ def test_out_of_time_too_often(slurm, tmp_path):
     assert "Job not requeued because: timed-out too many times." in done.err
     until(lambda: len(slurm.starts()) == 1)
     assert slurm.commands() == []
-    assert saved_at(the_run(outputs))  # all the same
+    assert saved_at(the_run(outputs))  # the state is saved nevertheless
 
 
-def test_ctrl_c_cancels(slurm, tmp_path):
+def test_ctrl_c_cancels_the_array(slurm, tmp_path):
     outputs = tmp_path / "outputs"
     command = Command(outputs, *LONG, "seed=0,1", SLURM, ROGUE_PAUSE=0.2)
     command.wait_for_step(5, 2)
     command.kill(signal.SIGINT)
     done = command.end()
     assert done.code == 130, done.err
-    assert "0 of 2 jobs are done, the others were told to end; the same line again goes on" in done.err
+    ending = "2 were asked to save their state and stop"
+    assert f"0 of 2 jobs are done; {ending}; the same command continues the others" in done.err
     assert slurm.commands() == [f"scancel {slurm.first}"]
     until(lambda: all(saved_at(the_run(outputs, seed)) for seed in (0, 1)))
 
 
-def test_no_task_waits_for_what_another_process_trains(slurm, tmp_path):
-    """Nor is one asked for, until that process is gone without a result."""
+def test_a_run_that_another_process_trains_is_not_submitted(slurm, tmp_path):
+    """It is submitted when that process has ended without a result."""
     outputs = tmp_path / "outputs"
     first = Command(outputs, *LONG, "seed=0", "hydra.launcher.cpu_jobs=1", ROGUE_PAUSE=0.3)
     first.wait_for_step(2, 1)
@@ -237,8 +238,8 @@ def test_no_task_waits_for_what_another_process_trains(slurm, tmp_path):
     assert len(slurm.files()) == 2
 
 
-def test_a_task_that_finds_its_run_taken_lets_go_of_its_machine(slurm, unbroken, tmp_path):
-    """Another process has just begun with it. A task is asked for again, since that one ends without a result."""
+def test_a_task_whose_run_is_held_by_another_process_ends_and_is_submitted_again(slurm, unbroken, tmp_path):
+    """The other process takes the run after the submission, and ends without a result."""
     outputs = tmp_path / "outputs"
     run = Run(outputs / "runs" / unbroken.path.name)
 
@@ -262,30 +263,30 @@ def test_a_task_that_finds_its_run_taken_lets_go_of_its_machine(slurm, unbroken,
         (("hydra.launcher.partitoin=gpu",), "hint: did you mean hydra.launcher.partition?"),
     ],
 )
-def test_wrong_input_is_refused(slurm, tmp_path, words, message):
+def test_invalid_settings_are_refused(slurm, tmp_path, words, message):
     done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", SLURM, *words)
     assert done.code == 2
     assert message in done.err
     assert not list(tmp_path.glob("outputs/runs/*"))
 
 
-def test_without_slurm(tmp_path, monkeypatch):
+def test_missing_slurm_commands_are_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin")
     done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", SLURM)
-    assert (done.code, "there is no sbatch here" in done.err) == (2, True)
+    assert (done.code, "the Slurm commands sbatch and srun were not found" in done.err) == (2, True)
 
 
-def test_what_dies_dies_alone_without_slurm(tmp_path):
+def test_a_failing_job_does_not_affect_the_others_without_slurm(tmp_path):
     outputs = tmp_path / "outputs"
     done = rogue.train(outputs, *LINE, "objective.how=exit,kill,well", LOCAL)
     assert done.code == 1
-    assert [one["state"] for one in sweep_json(outputs)["runs"]] == ["failed", "failed", "finished"]
+    assert [run["state"] for run in sweep_json(outputs)["runs"]] == ["failed", "failed", "finished"]
     assert "a component called sys.exit(3)" in done.err
     assert "ended without a result" in done.err
 
 
-def test_what_goes_wrong_before_the_run_is_in_its_log(tmp_path, monkeypatch):
-    """Here the component cannot be imported where the job runs."""
+def test_an_error_before_the_run_starts_is_in_the_log_of_the_job(tmp_path, monkeypatch):
+    """The component cannot be imported where the job runs."""
     outputs = tmp_path / "outputs"
     monkeypatch.setenv("PYTHONPATH", "")
     done = rogue.train(outputs, *LINE, "seed=0", LOCAL)
@@ -298,12 +299,12 @@ def test_what_goes_wrong_before_the_run_is_in_its_log(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("number", "state"), [(signal.SIGUSR2, "finished"), (signal.SIGTERM, "interrupted")])
 def test_signals_without_slurm(unbroken, tmp_path, number, state):
-    """SIGUSR2 has it begin anew, where it was; SIGTERM ends it, and the same line again goes on."""
+    """SIGUSR2 restarts the job at its last step; SIGTERM ends it, and repeating the command continues it."""
     outputs, words, log = tmp_path / "outputs", (*LONG, "seed=0", LOCAL), tmp_path / "diary"
     thread = meanwhile(20, outputs, lambda: os.kill(diary(log)[-1]["pid"], number))
     done = rogue.train(outputs, *words, ROGUE_PAUSE=0.1, ROGUE_DIARY=log)
     thread.join()
-    assert [one["state"] for one in sweep_json(outputs)["runs"]] == [state], done.err
+    assert [run["state"] for run in sweep_json(outputs)["runs"]] == [state], done.err
     run = the_run(outputs)
     (saved,) = saved_at(run)
     if state == "interrupted":

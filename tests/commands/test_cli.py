@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from ebm_cli import __main__
-from ebm_cli.config import compose
+from ebm_cli.config import option_files
 
 SMALL = ["experiment=smoke", "trainer.n_steps=2", "energy.width=8", "draws.n_samples=20", "draws.n_steps=4", "metric=[]"]
 OUTSIDE = "lies outside ebm_cli, torch.nn, torch.optim"
@@ -57,11 +57,15 @@ FAULTS = [
     ("train objective._target_=torch.nn.Linear", "torch.nn.Linear is no objective: it has no", ""),
     ("train metric.quadrature._target_=os.system", f"metric.quadrature._target_: os.system {OUTSIDE}", ""),
     ("train dataset=table", "dataset.path: a value is needed", "dataset.path="),
-    ("train dataset=table dataset.path=gone.csv", "dataset.path: no file 'gone.csv'", ""),
-    ("train energy=score_mlp objective=nce", "objective=nce needs the energy of energy=score_mlp", "or energy=fourier_mlp or mlp"),
+    ("train dataset=table dataset.path=gone.csv", "dataset.path: there is no file 'gone.csv'", ""),
+    (
+        "train energy=score_mlp objective=nce",
+        "objective=nce needs an energy, and energy=score_mlp outputs the score itself",
+        "or energy=fourier_mlp or mlp",
+    ),
     (
         "train energy=score_mlp sampler=mala",
-        "sampler=mala needs the energy of energy=score_mlp",
+        "sampler=mala needs an energy, and energy=score_mlp outputs the score itself",
         "sampler=langevin or sgld or underdamped, or energy=fourier_mlp or mlp",
     ),
     (
@@ -69,7 +73,11 @@ FAULTS = [
         "sampler=annealed works on a ladder of noise levels, and energy=residual_mlp takes none",
         "sampler=hmc or langevin",
     ),
-    ("train objective=pcd trainer.batch_size=64 objective.n_chains=32", "32 chains cannot serve batches of 64", "objective.n_chains=256"),
+    (
+        "train objective=pcd trainer.batch_size=64 objective.n_chains=32",
+        "32 chains are fewer than the batch size, 64",
+        "objective.n_chains=256",
+    ),
     ("train hydra.run.dir=x", "hydra.run.dir=x is not yours to set", "EBM_OUTPUTS"),
     ("train -m hydra.sweep.dir=x seed=1,2", "hydra.sweep.dir=x is not yours to set", "EBM_OUTPUTS"),
     ("train objective", "'objective' cannot be read", "key=value"),
@@ -84,9 +92,13 @@ FAULTS = [
     ("train device=3", "device: must be a valid string, not 3", ""),
     ("sample", "a run is needed", "ebm sample energy=four_wells"),
     ("sample n_samples=3", "an energy is needed where no run is named", "ebm sample last"),
-    ("sample four_wells", "four_wells is no run", "ebm sample energy=four_wells"),
+    ("sample four_wells", "four_wells is an energy, not a run", "ebm sample energy=four_wells"),
     ("sample energy=fourwells", "energy: there is no option 'fourwells'", "did you mean energy=four_wells?"),
     ("sample energy=four_wells energy.dims=3", "FourWells has no parameter 'dims'", "did you mean energy.dim?"),
+    ("sample energy=banana energy.dataset.bnd=1", "energy.dataset.bnd: Banana has no parameter 'bnd'", "did you mean energy.dataset.bend?"),
+    ("sample energy=banana energy.dataset.bend=x", "energy.dataset.bend: must be a number, not 'x'", ""),
+    ("sample energy=banana energy.bend=1", "energy.bend: Exact has no parameter 'bend'", ""),
+    ("sample energy=banana energy.dataset._target_=os.system", f"energy.dataset._target_: os.system {OUTSIDE}", ""),
     ("sample energy=four_wells energy.temperature=-1", "energy.temperature: must be greater than 0, not -1", ""),
     ("sample energy=four_wells seed=x", "seed: must be a whole number, not 'x'", ""),
     ("sample energy=four_wells model=1", "model: there is no key 'model'", ""),
@@ -96,25 +108,39 @@ FAULTS = [
     ("sample energy=four_wells start=data", "start=data: this energy was not trained", "start=noise"),
     ("sample energy=four_wells start=buffer", "start=buffer: there is no replay buffer", "start=noise"),
     ("sample energy=four_wells start=nois", "there is no start 'nois'", "did you mean noise?"),
-    ("sample energy=four_wells start=gone.csv", "start: no file 'gone.csv'", ""),
-    ("sample energy=four_wells out=x.txt", "out: x.txt is of no known kind", ".csv, .npy, .npz"),
+    ("sample energy=four_wells start=gone.csv", "start: there is no file 'gone.csv'", ""),
+    ("sample energy=four_wells out=x.txt", "out: x.txt is of an unknown kind", ".csv, .npy, .npz"),
     ("sample energy=four_wells out=gone/x.csv", "out: there is no folder 'gone'", ""),
     ("sample energy=four_wells out=3", "out: must be a valid string, not 3", ""),
     ("sample energy=four_wells energy._target_=os.system", f"energy._target_: os.system {OUTSIDE}", ""),
     ("sample energy=gaussian energy.mean=3", "energy.mean: must be a list, [a,b], not 3", ""),
-    ("sample energy=mlp", "energy=mlp is to be trained", "ebm train energy=mlp"),
-    ("sample energy=exact dataset=table dataset.path=x.csv", "a dataset whose density is known", "dataset=moons"),
+    ("sample energy=mlp", "energy=mlp must be trained: without a run there is nothing to sample", "ebm train energy=mlp"),
+    ("sample energy=exact dataset=table dataset.path=x.csv", "energy=exact: the density of this dataset is not known", "dataset=moons"),
     ("sample energy=exact dataset.nois=1", "Moons has no parameter 'nois'", "did you mean dataset.noise?"),
     ("sample energy=compose", "energy.runs: runs are needed", "energy.runs=[ID,ID]"),
     ("sample energy=compose energy.runs=[gone]", "there is no run 'gone'", "ebm train"),
-    ("train energy=four_wells", "energy=four_wells is known as it stands: there is nothing to train", "ebm sample energy=four_wells"),
-    ("train energy=noise_mlp objective=ssm", "energy=noise_mlp takes a noise level", "energy=fourier_mlp or mlp"),
-    ("sample .", ". is no run: it holds no config.yaml", "ebm runs"),
+    ("train energy=four_wells", "energy=four_wells is analytic: there is nothing to train", "ebm sample energy=four_wells"),
+    ("train energy=banana", "energy=banana is analytic: there is nothing to train", "ebm sample energy=banana"),
+    (
+        "train energy=noise_mlp objective=ssm",
+        "energy=noise_mlp takes a noise level, and objective=ssm gives it none",
+        "energy=fourier_mlp or mlp",
+    ),
+    (
+        "train reference=bernoulli",
+        "reference=bernoulli needs binary events, and dataset=moons has events of another kind",
+        "reference=full_gaussian",
+    ),
+    ("sample .", ". is not a run: it holds no config.yaml", "ebm runs"),
     ("sample 0123456789", "there is no run '0123456789'", "ebm train"),
     ("sample last", "there is no run under", "ebm train"),
     ("sample last --jsn", "there is no flag --jsn", ""),
     ("evaluate last --jsn", "there is no flag --jsn", "did you mean --json?"),
     ("evaluate", "a run is needed", "usage: ebm evaluate RUN"),
+    ("evaluate last --config-dir gone", "--config-dir: there is no folder 'gone'", ""),
+    ("plot last --config-dir=gone", "--config-dir: there is no folder 'gone'", ""),
+    ("plot last --config-dir", "--config-dir: there is no folder ''", ""),
+    ("plot", "a run is needed", "usage: ebm plot RUN"),
     ("score", "a run is needed", "usage: ebm score RUN"),
     ("runs seed=1", "ebm runs takes no 'seed=1'", ""),
 ]
@@ -124,7 +150,7 @@ FAULTS_WITH_RUN = [
     ("sample last model=9", "model=9: this run holds 1 models", "model=0"),
     ("sample last model=-1", "model: must be greater than or equal to 0, not -1", ""),
     ("sample last n_samples=0", "n_samples: must be greater than or equal to 1, not 0", ""),
-    ("sample last out=x", "out: x is of no known kind", ".csv, .npy, .npz"),
+    ("sample last out=x", "out: x is of an unknown kind", ".csv, .npy, .npz"),
     ("sample last n_sample=5", "n_sample: there is no key 'n_sample'", "did you mean n_samples?"),
     ("sample last sampler=mal", "sampler: there is no option 'mal'", "did you mean sampler=mala?"),
     ("sample last sampler.step_size=-1", "sampler.step_size: must be greater than 0", ""),
@@ -134,8 +160,13 @@ FAULTS_WITH_RUN = [
     ("evaluate last n_chains=0", "n_chains: must be greater than or equal to 1, not 0", ""),
     ("evaluate last metric=foo", "metric: there is no option 'foo'", "metric=quadrature"),
     ("evaluate last device=3", "device: ", ""),
+    ("plot last figure=energ", "figure: there is no figure 'energ'", "did you mean energy?"),
+    ("plot last figure=[density,energ]", "figure: there is no figure 'energ'", "did you mean energy?"),
+    ("plot last model=x", "model: must be a number, not 'x'", ""),
+    ("plot last model=9", "model=9: this run holds 1 models", "model=0"),
+    ("plot last seed=1", "seed: there is no key 'seed'", ""),
     ("score last", "data: a file is needed", ""),
-    ("score last data=gone.csv", "data: no file 'gone.csv'", ""),
+    ("score last data=gone.csv", "data: there is no file 'gone.csv'", ""),
     ("score last data=gone.csv model=9", "model=9: this run holds 1 models", "model=0"),
     ("score last data=gone.csv device=3", "device: ", ""),
 ]
@@ -188,27 +219,52 @@ def test_every_verb_has_help(ebm, command):
     assert out.startswith(f"usage: ebm {command}")
 
 
+def comments(path):
+    """The comments beside the keys of a file."""
+    return [line.partition(" # ")[2].strip() for line in path.read_text().splitlines() if " # " in line]
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_of_train_names_everything(ebm, flag):
+    """Groups with their defaults, options, keys with their defaults, each with what it is."""
     code, out, err = ebm("train", flag)
     assert (code, err) == (0, "")
-    for group, options in compose.groups().items():
-        section = out.partition(f"\n  {group}\n")[2]
-        for name, option in options.items():
-            assert option.description
-            assert re.search(rf"^    {name} +{re.escape(option.description)}$", section, re.MULTILINE), (group, name)
-    keys = out.partition("Keys")[2]
-    defaults = yaml.safe_load((compose.conf_dir() / "train.yaml").read_text())
-    for key in [*defaults, *defaults["trainer"], *defaults["draws"]]:
-        assert key == "defaults" or re.search(rf"^ +{key}:", keys, re.MULTILINE), key
+    groups, options, keys = (" ".join(part.split()) for part in re.split(r"\n(?:Groups|Options|Keys|Flags).*:\n", out)[1:4])
+    assert "regularizer [] penalties added to the loss" in groups
+    assert "metric [quadrature,sliced_wasserstein] what is measured" in groups
+    for group, default in option_files.train_defaults().items():
+        assert isinstance(default, list) or f"{group} {'null' if default is None else default} " in groups
+        assert f"{group} {', '.join(option_files.groups()[group])}" in options
+    train = option_files.conf_dir() / "train.yaml"
+    written = yaml.safe_load(train.read_text())
+    for key in [*written, *(f"{part}.{key}" for part in ("sweep", "trainer", "draws") for key in written[part])]:
+        assert key == "defaults" or re.search(rf"(?<!\S){re.escape(key)}(?!\S)", keys), key
+    assert "trainer.n_steps 6500 training steps" in keys
+    assert "seeds null a number M" in keys
+    assert "tags [] " in keys
+    assert "trainer.compile false " in keys
+    for comment in comments(train):
+        assert comment in f"{groups} {keys}"
     assert "ebm train objective=ssm dataset=moons" in out.partition("Examples")[2]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_help_fits_the_terminal(ebm, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    tables = re.split(r"\n(?:Groups|Options|Keys|Flags).*:\n", ebm("train", "--help")[1])[1:4]
+    assert max(len(line) for part in tables for line in part.splitlines()) <= columns
+    assert not [line for part in tables for line in part.splitlines() if line != line.rstrip()]
 
 
 def test_help_names_options_of_the_users_own(ebm, tmp_path):
     folder = tmp_path / "mine" / "objective"
     folder.mkdir(parents=True)
-    (folder / "tiny.yaml").write_text("# Something small\n_target_: ebm_cli.objectives.nce.NoiseContrastive\nn_noise: 1\n")
-    assert re.search(r"tiny +Something small", ebm("train", "--help", "--config-dir", str(tmp_path / "mine"))[1])
+    node = "_target_: ebm_cli.objectives.nce.NoiseContrastive\nreference: ${reference}\nn_noise: 1\n"
+    (folder / "tiny.yaml").write_text(f"# Something small\n{node}")
+    assert re.search(
+        r"^  objective .*(\n {10}.*)*\btiny\b", ebm("train", "--help", "--config-dir", str(tmp_path / "mine"))[1], re.MULTILINE
+    )
+    assert re.search(r"tiny +Something small", ebm("list", "objective", "--config-dir", str(tmp_path / "mine"))[1])
     code, out, _ = ebm("train", f"--config-dir={tmp_path / 'mine'}", "objective=tiny", "--cfg", "job")
     assert code == 0
     assert yaml.safe_load(out)["objective"]["n_noise"] == 1
@@ -243,7 +299,7 @@ def test_the_fence_stands_before_the_kernel_of_an_objective(refused):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there(refused):
-    assert "cuda was asked for, but torch sees none" in refused("train", "device=cuda")
+    assert "cuda is not available to torch on this machine" in refused("train", "device=cuda")
 
 
 @pytest.mark.parametrize(("cell", "named"), [("nan", "'nan'"), ("oops", "'oops'"), ("", "''")])
@@ -262,7 +318,7 @@ def test_a_plus_does_not_make_a_typo_live(refused):
 def test_an_objective_with_parts_of_its_own_is_refused_as_a_whole(refused):
     """pcd brings a kernel and a regularizer, which need an energy too."""
     message, hint, *_ = refused("train", "energy=score_mlp", "objective=pcd").splitlines()
-    assert message.startswith("error: objective=pcd needs the energy of energy=score_mlp")
+    assert message == "error: objective=pcd needs an energy, and energy=score_mlp outputs the score itself"
     assert hint == "hint: objective=ism or ssm or dsm or lsd or ksd, or energy=fourier_mlp or mlp or quadratic or residual_mlp"
 
 
@@ -290,8 +346,8 @@ def test_every_fault_of_a_sweep_is_named_before_it_starts(refused):
 
 def test_a_sweep_over_nothing_is_refused(refused):
     err = refused("train", "-m", "seed=range(3,1)", "energy=glob(z*)")
-    assert "error: seed=range(3,1): there is no value in it\n" in err
-    assert "error: energy=glob(z*): there is no value in it\n" in err
+    assert "error: seed=range(3,1): this sweep has no values\n" in err
+    assert "error: energy=glob(z*): this sweep has no values\n" in err
 
 
 def test_a_process_refuses_as_well(ebm_process, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ebm_cli import __main__
-from ebm_cli.config import compose
+from ebm_cli.config import compose, option_files
 
 SHELLS = ("bash", "zsh", "fish")
 CONFIG = {
@@ -99,9 +99,15 @@ EXACTLY = [
     ("ebm train objective.dir", "objective.directions="),
     ("ebm train objective=pcd objective.n_", "objective.n_steps= objective.n_chains="),
     ("ebm train objective=pcd regularizer.", "regularizer.energy_l2."),
-    ("ebm train objective=nce,pcd objective.n_", "objective.n_noise= objective.n_components= objective.n_steps= objective.n_chains="),
+    ("ebm train objective=nce,pcd objective.n_", "objective.n_noise= objective.n_steps= objective.n_chains="),
     ("ebm train objective.directions=s", "objective.directions=sphere"),
     ("ebm train seed=", ""),
+    ("ebm train force=", "force=true force=false"),
+    ("ebm train sweep.direction=", "sweep.direction=min sweep.direction=max"),
+    ("ebm train energy=mlp energy.activation=s", "energy.activation=silu energy.activation=softplus"),
+    ("ebm train reference=m", "reference=mixture"),
+    ("ebm train reference=mixture reference.", "reference.n_components="),
+    ("ebm train figure=[de", "figure=[density] figure=[density,"),
     ("ebm train dataset=table dataset.columns=", ""),
     ("ebm train hydra/", ""),
     ("ebm sample ", "last ab00000000 b000000000 aa00000000 energy="),
@@ -111,6 +117,10 @@ EXACTLY = [
     ("ebm sample energy=four_wells n_", "n_samples= n_chains= n_steps="),
     ("ebm sample energy=four_wells energy.", "energy.dim= energy.temperature="),
     ("ebm sample energy=exact dataset.no", "dataset.noise="),
+    ("ebm sample energy=b", "energy=banana"),
+    ("ebm sample energy=banana energy.", "energy.dataset."),
+    ("ebm sample energy=banana energy.dataset.b", "energy.dataset.bend="),
+    ("ebm sample energy=compose energy.how=m", "energy.how=mixture"),
     ("ebm sample energy=four_wells sampler=langevin sampler.", "sampler.step_size= sampler.max_score_norm="),
     ("ebm sample last energ", ""),
     ("ebm rm a", "ab00000000 aa00000000"),
@@ -133,8 +143,12 @@ EXACTLY = [
     ("ebm evaluate last metric=sliced_wasserstein metric.s", "metric.sliced_wasserstein."),
     ("ebm evaluate last n_", "n_samples= n_chains= n_steps="),
     ("ebm plot last figure=", "figure=density figure=energy figure=marginals figure=samples figure=training"),
+    ("ebm plot last figure=[density,en", "figure=[density,energy] figure=[density,energy,"),
+    ("ebm plot last --con", "--config-dir"),
+    ("ebm plot last --config-dir ", "two words/"),
+    ("ebm evaluate --config-dir=", "--config-dir=two words/"),
     ("ebm plot last dataset.", "dataset.path="),
-    ("ebm score last ", "data= out= prefix= reference= quantile= model= device= dataset."),
+    ("ebm score last ", "data= out= prefix= relative_to= quantile= model= device= dataset."),
     ("ebm score last data=", "data=points.csv|data=two words/"),
     ("ebm score last out='two words/", "out=two words/it's.csv"),
     ("ebm train dataset.path=p", "dataset.path=points.csv"),
@@ -164,10 +178,23 @@ def test_options_of_the_users_own(offered, mine):
         assert offered(f"{line} hydra/") == []
         assert {*offered(f"{line} -m hydra/")} >= {"hydra/launcher=", "hydra/sweeper="}
         assert offered(f"{line} -m hydra.launcher.")  # of the default
-        ours = {f"hydra/launcher={path.stem}" for path in compose.conf_dir().glob("hydra/launcher/*.yaml")}
+        ours = {f"hydra/launcher={path.stem}" for path in option_files.conf_dir().glob("hydra/launcher/*.yaml")}
         assert {*offered(f"{line} -m hydra/launcher=")} == ours | {"hydra/launcher=mill"}
         assert offered(f"{line} -m hydra/launcher=mi") == ["hydra/launcher=mill"]
         assert offered(f"{line} -m hydra/sweeper=broom hydra.sweeper.b") == ["hydra.sweeper.bristles="]
+
+
+def test_figures_and_metrics_of_the_users_own(offered, runs, mine):
+    for name in ("figure/steps", "metric/coarse", "sampler/slow"):
+        (mine / name).parent.mkdir()
+        (mine / f"{name}.yaml").write_text("# Mine\n# Me\nmargin: 1.0\n")
+    for flag in (f"--config-dir {mine}", f"-cd {mine}", f"--config-dir={mine}"):
+        assert offered(f"ebm plot last {flag} figure=st") == ["figure=steps"]
+        assert offered(f"ebm plot {flag} last figure=[density,st") == ["figure=[density,steps]", "figure=[density,steps,"]
+        assert offered(f"ebm evaluate last {flag} metric=co") == ["metric=coarse"]
+        assert offered(f"ebm evaluate last {flag} sampler=sl") == ["sampler=slow"]
+        assert offered(f"ebm evaluate last {flag} sampler=slow sampler.m") == ["sampler.margin="]
+    assert offered("ebm plot last figure=st") == offered("ebm evaluate last metric=co") == []
 
 
 def keys(config, place=""):
@@ -198,13 +225,13 @@ def test_the_keys_offered_are_those_of_the_composed_config(offered, line):
     composed = compose.compose(line.split()).config
     interpolated = {"objective.sampler"} if "pcd" in line else set()  # changed where it is set: sampler.step_size
     expected = {key for key in keys(composed) if not key.startswith("objective.sampler.")} - interpolated - {"experiment"}
-    assert {key for key in walk("") if key not in compose.groups()} == expected - {*compose.groups()}
+    assert {key for key in walk("") if key not in option_files.groups()} == expected - {*option_files.groups()}
 
 
-@pytest.mark.parametrize("group", compose.groups())
+@pytest.mark.parametrize("group", option_files.groups())
 def test_every_option_offered_composes(offered, group):
     options = offered(f"ebm train {group}=")
-    assert options == [f"{group}={name}" for name in compose.groups()[group]]
+    assert options == [f"{group}={name}" for name in option_files.groups()[group]]
     for option in options:
         assert not compose.compose([option]).problems
 

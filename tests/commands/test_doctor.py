@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from ebm_cli.commands import doctor
+from ebm_cli.sweeps import slots
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 CLEARED = ("CUDA_VISIBLE_DEVICES", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "NETRC", "CXX")
@@ -182,7 +183,7 @@ def test_threads_that_cannot_be(checks, monkeypatch, threads):
 
 
 def test_a_container_gets_less_than_it_sees(checks, monkeypatch):
-    monkeypatch.setattr(doctor, "cgroup_quota", lambda: 2.0)
+    monkeypatch.setattr(slots, "cgroup_quota", lambda: 2.0)
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     found, _ = checks()

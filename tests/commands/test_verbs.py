@@ -2,18 +2,21 @@
 
 import errno
 import json
+import math
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from ebm_cli.config import compose
+from ebm_cli.config import option_files
 from ebm_cli.io import table_files
 from ebm_cli.runner import sample_files
 from ebm_cli.runner.trained_model import TrainedModel
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog
 from ebm_cli.runs.run import Run
 
 LINE = ("experiment=smoke", "objective=nce", "trainer.n_steps=20", "energy.width=8", "draws.n_samples=90", "draws.n_steps=10")
@@ -23,13 +26,13 @@ LINE = ("experiment=smoke", "objective=nce", "trainer.n_steps=20", "energy.width
 def stack(ebm):
     code, _, err = ebm("train", *LINE, "seeds=2")
     assert code == 0, err
-    return run.find("last")
+    return catalog.find("last")
 
 
 def test_list(ebm):
     code, out, _ = ebm("list")
     assert code == 0
-    for group, options in compose.groups().items():
+    for group, options in option_files.groups().items():
         for name, option in options.items():
             assert any(
                 line.split()[0] == group and f" {name} " in line and option.description in line and option.reference in line
@@ -63,6 +66,96 @@ def test_plot_draws_from_what_is_stored(ebm, stack):
     assert ebm("plot", "last", "figure=marginals")[0] == 2  # two columns have a density picture instead
     assert "did you mean figure" not in ebm("plot", "last", "figure=energ")[2]
     assert "did you mean energy?" in ebm("plot", "last", "figure=energ")[2]
+
+
+def test_plot_draws_the_figures_that_are_named(ebm, stack):
+    for picture in stack.figures.iterdir():
+        picture.unlink()
+    code, out, err = ebm("plot", "last", "figure=[density,energy]")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [f"Picture saved to {stack.figures / name}.png" for name in ("density", "energy")]
+    assert sorted(path.name for path in stack.figures.iterdir()) == ["density.png", "energy.png"]
+    (stack.figures / "energy.png").unlink()
+    assert ebm("plot", "last", "figure=[energy,marginals]")[1] == f"Picture saved to {stack.figures / 'energy.png'}\n"
+
+
+FIGURE = """
+from matplotlib.figure import Figure as Drawing
+
+from ebm_cli.core.contracts import Figure
+
+
+class Steps(Figure):
+    suffix = ".svg"
+
+    def plot(self, scene):
+        drawing = Drawing()
+        drawing.subplots().plot([row["step"] for row in scene.rows])
+        return drawing
+"""
+
+
+@pytest.fixture
+def options(monkeypatch):
+    """A folder with a figure, a metric and a sampler of the user's own."""
+    monkeypatch.setenv("EBM_ALLOW", "own_figures")
+    Path("own_figures.py").write_text(FIGURE)
+    for name, text in {
+        "figure/steps": "steps:\n  _target_: own_figures.Steps\n",
+        "figure/points": "points:\n  _target_: ebm_cli.figures.density.Density\n",
+        "metric/coarse": "coarse:\n  _target_: ebm_cli.metrics.quadrature.Quadrature\n  tolerance: 0.5\n  margin: 1.0\n",
+        "sampler/slow": "_target_: ebm_cli.samplers.mala.MALA\nstep_size: 1.0e-5\nmax_score_norm: null\n",
+    }.items():
+        Path("options", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("options", f"{name}.yaml").write_text(f"# One of my own\n# Me\n{text}")
+    yield "options"
+    sys.modules.pop("own_figures", None)
+
+
+@pytest.mark.parametrize("flag", ["--config-dir=options", "--config-dir options", "-cd options"])
+def test_plot_with_figures_of_the_users_own(ebm, stack, options, flag):
+    assert "there is no figure 'steps'" in ebm("plot", "last", "figure=steps")[2]
+    code, out, err = ebm("plot", *flag.split(), "last", "figure=[steps,points]", "model=1")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [f"Picture saved to {stack.figures / name}" for name in ("steps.svg", "points.png")]
+    assert "<svg" in (stack.figures / "steps.svg").read_text()
+
+
+def test_evaluate_with_a_metric_and_a_sampler_of_the_users_own(ebm, stack, options):
+    words = ["evaluate", "last", "metric=coarse", "metric.coarse.margin=1.25", "sampler=slow", "n_samples=70", "--json"]
+    assert "metric: there is no option 'coarse'" in ebm(*words)[2]
+    code, out, err = ebm(*words, "--config-dir", "options")
+    assert code == 0, err
+    summary = stack.read("summary.json")
+    assert json.loads(out) == summary
+    assert summary["measured_with"]["metric"]["coarse"]["margin"] == 1.25
+    assert summary["measured_with"]["metric"].keys() == stack.config()["metric"].keys() | {"coarse"}
+    assert summary["measured_with"]["sampler"]["step_size"] == 1e-5
+    assert np.load(stack.path / "samples.npz")["x"].shape == (2, 70, 2)
+    assert ebm("evaluate", "last", "n_samples=60")[0] == 0  # the metric of their own is measured again, without the folder
+    assert stack.read("summary.json")["measured_with"]["metric"]["coarse"]["margin"] == 1.25
+
+
+def test_samples_of_a_density_with_another_shape(ebm, tmp_path):
+    """The keys of the dataset inside an energy: x_1 rises by bend with the square of x_0."""
+    line = ["sample", "energy=banana", "n_samples=4000", "n_chains=400", "n_steps=200", "seed=3"]
+    slopes = {}
+    for bend in (0.1, 0.25):
+        code, out, err = ebm(*line, f"energy.dataset.bend={bend}")
+        assert code == 0, err
+        folder = Path(out.partition("Samples saved to ")[2].partition("\n")[0]).parent
+        config, summary = yaml.safe_load((folder / "config.yaml").read_text()), json.loads((folder / "summary.json").read_text())
+        assert config["energy"]["dataset"]["bend"] == bend
+        assert summary["log_z"] == 0
+        assert summary["log_z_quadrature"] == pytest.approx(0, abs=1e-3)
+        assert summary["mean_energy_data"] == pytest.approx(1 + math.log(2 * math.pi) + math.log(2), abs=0.1)  # the entropy, for any bend
+        assert summary["line"] == f"ebm {' '.join(line)} energy.dataset.bend={bend}"
+        x = np.load(folder / "samples.npz")["x"]
+        slopes[folder.name] = np.polyfit(x[:, 0] ** 2, x[:, 1], 1)[0]
+        assert slopes[folder.name] == pytest.approx(bend, abs=0.03)
+    assert len(slopes) == 2
+    assert ebm(*line)[0] == 0  # the default is 0.25: the same samples
+    assert {path.name for path in (tmp_path / "outputs" / "samples").iterdir()} == slopes.keys()
 
 
 def test_stored_samples_come_back_in_the_models_units(ebm, stack):
@@ -141,7 +234,7 @@ def test_rm_takes_no_folder_for_a_run(ebm, tmp_path):
     (tmp_path / "here" / "project" / "config.yaml").write_text("a: 1\n")
     code, _, err = ebm("rm", "project", "--yes")
     assert code == 2
-    assert "is no run" in err
+    assert "is not a run" in err
     assert (tmp_path / "here" / "project" / "config.yaml").exists()
 
 
@@ -157,7 +250,7 @@ def test_a_damaged_run_does_not_hide_the_others(ebm, stack):
     (hurt / "status.json").write_text("[]")
     listed = {row["id"]: row["state"] for row in json.loads(ebm("runs", "--json")[1])}
     assert listed == {stack.id: "finished", "ffffffffff": "damaged"}
-    assert run.find("last") == stack
+    assert catalog.find("last") == stack
 
 
 def test_samples_of_ones_own_can_be_scored(ebm, stack):

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from ebm_cli.commands.compare import plus_minus
-from ebm_cli.runs.run import Run, write
+from ebm_cli.runs.run import SCHEMA, Run, write
 
 T2 = 4.302652729749464  # Student's t at 2 degrees of freedom
 T1 = 12.706204736174707
 UNITS = {"kl": "nats", "nll": "nats", "sliced_wasserstein": ""}
-BEST = {key: "least" for key in (*UNITS, "train_seconds", "test_loss", "mmd2")} | {"ess": "greatest", "c2st_accuracy": 0.5, "gap": 0.0}
+BEST = {key: "min" for key in (*UNITS, "train_seconds", "test_loss", "mmd2")} | {"ess": "max", "c2st_accuracy": 0.5, "gap": 0.0}
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def make(tmp_path):
             (config[group_name] if group_name else config)[last] = value
         (run.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         choices = {"dataset": "moons", "objective": objective, "sampler": "mala", "optimizer": "adam"}
-        run.write("environment.json", {"id": run.id, "created": 1000.0 + len(made), "group": group, "choices": choices})
+        facts = {"schema": SCHEMA, "id": run.id, "created": 1000.0 + len(made), "group": group, "choices": choices}
+        run.write("environment.json", facts)
         run.set_status(state, summary.pop("why", ""))
         if state == "finished" or summary:
             costs = dict(zip(("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations"), counts, strict=True))
@@ -316,7 +317,7 @@ def test_a_number_that_no_other_row_has_is_not_the_best_of_any(make, compare, eb
 
 def test_of_two_bounds_the_upper_one_orders(make, compare):
     """The loosest measurement has the least lower bound."""
-    changed = {"headline": ["nll_lower", "nll_upper"], "best": {"nll_upper": "least"}, "group": "mine"}
+    changed = {"headline": ["nll_lower", "nll_upper"], "best": {"nll_upper": "min"}, "group": "mine"}
     make("ssm", nll_lower=0.5, nll_upper=3.0, **changed)
     make("nce", nll_lower=1.0, nll_upper=1.2, **changed)
     made = compare("mine")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ebm_cli.config import compose
+from ebm_cli.config import compose, option_files
 from ebm_cli.errors import InputError
 
 
@@ -50,7 +50,7 @@ def test_a_star_shows_every_value_once():
 
 
 def test_a_long_range_is_looked_at_in_part():
-    assert len(list(compose.one_at_a_time(["seed=range(100000)"]))) == compose.MOST_CHECKED
+    assert len(list(compose.one_at_a_time(["seed=range(100000)"]))) == compose.MAX_CHECKED
 
 
 def test_options_of_a_folder_of_ones_own():
@@ -58,7 +58,7 @@ def test_options_of_a_folder_of_ones_own():
     Path("mine/dataset/wide.yaml").write_text(
         "# Wide moons\n# mine\n_target_: ebm_cli.datasets.moons.Moons\nnoise: 0.3\nscale: 2.0\nn_train: null\n"
     )
-    assert compose.groups([Path("mine")])["dataset"]["wide"].description == "Wide moons"
+    assert option_files.groups([Path("mine")])["dataset"]["wide"].description == "Wide moons"
     assert compose.compose(["dataset=wide"], [Path("mine")]).config["dataset"]["noise"] == 0.3
     assert compose.compose(["dataset=wide"]).problems[0].message == "dataset: there is no option 'wide'"
 
@@ -83,4 +83,7 @@ def test_a_key_behind_an_interpolation_says_where_it_is_set():
 
 
 def test_what_cfg_job_prints_is_the_config():
-    assert yaml.safe_load(compose.to_yaml(["seed=4"])) == compose.compose(["seed=4"]).config
+    composed = compose.compose(["seed=4"])
+    assert yaml.safe_load(compose.to_yaml(composed)) == composed.config
+    with pytest.raises(InputError, match="no parameter 'lrr'"):
+        compose.to_yaml(compose.compose(["seed=4", "optimizer.lrr=1"]))

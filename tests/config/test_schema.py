@@ -32,8 +32,8 @@ def test_a_sampler_inside_an_objective_is_fenced_too():
 
 
 def test_types_are_those_of_the_signature():
-    typed = schema.check(compose.compose(["energy.confinement=2", "trainer.n_steps=1e3", "optimizer.betas=[0,0.5]"]).config)
-    assert (typed["energy"]["confinement"], type(typed["energy"]["confinement"])) == (2.0, float)
+    typed = schema.check(compose.compose(["energy.tilt=2", "trainer.n_steps=1e3", "optimizer.betas=[0,0.5]"]).config)
+    assert (typed["energy"]["tilt"], type(typed["energy"]["tilt"])) == (2.0, float)
     assert (typed["trainer"]["n_steps"], type(typed["trainer"]["n_steps"])) == (1000, int)
     assert typed["optimizer"]["betas"] == [0.0, 0.5]
 

@@ -1,4 +1,4 @@
-"""The one loop over transitions: what is kept, how the step size adapts, where the noise comes from."""
+"""The loop over transitions: which draws are kept, the adaptation of the step size, the random numbers."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from targets import Quadratic
 
 from ebm_cli.core import chain
 from ebm_cli.core.chain import BLOCK, Draws
+from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
 from ebm_cli.samplers.hmc import HMC
@@ -16,14 +17,13 @@ from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
 from ebm_cli.samplers.mh import MetropolisHastings
 from ebm_cli.samplers.tempering import Tempering
-from ebm_cli.types import Sampler
 
 pytestmark = pytest.mark.usefixtures("double")
 
 
 @dataclass(frozen=True)
 class Clock(Sampler):
-    """x counts the transitions; the info is their number too."""
+    """A sampler whose x and info are the number of transitions so far."""
 
     def init(self, model, params, x):
         return State(x, x.new_ones(model.model_shape(params)))
@@ -38,7 +38,7 @@ class Clock(Sampler):
 
 @dataclass(frozen=True)
 class Recorded(MALA):
-    """MALA that keeps the step size and the acceptance of every transition."""
+    """MALA that records the step size and the acceptance of every transition."""
 
     seen: list = field(default_factory=list)
 
@@ -58,7 +58,7 @@ def test_shapes_of_draws(m, shape):
     model, seeds = model_of(stacked=bool(m), event_ndim=len(shape)), (0, 1, 2) if m else 0
     params, x = {"a": torch.ones(m)}, torch.zeros(*m, 4, *shape)
     samples, info = chain.draw(MALA(0.5, None), model, params, x, Rng(seeds), Draws(n_samples=10, n_chains=4, n_steps=20))
-    assert samples.shape == (*m, 4, 3, *shape)  # 12 draws: enough for 10
+    assert samples.shape == (*m, 4, 3, *shape)  # 12 draws, of which 10 are needed
     assert info["acceptance_rate"].shape == info["step_size"].shape == m
 
 
@@ -68,7 +68,7 @@ def test_draws_are_spread_evenly_over_the_second_half_up_to_its_end():
     assert info["time"] == sum(range(21, 41)) / 20
 
 
-def test_more_draws_than_transitions_left_make_the_chains_longer():
+def test_chains_are_extended_if_more_draws_are_needed_than_transitions_remain():
     samples, _ = chain.draw(Clock(), model_of(), {"a": torch.ones(())}, torch.zeros(2, 1), Rng(0), Draws(14, 2, 6))
     assert samples[..., 0].tolist() == [[4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]] * 2
 
@@ -84,15 +84,15 @@ ADAPTIVE = {
 @pytest.mark.parametrize("start", [0.03, 5.0])
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_a_poor_step_size_is_adapted_to_the_target_acceptance(name, start):
-    """For each model of a stack, of precision 3 and 300.
+    """This holds for each model of a stack, with precisions 3 and 300.
 
-    200 x 200 decisions after the warm-up have a Monte Carlo error below 0.003; the rest is the adaptation's own. Seeded.
+    The 200 x 200 decisions after the warm-up have a Monte Carlo error below 0.003; the rest of the tolerance is for the adaptation. Seeded.
     """
     sampler, draws = ADAPTIVE[name](start), Draws(n_samples=200, n_chains=200, n_steps=400)
     params, x = {"a": torch.tensor([3.0, 300.0])}, torch.zeros(2, 200, 4)
     _, info = chain.draw(sampler, model_of(stacked=True), params, x, Rng((0, 1)), draws)
     assert (info["acceptance_rate"] - sampler.target_acceptance).abs().max() < 0.03
-    ratio = 10.0 if name in ("mh", "hmc") else 100.0  # a length, or a length squared
+    ratio = 10.0 if name in ("mh", "hmc") else 100.0  # the step size is a length, or a length squared
     assert info["step_size"][0] / info["step_size"][1] == pytest.approx(ratio, rel=0.25)
 
 
@@ -115,7 +115,8 @@ def test_a_sampler_without_a_target_keeps_its_step_size():
 
 
 def test_draws_follow_the_model():
-    """On N(0, 1/a): within 5 standard errors of independent draws (the chains are), a false alarm in 2e6. Seeded."""
+    """The draws from N(0, 1/a) agree within 5 standard errors of independent draws, because chains are independent: one false alarm in
+    2e6. Seeded."""
     params, n = {"a": torch.tensor(4.0)}, 4000
     samples, _ = chain.draw(MALA(0.01, None), model_of(), params, torch.zeros(n, 2), Rng(0), Draws(n, n, 100))
     assert (samples.mean((0, 1)).abs() < 5 * (0.25 / n) ** 0.5).all()
@@ -123,7 +124,7 @@ def test_draws_follow_the_model():
 
 
 @pytest.mark.parametrize("n_steps", [4, 80])
-def test_a_chain_of_a_length_of_its_own_ends_in_its_one_sample(n_steps):
+def test_a_sampler_that_determines_its_length_yields_one_sample_per_chain(n_steps):
     class Walk(Clock):
         def length(self, model):
             return 25
@@ -136,53 +137,41 @@ def test_a_chain_of_a_length_of_its_own_ends_in_its_one_sample(n_steps):
     assert x[..., 0].tolist() == [[25.0]] * 6
 
 
-@pytest.mark.parametrize("shape", [(2,), (1, 2)])
-def test_chains_start_at_noise_as_wide_as_the_data(shape):
-    """N(mean, scale^2) of each model's own training data; 5 standard errors, seeded."""
-    mean, scale = torch.tensor([[1.0, -2.0], [0.0, 5.0]]).view(2, *shape), torch.tensor([[0.5, 3.0], [1.0, 0.1]]).view(2, *shape)
-    x, n = chain.starts(10_000, Rng((3, 4)), mean=mean, scale=scale), 10_000
-    assert x.shape == (2, n, *shape)
-    assert ((x.mean(1) - mean).abs() < 5 * scale / n**0.5).all()
-    assert ((x.std(1) / scale - 1).abs() < 5 / (2 * n) ** 0.5).all()
-    assert torch.equal(x[1], chain.starts(n, Rng(4), mean=mean[1], scale=scale[1]))
-
-
 @pytest.mark.parametrize("shape", [(1,), (2, 2)])
-def test_chains_start_at_given_points_each_as_often_as_any_other(shape):
+def test_pick_uses_the_given_points_equally_often(shape):
     points = torch.arange(14.0).view(2, 7, *(1 for _ in shape)).expand(2, 7, *shape)
-    fit = {"mean": torch.zeros(2, *shape), "scale": torch.ones(2, *shape)}
-    x = chain.starts(21, Rng((3, 4)), **fit, points=points)
+    x = chain.pick(points, 21, Rng((3, 4)))
     assert x.shape == (2, 21, *shape)
     for m, seed in enumerate((3, 4)):
         assert sorted(x[m].flatten(1)[:, 0].tolist()) == sorted(points[m].flatten(1)[:, 0].tolist() * 3)
-        assert torch.equal(x[m], chain.starts(21, Rng(seed), mean=fit["mean"][m], scale=fit["scale"][m], points=points[m]))
-    few = chain.starts(4, Rng((3, 4)), **fit, points=points).flatten(2)[..., 0]
-    assert all(len(set(one.tolist())) == 4 for one in few)
+        assert torch.equal(x[m], chain.pick(points[m], 21, Rng(seed)))
+    few = chain.pick(points, 4, Rng((3, 4))).flatten(2)[..., 0]
+    assert all(len(set(chosen.tolist())) == 4 for chosen in few)
     assert few[0].tolist() != points[0, :4].flatten(1)[:, 0].tolist()  # in a random order
 
 
-def test_run_takes_n_steps_and_gives_the_mean_info():
+def test_run_takes_n_steps_and_returns_the_mean_info():
     x, info = chain.run(Clock(), model_of(), {"a": torch.ones(())}, torch.zeros(3, 1), Rng(0), n_steps=BLOCK + 5)
     assert (x == BLOCK + 5).all()
     assert info["time"].tolist() == [(BLOCK + 6) / 2] * 3
 
 
 @pytest.mark.parametrize("n_steps", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
-def test_as_many_noises_as_steps_and_none_twice(n_steps):
+def test_every_transition_has_its_own_noise(n_steps):
     state = State(torch.zeros(2, 50, 3), torch.ones(2))
     items = torch.stack([item for (item,) in chain.noises(Clock(), state, Rng((0, 1)), n_steps)])
     assert items.shape == (n_steps, 2, 50, 3)
     correlation = torch.corrcoef(items.reshape(2 * n_steps, -1)) - torch.eye(2 * n_steps)
-    assert correlation.abs().max() < 6 / math.sqrt(150)  # of 9,000 pairs: a false alarm in 5e4; seeded
+    assert correlation.abs().max() < 6 / math.sqrt(150)  # for 9,000 pairs: one false alarm in 5e4; seeded
 
 
-def test_noise_of_a_transition_does_not_depend_on_how_many_follow_its_block():
+def test_the_noise_of_a_transition_does_not_depend_on_the_number_of_later_blocks():
     state = State(torch.zeros(50, 3), torch.ones(()))
     short, long = (list(chain.noises(Clock(), state, Rng(0), n)) for n in (BLOCK, 3 * BLOCK))
     assert all(torch.equal(a, b) for (a,), (b,) in zip(short, long[:BLOCK], strict=True))
 
 
-def test_same_seed_same_draws_and_warm_up_noise_is_not_reused():
+def test_draws_are_reproducible_and_warm_up_noise_is_not_reused():
     draws, args = Draws(10, 5, 20), (model_of(), {"a": torch.ones(())}, torch.zeros(5, 2))
     first, again, other = (chain.draw(MALA(0.5, None), *args, rng, draws)[0] for rng in (Rng(0), Rng(0), Rng(1)))
     assert torch.equal(first, again)
@@ -198,7 +187,7 @@ def test_same_seed_same_draws_and_warm_up_noise_is_not_reused():
     assert len(set(paths)) == len(paths) == 2
 
 
-def test_each_model_of_a_stack_is_drawn_from_as_it_is_alone():
+def test_the_draws_of_a_stack_are_those_of_single_models():
     a, draws = torch.tensor([1.0, 4.0]), Draws(20, 5, 50)
     x = Rng((3, 4)).normal("x", 5, 2)
     together, info = chain.draw(MALA(0.1, None), model_of(stacked=True), {"a": a}, x, Rng((3, 4)), draws)

@@ -1,4 +1,4 @@
-"""Split conformal thresholds: the rank by hand, and the coverage by simulation. Seeded; false alarms 1e-6 each."""
+"""Split conformal thresholds: the rank by hand, and the coverage by simulation. Seeded; the false-alarm rate is 1e-6 each."""
 
 import math
 from fractions import Fraction
@@ -24,14 +24,14 @@ from ebm_cli.core.conformal import fewest, threshold
     ],
 )
 def test_the_rank_by_hand(n, q, k):
-    """0.29 is a little less than 29/100 in binary, which must not cost a rank."""
+    """0.29 as a float is slightly smaller than 29/100, which must not change the rank."""
     values = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
     assert threshold(values.tolist(), Fraction(q)) == k
 
 
 @pytest.mark.parametrize(("q", "n"), [("0.01", 99), ("0.3", 3), ("0.5", 1), ("0.003", 333), ("1e-06", 999_999)])
-def test_fewer_would_not_do(q, n):
-    """With n values there is an n-th smallest for k = ceil((n + 1)(1 - q)) <= n, with n - 1 there is not."""
+def test_fewest_is_the_smallest_sufficient_number(q, n):
+    """With n values, k = ceil((n + 1)(1 - q)) is at most n; with n - 1 values, k exceeds their number."""
     assert fewest(Fraction(q)) == n
     assert math.ceil((n + 1) * (1 - Fraction(q))) <= n
     assert math.ceil(n * (1 - Fraction(q))) > n - 1
@@ -39,7 +39,7 @@ def test_fewer_would_not_do(q, n):
 
 @pytest.mark.parametrize(("n", "q"), [(99, "0.01"), (150, "0.02"), (40, "0.25")])
 def test_a_new_draw_is_rejected_as_often_as_promised(n, q):
-    """With probability floor((n + 1) q) / (n + 1), at most q: two-sided against that, over 40,000 held-out sets with one new draw each."""
+    """The probability is floor((n + 1) q) / (n + 1), at most q. A two-sided test uses 40,000 held-out sets with one new draw each."""
     draws = np.random.default_rng(1).exponential(size=(40_000, n + 1))
     rejected = sum(new > threshold(values, Fraction(q)) for *values, new in draws.tolist())
     promised = Fraction(math.floor((n + 1) * Fraction(q)), n + 1)
@@ -48,7 +48,7 @@ def test_a_new_draw_is_rejected_as_often_as_promised(n, q):
 
 
 def test_ties_are_accepted():
-    """Of values of which most are equal a new draw exceeds the threshold less often still."""
+    """If most values are equal, a new draw exceeds the threshold less often."""
     draws = np.random.default_rng(2).integers(0, 3, size=(20_000, 20))
     rejected = sum(new > threshold(values, Fraction("0.4")) for *values, new in draws.tolist())
     assert binomtest(int(rejected), len(draws), 0.4, alternative="greater").pvalue > 1e-6

@@ -1,4 +1,4 @@
-"""Random numbers as a function of (seed, path, stream). Laws are tested with a false-alarm rate of 1e-6 each; the seeds are fixed."""
+"""Random numbers as a function of (seed, path, stream). Distribution tests have a false-alarm rate of 1e-6 each; seeds are fixed."""
 
 from hashlib import blake2b
 
@@ -18,10 +18,10 @@ DRAWS = {
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-def test_a_function_of_seed_path_and_stream_alone(draw):
+def test_draws_depend_on_seed_path_and_stream_only(draw):
     rng = Rng(3)
     first = draw(rng.at("a").at(5))
-    rng.normal("other", 1000)  # what is drawn in between does not matter
+    rng.normal("other", 1000)  # other draws in between have no effect
     assert torch.equal(first, draw(rng.at("a").at(5)))
     assert torch.equal(first, draw(Rng(3).at("a").at(5)))
     for other in (Rng(4).at("a").at(5), rng.at("b").at(5), rng.at("a").at(6), rng.at("a"), rng.at("a").at(5).at(0), rng.at("a5")):
@@ -41,7 +41,7 @@ def test_row_m_of_a_stack_is_what_seed_m_draws(draw):
         assert torch.equal(stack[m], draw(Rng(seeds).at("a").of(m)))
 
 
-def test_of_a_single_model_is_itself():
+def test_of_returns_the_generator_itself_for_a_single_model():
     rng = Rng(3).at("a")
     assert rng.of(0) is rng
     assert (rng.seed_list, Rng((3, 4)).seed_list) == ([3], [3, 4])
@@ -53,7 +53,7 @@ def test_generator_seed_is_32_bits_of_the_hash_of_seed_path_and_stream():
     assert Rng(0).at("step").at(17).integer(3, "noise") == int.from_bytes(digest, "big")
 
 
-def test_normal_and_uniform_laws():
+def test_normal_and_uniform_distributions():
     assert kstest(Rng(0).normal("s", 100_000).double().numpy(), "norm").pvalue > 1e-6
     uniform = Rng(0).uniform("s", 100_000)
     assert kstest(uniform.double().numpy(), "uniform").pvalue > 1e-6
@@ -67,7 +67,7 @@ def test_integers_are_uniform_below_high():
     assert chisquare(counts.numpy()).pvalue > 1e-6
 
 
-def test_permutations_hold_every_number_once_and_are_uniform():
+def test_permutations_contain_every_number_once_and_are_uniform():
     rng = Rng(0)
     orders = torch.stack([rng.at(i).permutation("s", 3) for i in range(6000)])
     assert (orders.sort(-1).values == torch.arange(3)).all()
@@ -77,6 +77,6 @@ def test_permutations_hold_every_number_once_and_are_uniform():
 
 
 def test_successive_steps_are_uncorrelated():
-    """Of 45 pairs none beyond 6 standard errors: a false alarm in 1e7."""
+    """None of 45 pairs has a correlation beyond 6 standard errors: one false alarm in 1e7."""
     rows = torch.stack([Rng(0).at(step).normal("s", 10_000) for step in range(10)])
     assert (torch.corrcoef(rows) - torch.eye(10)).abs().max() < 6 / 100

@@ -1,4 +1,4 @@
-"""From the model's units to the data's."""
+"""The map from the units of the model to those of the data."""
 
 import json
 import math
@@ -19,8 +19,8 @@ def test_by_hand_both_ways():
     assert torch.equal(UNITS.from_data(data), model.double())
 
 
-def test_log_density_in_data_units_is_less_by_log_det():
-    """u ~ N(0, I) is y ~ N(mean, scale^2)."""
+def test_log_density_in_data_units_is_smaller_by_log_det():
+    """If u ~ N(0, I), then y ~ N(mean, scale^2)."""
     assert math.isclose(UNITS.log_det, math.log(2.0) + math.log(0.5), abs_tol=1e-15)
     units = Standardization(UNITS.mean, 3 * UNITS.scale)
     y = torch.tensor([4.0, 0.3], dtype=torch.double)
@@ -45,15 +45,15 @@ def test_round_trips():
 
 
 def projected(n_components):
-    """Rows with means, scales and correlations, and their principal components."""
+    """Rows with various means, scales and correlations, and their principal components."""
     mix = Rng(1).normal("mix", 4, 4) + 2 * torch.eye(4)
     y = (Rng(0).normal("y", 500, 4) @ mix).double() * torch.tensor([1.0, 30.0, 0.01, 2.0]) + 5
     return y, Standardization.of(y).principal(y, n_components)
 
 
 @pytest.mark.parametrize("n_components", [1, 3, 4])
-def test_principal_components_are_white_and_the_first(n_components):
-    """Unit covariance; the share of the variance that is left is that of the greatest eigenvalues of the correlation matrix."""
+def test_principal_components_are_white_and_have_the_largest_variance(n_components):
+    """They have unit covariance, and retain the variance of the largest eigenvalues of the correlation matrix."""
     y, units = projected(n_components)
     u = units.from_data(y)
     torch.testing.assert_close(u.T @ u / 500, torch.eye(n_components).double(), atol=1e-10, rtol=0)
@@ -66,7 +66,7 @@ def test_principal_components_are_white_and_the_first(n_components):
 
 
 @pytest.mark.parametrize("n_components", [1, 3, 4])
-def test_components_go_to_the_nearest_point_of_the_data_and_back(n_components):
+def test_components_map_to_the_nearest_point_of_the_data_space_and_back(n_components):
     y, units = projected(n_components)
     u = units.from_data(y)
     torch.testing.assert_close(units.from_data(units.to_data(u)), u)

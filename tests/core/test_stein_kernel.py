@@ -1,4 +1,4 @@
-"""The Stein operator against autograd, and its mean by quadrature."""
+"""The Stein operator, compared with autograd, and its mean by quadrature."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ KERNELS = {
 @pytest.mark.parametrize("h", [0.4, 1.0, 2.3])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_pair_by_autograd_of_the_kernel(kernel, h):
-    """s(x)'s(y) k + s(x)'grad_y k + s(y)'grad_x k + tr grad_x grad_y k, of a score that is not symmetric."""
+    """s(x)'s(y) k + s(x)'grad_y k + s(y)'grad_x k + tr grad_x grad_y k, for a score that is not symmetric."""
     x = Rng(1).normal("x", 5, 2)
     score = CoupledScore()(x).detach()
     found = stein_kernel.operator(x, score, kernel, h)
@@ -36,8 +36,9 @@ def test_every_pair_by_autograd_of_the_kernel(kernel, h):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_the_mean_is_zero_where_the_score_is_that_of_the_law_and_positive_elsewhere(kernel):
-    """Of N(0, 1), and of -log of a Gamma(2) variable, which is skewed: s = exp(-x) - 2. Both integrals by quadrature."""
+def test_the_mean_is_zero_for_the_score_of_the_distribution_and_positive_otherwise(kernel):
+    """The distributions are N(0, 1), and that of -log of a Gamma(2) variable, which is skewed and has s = exp(-x) - 2. The integrals are
+    computed by quadrature."""
     z, weight = normal_nodes(60)
     x, mass = log_gamma_nodes(2, 60)
     for points, w, score in ((z.unsqueeze(-1), weight, lambda at, b: b - at), (x, mass, lambda at, b: (-at).exp() - 2 + b)):

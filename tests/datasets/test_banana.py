@@ -1,4 +1,4 @@
-"""The banana against the Gaussian that it is bent from. Statistical checks are seeded."""
+"""The banana, compared with the Gaussian that it is made from. Statistical checks are seeded."""
 
 import math
 
@@ -13,7 +13,7 @@ from ebm_cli.core.rng import Rng
 
 @pytest.mark.parametrize(("scale", "bend"), [(2.0, 0.25), (0.7, 0.8)])
 def test_mass_entropy_and_box(scale, bend):
-    """Bending keeps the Gaussian's entropy."""
+    """The bend does not change the entropy of the Gaussian."""
     dataset, entropy = densities.option("banana", scale=scale, bend=bend), math.log(2 * math.pi * math.e) + math.log(scale)
     densities.check_mass_and_entropy(dataset, entropy, n=800)
     densities.check_mean_log_prob(dataset, entropy)
@@ -23,7 +23,7 @@ def test_mass_entropy_and_box(scale, bend):
 
 
 def test_moments():
-    """Means 0, variances scale^2, 1 + 2 bend^2 scale^4 and 1, third moment of x_1 8 bend^3 scale^6, within 6 standard errors."""
+    """Means 0, variances scale^2, 1 + 2 bend^2 scale^4 and 1, and the third moment 8 bend^3 scale^6 of x_1, within 6 standard errors."""
     x = densities.option("banana", dim=3, scale=1.5, bend=0.4).draw(100_000, Rng(0)).double()
     expected = {
         "mean": (x, (0.0, 0.0, 0.0)),
@@ -35,7 +35,7 @@ def test_moments():
         assert (error < 6 * values.std(0) / 100_000**0.5).all()
 
 
-def test_log_prob_is_the_gaussians_where_it_was_before():
+def test_log_prob_is_that_of_the_gaussian_before_the_bend():
     dataset = densities.option("banana", dim=4, scale=1.7, bend=0.3)
     x = np.array([[0.3, -1.0, 0.4, 2.0], [-5.0, 6.1, 0.0, -0.2], [80.0, 30.0, -70.0, 5.0]])
     exact = norm.logpdf(x[:, 0], scale=1.7) + norm.logpdf(x[:, 1] - 0.3 * (x[:, 0] ** 2 - 1.7**2)) + norm.logpdf(x[:, 2:]).sum(1)

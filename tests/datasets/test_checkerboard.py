@@ -1,4 +1,4 @@
-"""The checkerboard: flat where it is dark, and nowhere else. Statistical checks are seeded."""
+"""The checkerboard: constant on the dark squares, zero elsewhere. Statistical checks are seeded."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_density_by_hand():
 
 @pytest.mark.parametrize("side", [2.0, 0.7])
 def test_draws(side):
-    """Uniform on 24 x 24 cells, of which the light half holds none."""
+    """The draws are uniform over the dark half of 24 x 24 cells; the light half has none."""
     dataset = densities.option("checkerboard", side=side)
     assert dataset.log_prob(dataset.draw(100_000, Rng(1))).isfinite().all()
     densities.check_draws(dataset, n=48)

@@ -1,4 +1,4 @@
-"""Neal's funnel against its two factors. Statistical checks are seeded."""
+"""Neal's funnel, compared with its two factors. Statistical checks are seeded."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_draws_of_the_plane():
 
 @pytest.mark.parametrize("scale", [3.0, 1.3])
 def test_draws_and_entropy_in_ten_dimensions(scale):
-    """x_0 / scale and x_i e^{-x_0 / 2} are standard normal and uncorrelated (5 standard errors: a false alarm in 2e6 each)."""
+    """x_0 / scale and x_i e^{-x_0 / 2} are standard normal and uncorrelated (5 standard errors: one false alarm in 2e6 each)."""
     dataset = densities.option("funnel", scale=scale)
     x = dataset.draw(20_000, Rng(0)).double()
     z = torch.cat([x[:, :1] / scale, x[:, 1:] * (-x[:, :1] / 2).exp()], 1)

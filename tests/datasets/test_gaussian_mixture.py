@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians: the named ones where they belong, one of one's own with unequal weights. Statistical checks are seeded."""
+"""Mixtures of Gaussians: the options of conf/dataset, and a custom one with unequal weights. Statistical checks are seeded."""
 
 import math
 
@@ -42,31 +42,54 @@ def test_centres_and_widths_are_the_published_ones():
 
 
 @pytest.mark.parametrize("dim", [1, 3, 40])
-def test_log_prob_is_torchs_in_any_dimension(dim):
-    """Far out too, where every term of the sum is below the smallest number."""
+def test_log_prob_agrees_with_torch_in_any_dimension(dim):
+    """This includes points so far out that every term of the sum underflows."""
     centres = Rng(0).normal("centres", 4, dim).tolist()
     dataset = densities.option("gaussian_mixture", centres=centres, weights=[0.2, 3.0, 1.0, 0.1], std=0.7, scale=1.3)
     mean = 1.3 * torch.tensor(centres, dtype=torch.double)
     weight = torch.tensor([0.2, 3.0, 1.0, 0.1], dtype=torch.double)
-    law = MixtureSameFamily(Categorical(weight), Independent(Normal(mean, torch.full_like(mean, 0.7 * 1.3)), 1))
+    expected = MixtureSameFamily(Categorical(weight), Independent(Normal(mean, torch.full_like(mean, 0.7 * 1.3)), 1))
     x = torch.cat([Rng(1).normal("x", 20, dim).double(), 100 * Rng(2).normal("x", 5, dim).double()])
-    torch.testing.assert_close(dataset.log_prob(x), law.log_prob(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(dataset.log_prob(x), expected.log_prob(x), rtol=1e-12, atol=1e-12)
     assert dataset.draw(7, Rng((0, 1))).shape == (2, 7, dim)
+
+
+WIDTHS = SKEWED | {"std": [0.2, 0.35, 0.5]}
+
+
+def test_components_may_have_different_widths():
+    """The density, draws, modes and box use them; the length scale is the smallest width."""
+    dataset = densities.option("gaussian_mixture", **WIDTHS)
+    weight, mean = torch.tensor(WIDTHS["weights"], dtype=torch.double), 1.7 * torch.tensor(WIDTHS["centres"], dtype=torch.double)
+    std = 1.7 * torch.tensor(WIDTHS["std"], dtype=torch.double)
+    expected = MixtureSameFamily(Categorical(weight), Independent(Normal(mean, std.unsqueeze(-1).expand(3, 2)), 1))
+    x = torch.cat([dataset.draw(50, Rng(0)).double(), 100 * Rng(2).normal("x", 5, 2).double()])
+    torch.testing.assert_close(dataset.log_prob(x), expected.log_prob(x), rtol=1e-12, atol=1e-12)
+    assert dataset.length_scale == pytest.approx(0.34)
+    densities.check_box(dataset)
+    densities.check_draws(dataset)
+    densities.check_streams(dataset)
+    densities.check_modes(dataset)
+    common = densities.option("gaussian_mixture", **SKEWED)
+    alike = densities.option("gaussian_mixture", **SKEWED | {"std": [0.3] * 3})
+    torch.testing.assert_close(alike.log_prob(x), common.log_prob(x))
+    torch.testing.assert_close(alike.draw(50, Rng(0)), common.draw(50, Rng(0)))
 
 
 def test_gradient():
     densities.check_gradient(densities.option("gaussian_mixture", **SKEWED), [[0.1, -0.2], [1.7, 0.9], [-3.0, 2.0], [5.0, 5.0]])
 
 
-def test_modes_that_cannot_be_told_apart_are_none():
+def test_components_that_are_close_together_are_not_modes():
     assert densities.option("gaussian_mixture", centres=[[0.0], [5.9]], weights=None, std=0.5, scale=2.0).mode_weights is not None
     assert densities.option("gaussian_mixture", centres=[[0.0], [2.9]], weights=None, std=0.5, scale=2.0).mode_weights is None
-    one = densities.option("gaussian_mixture", centres=[[0.0, 1.0]], weights=None)
-    assert one.mode_weights.tolist() == [1.0]
+    single = densities.option("gaussian_mixture", centres=[[0.0, 1.0]], weights=None)
+    assert single.mode_weights.tolist() == [1.0]
 
 
-def test_what_does_not_fit_is_refused():
+def test_inconsistent_numbers_of_values_are_errors():
     with pytest.raises(InputError, match=r"dataset\.centres"):
         densities.option("gaussian_mixture", centres=[[0.0, 1.0], [2.0]])
-    with pytest.raises(InputError, match="2 weights for 3 centres"):
-        densities.option("gaussian_mixture", weights=[1.0, 2.0])
+    for name in ("weights", "std"):
+        with pytest.raises(InputError, match=rf"dataset\.{name}: 2 values for 3 centres"):
+            densities.option("gaussian_mixture", **{name: [1.0, 2.0]})

@@ -1,4 +1,4 @@
-"""Moons: the density integrates to one, has the known entropy, and is the law of the draws. Statistical checks are seeded."""
+"""Moons: the density integrates to one, has the known entropy, and is that of the draws. Statistical checks are seeded."""
 
 import densities
 import numpy as np
@@ -18,7 +18,7 @@ def fresh(noise, scale):
 
 
 def density_on_grid(moons, step=0.5):
-    """Axes and p at the points of a grid that reaches 9 noises beyond the arcs, `step` noises apart."""
+    """The axes of a grid, and p at its points. It extends 9 `noise` beyond the arcs, with a spacing of `step` times `noise`."""
     step = step * moons.noise
     reach = 9 * moons.noise
     x, y = (torch.arange(-width - reach, width + reach, step, dtype=torch.double) for width in (1.5 * moons.scale, 0.75 * moons.scale))
@@ -34,22 +34,22 @@ def test_mass_and_entropy(noise, scale, entropy):
     assert abs(-(p * np.log(np.maximum(p, 1e-300))).sum() * step**2 - entropy) < 5e-5
 
 
-def test_mass_where_the_noise_is_thin():
+def test_mass_for_small_noise():
     _, _, p, step = density_on_grid(fresh(0.05, 1.5))
     assert abs(p.sum() * step**2 - 1) < 1e-9
 
 
 @pytest.mark.parametrize(("noise", "scale", "entropy"), CASES)
 def test_mean_log_prob_of_its_draws_is_minus_the_entropy(noise, scale, entropy):
-    """Within 4 standard errors: a false alarm in 16,000."""
+    """They agree within 4 standard errors: one false alarm in 16,000."""
     moons = fresh(noise, scale)
     log_p = torch.cat([moons.log_prob(part) for part in moons.draw(20_000, Rng(0)).split(4096)])
     assert abs(log_p.mean() + entropy) < 4 * log_p.std() / 20_000**0.5
 
 
 @pytest.mark.parametrize(("noise", "scale"), [(0.1, 1.0), (0.6, 2.0)])
-def test_draws_fill_the_cells_of_the_density(noise, scale):
-    """Chi-square over 8 columns of like mass, each cut into 6 of like mass: a false-alarm rate of 1e-6."""
+def test_draws_follow_the_density(noise, scale):
+    """Chi-square test over 8 columns of equal mass, each divided into 6 cells of equal mass. False-alarm rate 1e-6."""
     moons = fresh(noise, scale)
     x, y, p, step = density_on_grid(moons, step=0.25)
     p = p / p.sum()
@@ -66,8 +66,8 @@ def test_draws_fill_the_cells_of_the_density(noise, scale):
     assert chisquare(observed, 200_000 * np.array(expected)).pvalue > 1e-6
 
 
-def test_arcs_are_those_of_scikit_learn_about_the_origin():
-    """Without noise every draw lies on one of the two half circles, and both take half the draws (5 standard errors)."""
+def test_arcs_are_those_of_scikit_learn_centred_at_the_origin():
+    """Without noise every draw lies on one of the two half circles, and each has half of the draws (5 standard errors)."""
     moons = fresh(1e-7, 2.0)
     draws = moons.draw(10_000, Rng(0)).double()
     curve = 2 * (torch.from_numpy(make_moons(2000, shuffle=False)[0]) - torch.tensor([0.5, 0.25], dtype=torch.double))
@@ -76,7 +76,7 @@ def test_arcs_are_those_of_scikit_learn_about_the_origin():
     assert abs(on_upper.double().mean() - 0.5) < 5 * 0.5 / 100
 
 
-def test_box_holds_all_but_1e_9_of_the_mass():
+def test_box_contains_all_but_1e_9_of_the_mass():
     moons = fresh(0.2, 2.0)
     x, y, p, step = density_on_grid(moons)
     outside = (x < moons.box[0][0])[:, None] | (x > moons.box[0][1])[:, None] | (y < moons.box[1][0]) | (y > moons.box[1][1])
@@ -95,34 +95,34 @@ def rows(x):
     return {tuple(row) for row in x.tolist()}
 
 
-def test_a_training_set_is_fixed_per_seed_and_covered_once_an_epoch():
+def test_a_training_set_is_fixed_per_seed_and_covered_once_per_epoch():
     moons = Moons(n_train=60, noise=0.1, scale=1.0)
-    train = moons.split("train", 60, Rng(3))
-    assert torch.equal(train, Moons(n_train=60, noise=0.1, scale=1.0).split("train", 60, Rng(3)))
-    assert not rows(train) & rows(moons.split("train", 60, Rng(4)))
-    epochs = [torch.cat([moons.batch(3 * epoch + i, 20, Rng(3)) for i in range(3)]) for epoch in range(2)]
+    train = moons.split("train", 60, Rng(3)).x
+    assert torch.equal(train, Moons(n_train=60, noise=0.1, scale=1.0).split("train", 60, Rng(3)).x)
+    assert not rows(train) & rows(moons.split("train", 60, Rng(4)).x)
+    epochs = [torch.cat([moons.batch(3 * epoch + i, 20, Rng(3)).x for i in range(3)]) for epoch in range(2)]
     assert rows(epochs[0]) == rows(epochs[1]) == rows(train)
     assert len(rows(train)) == 60
     assert not torch.equal(*epochs)
 
 
-def test_splits_have_the_size_asked_for_but_training_sets_their_own():
+def test_splits_have_the_requested_size_but_training_sets_are_limited():
     moons = Moons(n_train=60, noise=0.1, scale=1.0)
-    assert [len(moons.split(name, n, Rng(3))) for name, n in (("validation", 10), ("test", 100), ("train", 100))] == [10, 100, 60]
+    assert [len(moons.split(name, n, Rng(3)).x) for name, n in (("validation", 10), ("test", 100), ("train", 100))] == [10, 100, 60]
 
 
-def test_fresh_draws_never_repeat_and_are_a_function_of_the_step():
+def test_fresh_draws_do_not_repeat_and_are_a_function_of_the_step():
     moons = fresh(0.1, 1.0)
-    batches = [moons.batch(step, 50, Rng(3)) for step in range(4)]
+    batches = [moons.batch(step, 50, Rng(3)).x for step in range(4)]
     assert len(rows(torch.cat(batches))) == 200
-    assert torch.equal(batches[2], fresh(0.1, 1.0).batch(2, 50, Rng(3)))
+    assert torch.equal(batches[2], fresh(0.1, 1.0).batch(2, 50, Rng(3)).x)
 
 
 @pytest.mark.parametrize("n_train", [None, 60])
 def test_splits_are_independent_draws(n_train):
-    """No row in common, and no correlation of rows of the same number (6 standard errors of 12 pairs: a false alarm in 4e7)."""
+    """They have no row in common, and rows with the same index are uncorrelated (6 standard errors, 12 pairs: one false alarm in 4e7)."""
     moons = Moons(n_train=n_train, noise=0.1, scale=1.0)
-    parts = [moons.split(name, 60, Rng(3)) for name in ("train", "validation", "test")] + [moons.batch(0, 60, Rng(3))]
+    parts = [moons.split(name, 60, Rng(3)).x for name in ("train", "validation", "test")] + [moons.batch(0, 60, Rng(3)).x]
     independent = parts if n_train is None else parts[:3]
     assert len(rows(torch.cat(independent))) == 60 * len(independent)
     centred = torch.stack([part.T for part in independent])
@@ -133,10 +133,10 @@ def test_splits_are_independent_draws(n_train):
 
 
 @pytest.mark.parametrize("n_train", [None, 60])
-def test_model_m_of_a_stack_draws_what_its_seed_draws_alone(n_train):
+def test_model_m_of_a_stack_has_the_draws_of_a_single_run_with_its_seed(n_train):
     moons = Moons(n_train=n_train, noise=0.1, scale=1.0)
     for m, seed in enumerate((5, 2)):
         for name in ("train", "validation", "test"):
-            assert torch.equal(moons.split(name, 60, Rng((5, 2)))[m], moons.split(name, 60, Rng(seed)))
+            assert torch.equal(moons.split(name, 60, Rng((5, 2))).x[m], moons.split(name, 60, Rng(seed)).x)
         for step in (0, 4):
-            assert torch.equal(moons.batch(step, 20, Rng((5, 2)))[m], moons.batch(step, 20, Rng(seed)))
+            assert torch.equal(moons.batch(step, 20, Rng((5, 2))).x[m], moons.batch(step, 20, Rng(seed)).x)

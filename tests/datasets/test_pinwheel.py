@@ -1,4 +1,4 @@
-"""The pinwheel: all roots against a scan for them; the change of variables integrates to one. Statistical checks are seeded."""
+"""The pinwheel: all roots are found by comparison with a scan; the density integrates to one. Statistical checks are seeded."""
 
 import math
 
@@ -23,24 +23,25 @@ def test_draws():
 
 
 def test_draws_of_three_wide_arms():
-    """Wide arms: much of the mass is where roots of several arms and the fold count."""
+    """With wide arms, much of the mass is where the roots of several arms, or of the fold, contribute."""
     densities.check_draws(densities.option("pinwheel", n_arms=3, radial_std=0.2, tangential_std=0.3), n=240)
 
 
 def test_construction():
-    """Turned back, a draw is (a, b) about (1, 0) with the two standard deviations (5 standard errors)."""
+    """Rotated back, a draw is (a, b), with mean (1, 0) and the two standard deviations (5 standard errors)."""
     x = densities.option("pinwheel", n_arms=1, radial_std=0.3, tangential_std=0.02).draw(10_000, Rng(0)).double()
     radius, angle = x.norm(dim=-1) / 2, torch.atan2(x[:, 1], x[:, 0])
     assert abs(radius.mean() - 1) < 5 * 0.3 / 100 + 1e-3
     assert abs(radius.std() - 0.3) < 5 * 0.3 / (2 * 1e4) ** 0.5 + 1e-3
-    turned = angle + 0.25 * radius.exp()  # x turns clockwise with a
+    turned = angle + 0.25 * radius.exp()  # x rotates clockwise with a
     b = radius * torch.atan2(turned.sin(), turned.cos())
     assert abs(b.mean()) < 5 * 0.02 / 100 + 1e-3
     assert abs(b.std() - 0.02) < 2e-3
 
 
 def brute(x, n_arms=5, radial=0.3, tangential=0.1):
-    """Roots of a = Re(w e^{i f(a)}), w = (x_1 + i x_2) / 2, arm by arm: sign changes on a fine grid, then bisection."""
+    """The density from the roots of a = Re(w e^{i f(a)}), w = (x_1 + i x_2) / 2, for each arm: sign changes on a fine grid, then
+    bisection."""
     w, p = (x[0] + 1j * x[1]) / 2, 0.0
     grid = np.linspace(-abs(w) - 1e-9, abs(w) + 1e-9, 200_000)
     for k in range(n_arms):
@@ -63,14 +64,14 @@ def brute(x, n_arms=5, radial=0.3, tangential=0.1):
 
 @pytest.mark.parametrize("radius", [0.05, 0.5, 2.0, 3.5, 5.0, 9.0])
 def test_log_prob_sums_over_all_roots(radius):
-    """In the arms, in the gaps between them, and far out, where the shear has folded the plane many times."""
+    """This is tested in the arms, in the gaps between them, and far out, where the shear folds the plane many times."""
     angle = Rng(0).uniform("angle", 12).double().numpy() * 2 * np.pi
     x = radius * np.stack([np.cos(angle), np.sin(angle)], -1)
-    exact = [brute(one) for one in x]
+    exact = [brute(point) for point in x]
     np.testing.assert_allclose(densities.option("pinwheel").log_prob(torch.from_numpy(x)).numpy(), exact, atol=1e-8)
     wide = densities.option("pinwheel", n_arms=3, radial_std=0.4, tangential_std=0.5)
     if radius < 9:
-        np.testing.assert_allclose(wide.log_prob(torch.from_numpy(x)).numpy(), [brute(one, 3, 0.4, 0.5) for one in x], atol=1e-7)
+        np.testing.assert_allclose(wide.log_prob(torch.from_numpy(x)).numpy(), [brute(point, 3, 0.4, 0.5) for point in x], atol=1e-7)
 
 
 def test_gradient():
@@ -78,7 +79,7 @@ def test_gradient():
 
 
 def test_gradient_is_finite_at_every_draw():
-    """Where an arm has no root, Newton's rule runs off to infinity: at one draw in 1,500 that would make the gradient NaN."""
+    """If an arm has no root, Newton's method diverges, which would make the gradient NaN at one draw in 1,500."""
     dataset = densities.option("pinwheel")
     x = dataset.draw(20_000, Rng(0)).double().requires_grad_()
     assert torch.autograd.grad(dataset.log_prob(x).sum(), x)[0].isfinite().all()

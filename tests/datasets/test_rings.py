@@ -1,4 +1,4 @@
-"""Circles and rings: the Bessel form against the integral along the circles. Statistical checks are seeded."""
+"""Circles and rings: the Bessel form, compared with the integral along the circles. Statistical checks are seeded."""
 
 import densities
 import numpy as np

@@ -1,14 +1,14 @@
-"""The score of every exact density is finite wherever the density is, on its draws and all over its box."""
+"""The score of every exact density is finite wherever the log-density is finite, at its draws and everywhere in its box."""
 
 import densities
 import pytest
 import torch
 
-from ebm_cli.config import compose
+from ebm_cli.config import option_files
 from ebm_cli.core.rng import Rng
 
 
-@pytest.mark.parametrize("name", sorted(set(compose.groups()["dataset"]) - {"table"}))
+@pytest.mark.parametrize("name", sorted(set(option_files.groups()["dataset"]) - {"table"}))
 def test_score_is_finite(name):
     dataset, rng = densities.option(name), Rng(0)
     low, high = torch.tensor(dataset.box).T

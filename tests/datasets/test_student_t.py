@@ -1,4 +1,4 @@
-"""Student's t against scipy's. Statistical checks are seeded."""
+"""The Student t, compared with scipy. Statistical checks are seeded."""
 
 import densities
 import numpy as np
@@ -20,7 +20,8 @@ def test_mass_entropy_and_box(dim, nu):
 
 @pytest.mark.parametrize(("dim", "nu"), [(1, 3), (2, 5), (6, 1)])
 def test_draws(dim, nu):
-    """Coordinates, and a sum of them, are t (KS, 1e-6 of false alarms each); |x|^2 / d is F(d, nu): all have one divisor."""
+    """Coordinates, and a sum of them, follow t (Kolmogorov-Smirnov, false-alarm rate 1e-6 each). |x|^2 / d follows F(d, nu), because the
+    coordinates share one divisor."""
     x = densities.option("student_t", dim=dim, degrees_of_freedom=nu).draw(20_000, Rng(0)).double().numpy()
     for column in (*x.T, x.sum(1) / dim**0.5):
         assert kstest(column, t(nu).cdf).pvalue > 1e-6
@@ -32,7 +33,7 @@ def test_streams():
 
 
 @pytest.mark.parametrize(("dim", "nu"), [(1, 3), (2, 5), (6, 1)])
-def test_log_prob_is_scipys(dim, nu):
+def test_log_prob_agrees_with_scipy(dim, nu):
     dataset = densities.option("student_t", dim=dim, degrees_of_freedom=nu)
     x = np.random.default_rng(0).standard_normal((20, dim)) * np.logspace(-2, 4, 20)[:, None]
     exact = multivariate_t(np.zeros(dim), np.eye(dim), df=nu).logpdf(x)

@@ -1,4 +1,4 @@
-"""The Swiss roll: the quadrature along the curve against scipy's. Statistical checks are seeded."""
+"""The Swiss roll: the quadrature along the curve, compared with scipy. Statistical checks are seeded."""
 
 import itertools
 
@@ -30,12 +30,12 @@ def test_draws(changes):
 
 
 def test_curve_is_that_of_scikit_learn_without_its_width():
-    """Without noise every draw lies on scikit-learn's curve, and t is uniform: the share below t = 3 pi is a half (5 standard errors)."""
+    """Without noise every draw lies on scikit-learn's curve, and t is uniform: half of the draws have t < 3 pi (5 standard errors)."""
     draws = densities.option("swissroll", noise=1e-7, scale=2.0).draw(4000, Rng(0)).double()
     rows, t = make_swiss_roll(4000, random_state=0)
     curve = torch.from_numpy(2 * rows[:, [0, 2]])
     distance, nearest = torch.cdist(draws, curve).min(1)
-    assert distance.max() < 2 * LAST * 3 * np.pi / 400  # gaps of scikit-learn's draws are that small
+    assert distance.max() < 2 * LAST * 3 * np.pi / 400  # a bound of the gaps between scikit-learn's draws
     assert abs((t[nearest] < 3 * np.pi).mean() - 0.5) < 5 * 0.5 / 4000**0.5
 
 

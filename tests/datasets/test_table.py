@@ -1,4 +1,4 @@
-"""Tables from files: every kind gives the same numbers, and everything that is wrong with one is named in an `InputError`."""
+"""Tables from files: every file type yields the same numbers, and every fault of a file raises an `InputError` that names it."""
 
 import csv
 import io
@@ -18,6 +18,7 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.table import TableDataset
 from ebm_cli.errors import InputError
 from ebm_cli.io import table_files
+from ebm_cli.types import Space
 
 VALUES = np.random.default_rng(0).standard_normal((40, 3)) * [1.0, 20.0, 1e-3] + [5.0, 0.0, -7.0]
 NAMES = ["height", "flow", "x y"]
@@ -33,7 +34,7 @@ def write_npz(path):
     np.savez(path, **dict(zip(NAMES, VALUES.T, strict=True)))
 
 
-WRITERS = {  # name of the file: how it is written, and whether the columns have names
+WRITERS = {  # file name: a function that writes the file, and whether its columns have names
     "header.csv": (lambda path: path.write_text(text(",")), True),
     "bare.csv": (lambda path: path.write_text(text(",", header=False)), False),
     "semicolon.csv": (lambda path: path.write_text(text(";")), True),
@@ -62,17 +63,17 @@ def csv_file():
 
 
 def table(path, columns=None, *, validation=0.1, test=0.2, split_seed=0, n_components=None):
-    return TableDataset(str(path), columns, validation, test, split_seed, n_components)
+    return TableDataset(validation, test, split_seed, str(path), columns, n_components)
 
 
 def refusal(path, columns=None):
-    """The words with which a file is refused."""
+    """The text of the error for a file."""
     with pytest.raises(InputError) as caught:
         _ = table(path, columns).standardization
     return " ".join(part for problem in caught.value.problems for part in problem)
 
 
-def test_every_kind_of_file_gives_the_same_table(written):
+def test_every_file_type_yields_the_same_table(written):
     path, named = written
     dataset = table(path)
     np.testing.assert_array_equal(dataset.table.values, VALUES)
@@ -81,7 +82,7 @@ def test_every_kind_of_file_gives_the_same_table(written):
     assert list(dataset.column_names) == (NAMES if named else ["x0", "x1", "x2"])
 
 
-def test_columns_by_position_and_by_name_in_the_order_asked_for(written):
+def test_columns_by_position_and_by_name_in_the_requested_order(written):
     path, named = written
     for columns in [[2, 0]] + [["x y", "height"], ["x y", 0]] * named:
         dataset = table(path, columns)
@@ -107,7 +108,7 @@ def test_floats_survive_a_csv_file_bit_for_bit(values, delimiter, header):
 
 
 @pytest.mark.parametrize("columns", [["weight"], ["heigt"], [3], [-1], ["0"]])
-def test_an_unknown_column_is_named_with_those_there_are(columns, csv_file):
+def test_the_error_for_an_unknown_column_lists_the_columns(columns, csv_file):
     words = refusal(csv_file, columns)
     assert f"dataset.columns: there is no column {columns[0]!r}" in words
     assert "height" in words
@@ -119,7 +120,7 @@ def test_an_unknown_position_without_a_header():
     assert "0 .. 2" in refusal("bare.csv", ["height"])
 
 
-def test_a_name_that_several_columns_have_is_refused():
+def test_an_ambiguous_column_name_is_an_error():
     Path("twice.csv").write_text("a,a\n" + "1,2\n3,5\n" * 10)
     assert "several columns are called 'a'" in refusal("twice.csv", ["a"])
     assert table("twice.csv", [1]).table.values[:, 0].tolist() == [2, 5] * 10
@@ -127,38 +128,38 @@ def test_a_name_that_several_columns_have_is_refused():
 
 @pytest.mark.parametrize("split_seed", [0, 1])
 @pytest.mark.parametrize(("validation", "test", "sizes"), [(0.1, 0.2, (28, 4, 8)), (0.3, 0.25, (18, 12, 10)), (0.001, 0.001, (38, 1, 1))])
-def test_splits_share_out_every_row_once(validation, test, sizes, split_seed, csv_file):
+def test_every_row_is_in_exactly_one_split(validation, test, sizes, split_seed, csv_file):
     dataset = table(csv_file, validation=validation, test=test, split_seed=split_seed)
-    parts = [dataset.standardization.to_data(dataset.split(name, 1000, Rng(0))) for name in ("train", "validation", "test")]
+    parts = [dataset.standardization.to_data(dataset.split(name, 1000, Rng(0)).x) for name in ("train", "validation", "test")]
     assert tuple(map(len, parts)) == sizes
     assert dataset.n_train == sizes[0]
     np.testing.assert_allclose(np.sort(torch.cat(parts).numpy(), 0), np.sort(VALUES, 0), rtol=1e-5)
     assert len({round(row[1], 4) for part in parts for row in part.tolist()}) == 40
 
 
-def test_split_seed_alone_decides_the_split(csv_file):
+def test_the_split_depends_on_the_split_seed_only(csv_file):
     def test_rows(split_seed, seed):
-        return table(csv_file, split_seed=split_seed).split("test", 100, Rng(seed)).tolist()
+        return table(csv_file, split_seed=split_seed).split("test", 100, Rng(seed)).x.tolist()
 
     assert test_rows(0, seed=0) == test_rows(0, seed=5)
     assert test_rows(0, seed=0) != test_rows(1, seed=0)
 
 
-def test_a_split_gives_every_model_the_same_first_rows(csv_file):
+def test_every_model_has_the_same_first_rows_of_a_split(csv_file):
     dataset = table(csv_file)
-    stack = dataset.split("train", 5, Rng((3, 4)))
+    stack = dataset.split("train", 5, Rng((3, 4))).x
     assert stack.shape == (2, 5, 3)
     assert torch.equal(stack[0], stack[1])
-    assert torch.equal(stack[0], dataset.split("train", 100, Rng(0))[:5])
+    assert torch.equal(stack[0], dataset.split("train", 100, Rng(0)).x[:5])
 
 
-def test_standardised_by_the_training_rows_and_back(csv_file):
+def test_standardized_by_the_training_rows_and_back(csv_file):
     dataset = table(csv_file, validation=0.3, test=0.3)
-    train = dataset.split("train", 100, Rng(0)).double()
+    train = dataset.split("train", 100, Rng(0)).x.double()
     torch.testing.assert_close(train.mean(0), torch.zeros(3).double(), atol=1e-6, rtol=0)
     torch.testing.assert_close(train.square().mean(0), torch.ones(3).double(), atol=1e-5, rtol=0)
-    others = torch.cat([dataset.split(name, 100, Rng(0)) for name in ("validation", "test")]).double()
-    assert (others.square().mean(0) - 1).abs().max() > 0.05  # they had no say
+    others = torch.cat([dataset.split(name, 100, Rng(0)).x for name in ("validation", "test")]).double()
+    assert (others.square().mean(0) - 1).abs().max() > 0.05  # these rows do not affect the standardization
     rows = dataset.standardization.to_data(train)
     for row in rows.numpy():
         assert np.isclose(VALUES, row, rtol=1e-6, atol=1e-9).all(1).sum() == 1
@@ -167,37 +168,37 @@ def test_standardised_by_the_training_rows_and_back(csv_file):
 
 
 def test_principal_components_of_the_training_rows(csv_file):
-    """Of all that the model sees; the data keep their columns. What is left out of a row is orthogonal to what is kept."""
+    """All inputs of the model are components; the data keep their columns. The dropped part of a row is orthogonal to the kept part."""
     dataset = table(csv_file, validation=0.3, test=0.3, n_components=2)
-    train = dataset.split("train", 100, Rng(0)).double()
+    train = dataset.split("train", 100, Rng(0)).x.double()
     assert dataset.shape == (2,)
     assert list(dataset.column_names) == NAMES
     torch.testing.assert_close(train.T @ train / len(train), torch.eye(2).double(), atol=1e-5, rtol=0)
-    assert dataset.batch(0, 5, Rng((3, 4))).shape == (2, 5, 2)
+    assert dataset.batch(0, 5, Rng((3, 4))).x.shape == (2, 5, 2)
     rows = dataset.standardization.to_data(train)
     assert rows.shape == (len(train), 3)
-    whole = table(csv_file, validation=0.3, test=0.3).split("train", 100, Rng(0)).double()
+    whole = table(csv_file, validation=0.3, test=0.3).split("train", 100, Rng(0)).x.double()
     kept = (rows - dataset.standardization.mean) / dataset.standardization.scale
     torch.testing.assert_close(((whole - kept) * kept).sum(1), torch.zeros(len(train)).double(), atol=1e-5, rtol=0)
     assert dataset.standardization.log_det == 0
 
 
-def test_more_components_than_directions_are_refused(csv_file):
-    with pytest.raises(InputError, match="vary in 3 directions, not in 4"):
+def test_more_components_than_directions_are_an_error(csv_file):
+    with pytest.raises(InputError, match="vary in 3 directions only; they have no 4 principal"):
         _ = table(csv_file, n_components=4).standardization
     np.save("flat.npy", np.stack([VALUES[:, 0], VALUES[:, 1], VALUES[:, 0] - 3 * VALUES[:, 1]], -1))
-    with pytest.raises(InputError, match="vary in 2 directions, not in 3"):
+    with pytest.raises(InputError, match="vary in 2 directions only; they have no 3 principal"):
         _ = table("flat.npy", n_components=3).standardization
     assert table("flat.npy", n_components=2).standardization.matrix.shape == (3, 2)
 
 
-def test_an_epoch_runs_over_the_training_rows_once(csv_file):
+def test_an_epoch_covers_the_training_rows_once(csv_file):
     dataset = table(csv_file)
-    train = dataset.split("train", 100, Rng(0))
-    epoch = torch.cat([dataset.batch(step, 7, Rng(0)) for step in range(4)])
+    train = dataset.split("train", 100, Rng(0)).x
+    epoch = torch.cat([dataset.batch(step, 7, Rng(0)).x for step in range(4)])
     assert sorted(epoch.tolist()) == sorted(train.tolist())
-    stack = dataset.batch(2, 7, Rng((3, 0)))
-    assert torch.equal(stack[1], dataset.batch(2, 7, Rng(0)))
+    stack = dataset.batch(2, 7, Rng((3, 0))).x
+    assert torch.equal(stack[1], dataset.batch(2, 7, Rng(0)).x)
     assert not torch.equal(stack[0], stack[1])
 
 
@@ -205,7 +206,7 @@ def test_an_epoch_runs_over_the_training_rows_once(csv_file):
 def test_a_bad_cell_is_named_by_line_and_column(cell):
     Path("bad.csv").write_text(f'height,flow\n1,2\n3,"{cell}"\n5,6\n')
     assert f"bad.csv, line 3, column flow: {cell!r} is not a finite number" in refusal("bad.csv")
-    assert table("bad.csv", ["height"]).table.values[:, 0].tolist() == [1, 3, 5]  # it may stand in a column that is not asked for
+    assert table("bad.csv", ["height"]).table.values[:, 0].tolist() == [1, 3, 5]  # a bad cell is allowed in a column that is not used
 
 
 def test_a_bad_cell_of_an_array_is_named_by_row():
@@ -218,7 +219,7 @@ def test_a_bad_cell_of_an_array_is_named_by_row():
     assert "row 0, column b: 'x'" in words
 
 
-def test_of_many_bad_cells_some_are_named_and_all_are_counted():
+def test_some_of_many_bad_cells_are_named_and_all_are_counted():
     Path("bad.csv").write_text("a,b\n" + "1,?\n" * 30)
     words = refusal("bad.csv")
     assert words.count("is not a finite number") == 5
@@ -227,34 +228,34 @@ def test_of_many_bad_cells_some_are_named_and_all_are_counted():
 
 def test_a_ragged_row_is_named():
     Path("bad.csv").write_text("a,b\n1,2\n3\n4,5\n6,7,8\n")
-    assert "bad.csv, line 3: 1 cells where 2 are expected (2 such rows)" in refusal("bad.csv")
+    assert "bad.csv, line 3: 1 cells instead of 2 (2 such rows)" in refusal("bad.csv")
 
 
 def test_a_constant_column_is_named():
     Path("bad.csv").write_text("a,b,c\n" + "".join(f"{i},0.1,{i * i}\n" for i in range(30)))
     words = refusal("bad.csv")
-    assert "b has one value only" in words
+    assert "without a density: b" in words
     assert "dataset.columns=[a,c]" in words
 
 
 def test_too_few_rows_to_split():
     Path("few.csv").write_text("a\n1\n2\n3\n")
-    assert "too few are left to train on" in refusal("few.csv")
+    assert "too few are left for training" in refusal("few.csv")
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n"])
 def test_a_file_without_rows(content):
     Path("empty.csv").write_text(content)
-    assert "dataset.path: empty.csv holds no rows" in refusal("empty.csv")
+    assert "dataset.path: empty.csv has no rows" in refusal("empty.csv")
 
 
 def test_a_missing_file_and_an_unknown_suffix():
-    assert "dataset.path: no file 'gone.csv'" in refusal("gone.csv")
-    with pytest.raises(InputError, match=r"dataset\.path: no file 'gone\.csv'"):
+    assert "dataset.path: there is no file 'gone.csv'" in refusal("gone.csv")
+    with pytest.raises(InputError, match=r"dataset\.path: there is no file 'gone\.csv'"):
         _ = table("gone.csv").fingerprint
     Path("data.xlsx").write_text("a,b\n")
     assert ".parquet" in (words := refusal("data.xlsx"))
-    assert "dataset.path: data.xlsx is of no known kind" in words
+    assert "dataset.path: data.xlsx has an unknown file type" in words
 
 
 class Payload:
@@ -270,7 +271,8 @@ BROKEN = {
     "objects.npy": lambda path: np.save(path, PICKLED, allow_pickle=True),
     "garbage.npy": lambda path: path.write_bytes(b"garbage"),
     "empty.npy": lambda path: path.write_bytes(b""),
-    "cube.npy": lambda path: np.save(path, np.zeros((5, 2, 2))),
+    "scalar.npy": lambda path: np.save(path, np.array(3.0)),
+    "complex.npy": lambda path: np.save(path, np.zeros((5, 2, 2), dtype=complex)),
     "words.npy": lambda path: np.save(path, np.array([["a", "b"]])),
     "lengths.npz": lambda path: np.savez(path, a=np.arange(5), b=np.arange(6)),
     "latin.csv": lambda path: path.write_bytes("é,b\n1,2\n".encode("latin1")),
@@ -284,26 +286,26 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_file_is_refused_by_name(name):
+def test_the_error_for_a_broken_file_names_the_file(name):
     BROKEN[name](Path(name))
     assert f"dataset.path: {name}" in refusal(name)
     assert not Path("unpickled").exists()
 
 
-def test_blank_lines_do_not_shift_the_line_that_is_named():
+def test_blank_lines_do_not_shift_the_line_number_in_an_error():
     Path("bad.csv").write_text("a,b\n1,2\n\n\n3,x\n")
     assert "bad.csv, line 5, column b" in refusal("bad.csv")
 
 
-def test_no_columns_at_all_are_refused(csv_file):
+def test_an_empty_list_of_columns_is_an_error(csv_file):
     assert "dataset.columns" in refusal(csv_file, [])
 
 
-def test_a_column_twice_is_refused(csv_file):
+def test_a_repeated_column_is_an_error(csv_file):
     assert "dataset.columns" in refusal(csv_file, ["height", 0])
 
 
-def test_fingerprint_is_of_the_content_and_not_of_the_path(csv_file):
+def test_the_fingerprint_depends_on_the_content_and_not_on_the_path(csv_file):
     first = table(csv_file).fingerprint
     Path("elsewhere.csv").write_bytes(Path(csv_file).read_bytes())
     assert table("elsewhere.csv").fingerprint == first
@@ -314,3 +316,93 @@ def test_fingerprint_is_of_the_content_and_not_of_the_path(csv_file):
 def test_names_of_a_files_columns(written):
     path, named = written
     assert table_files.read(path, [], key="dataset.path").header == (NAMES if named else None)
+
+
+IMAGES = {  # file name: a function that writes events of any shape
+    "images.npy": np.save,
+    "images.npz": lambda path, events: np.savez(path, anything=events),
+    "samples.npz": lambda path, events: np.savez(path, x=events, columns=[f"x{i}" for i in range(events[0].size)]),
+}
+
+
+def images(*shape, n=60):
+    """n events with one constant entry."""
+    events = 7 + 3 * np.random.default_rng(1).standard_normal((n, *shape))
+    events.reshape(n, -1)[:, 1] = 2.0
+    return events
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("shape", [(5, 4), (3, 2, 4)])
+def test_arrays_of_a_higher_rank_are_events_of_their_shape(shape, name):
+    events = images(*shape)
+    IMAGES[name](name, events)
+    dataset = table(name)
+    assert dataset.space == Space(shape)
+    assert dataset.shape == shape
+    assert not dataset.named
+    assert list(dataset.column_names) == [f"x{i}" for i in range(events[0].size)]
+    parts = [dataset.rows(split) for split in ("train", "validation", "test")]
+    assert [part.shape for part in parts] == [(42, *shape), (6, *shape), (12, *shape)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts).reshape(60, -1), 0), np.sort(events.reshape(60, -1), 0))
+    assert all((events == event).all(tuple(range(1, events.ndim))).any() for part in parts for event in part)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (3, 2, 4)])
+def test_all_entries_of_an_array_have_one_mean_and_one_scale(shape):
+    """They are those of the training events, so that a constant entry needs no special treatment."""
+    np.save("images.npy", images(*shape))
+    dataset = table("images.npy")
+    rows, units = torch.from_numpy(dataset.rows("train")), dataset.standardization
+    assert units.mean.shape == units.scale.shape == shape
+    torch.testing.assert_close(units.mean, rows.mean().expand(shape))
+    torch.testing.assert_close(units.scale, rows.std(correction=0).expand(shape))
+    assert math.isclose(units.log_det, rows[0].numel() * rows.std(correction=0).log().item(), rel_tol=1e-12)
+    u = dataset.split("train", 100, Rng(0)).x.double()
+    torch.testing.assert_close(u.mean(), torch.tensor(0.0).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(u.square().mean(), torch.tensor(1.0).double(), atol=1e-6, rtol=0)
+    assert u.flatten(1)[:, 1].unique().numel() == 1
+    torch.testing.assert_close(units.to_data(u), rows, atol=1e-5, rtol=1e-6)
+
+
+def test_an_epoch_covers_the_training_events_once():
+    np.save("images.npy", images(3, 2))
+    dataset = table("images.npy")
+    train = dataset.split("train", 100, Rng(0)).x
+    epoch = torch.cat([dataset.batch(step, 7, Rng(0)).x for step in range(6)])
+    assert epoch.shape == train.shape
+    assert sorted(epoch.flatten(1).tolist()) == sorted(train.flatten(1).tolist())
+    stack = dataset.batch(2, 7, Rng((3, 0))).x
+    assert stack.shape == (2, 7, 3, 2)
+    assert torch.equal(stack[1], dataset.batch(2, 7, Rng(0)).x)
+    assert dataset.split("test", 5, Rng((3, 4))).x.shape == (2, 5, 3, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool, np.float16, np.float32, ">f8"])
+def test_arrays_of_every_dtype_keep_their_values(dtype):
+    events = (20 * np.random.default_rng(2).random((30, 3, 2))).astype(dtype)
+    np.save("images.npy", events)
+    np.testing.assert_array_equal(table("images.npy").table.events, events.astype(float))
+
+
+def test_chosen_entries_of_an_array_are_columns():
+    """They are chosen by position in row-major order, and each has its own mean and scale."""
+    events = images(3, 2)
+    np.save("images.npy", events)
+    dataset = table("images.npy", [5, 0])
+    assert dataset.shape == (2,)
+    np.testing.assert_array_equal(dataset.table.values, events.reshape(60, -1)[:, [5, 0]])
+    torch.testing.assert_close(dataset.standardization.mean, torch.from_numpy(dataset.rows("train").mean(0)))
+    assert "without a density: x1" in refusal("images.npy", [0, 1])
+
+
+def test_arrays_of_a_higher_rank_have_no_principal_components():
+    np.save("images.npy", images(3, 2))
+    with pytest.raises(InputError, match="n_components: principal components need a table of columns"):
+        _ = table("images.npy", n_components=2).standardization
+    np.save("flat.npy", np.full((40, 3, 2), 2.0))
+    assert "without a density: x0, x1" in refusal("flat.npy")
+    events = images(3, 2)
+    events[7, 1, 1] = np.nan
+    np.save("bad.npy", events)
+    assert "bad.npy, row 7, column 3: 'nan'" in refusal("bad.npy")

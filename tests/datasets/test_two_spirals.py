@@ -1,4 +1,4 @@
-"""Two spirals: the density against scipy's double integral over position and width. Statistical checks are seeded."""
+"""Two spirals: the density, compared with an average over position and width. Statistical checks are seeded."""
 
 import math
 
@@ -28,19 +28,19 @@ def test_draws(noise, n):
 
 
 def test_construction():
-    """Without Gaussian noise, sign(x) (x - u / 6) lies on the arm, with n^2 uniform and both arms in half the draws (5 standard errors)."""
+    """Without Gaussian noise, +-x - u / 6 lies on the arm, n^2 is uniform, and each arm has half of the draws (5 standard errors)."""
     x = densities.option("two_spirals", noise=1e-9).draw(2000, Rng(0)).double().numpy()
     n = np.linspace(0, 3 * np.pi, 2001)
     arm = np.stack([-n * np.cos(n), n * np.sin(n)], -1) / 3
     away = np.stack([(sign * x)[:, None] - arm for sign in (1, -1)])
     inside = ((away > -4e-3) & (away < 1 / 6 + 4e-3)).all(-1)
     assert inside.any((0, 2)).all()
-    turn = np.array([n[one.any(0)].mean() for one in inside.transpose(1, 0, 2)])
+    turn = np.array([n[near.any(0)].mean() for near in inside.transpose(1, 0, 2)])
     assert abs((turn < 3 * np.pi / 2).mean() - 0.25) < 5 * 0.45 / 2000**0.5 + 0.01
 
 
 def brute(x, noise):
-    """The mean of the Gaussian over a fine grid of n, whose density is 2 n / (3 pi)^2, and of both uniform widths."""
+    """The mean of the Gaussian density over a fine grid of n, with density 2 n / (3 pi)^2, and of both uniform widths."""
     n, u = 3 * np.pi * (np.arange(8000) + 0.5) / 8000, (np.arange(200) + 0.5) / 200
     p = 0.0
     for sign in (1, -1):
@@ -61,7 +61,7 @@ def test_log_prob_is_the_mean_over_the_construction(noise):
 
 @pytest.mark.parametrize("std", [0.1, 0.03])
 def test_the_smoothed_box_is_a_difference_of_normal_cdfs_however_small(std):
-    """From the middle into the tails, by logs of survival functions."""
+    """The test extends from the middle into the tails, with the logs of survival functions."""
     width = 1 / 6
     y = np.array([0.05, width / 2, -0.1, 0.4, -0.9, 2.0, -1.9, 5.0, -40.0])
     above, below = norm.logsf((np.abs(y - width / 2) - width / 2) / std), norm.logsf((np.abs(y - width / 2) + width / 2) / std)

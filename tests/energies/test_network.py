@@ -1,7 +1,8 @@
-"""What the networks share: the forms that make f positive, and the preconditioning of the noise-conditional ones, against closed forms."""
+"""The base classes of networks: the positive functions of f and noise-conditional preconditioning, against closed forms."""
 
 import pytest
 import torch
+from standard import gaussian
 from targets import by_differences
 from torch import nn
 
@@ -23,8 +24,8 @@ G = {
 
 
 @pytest.mark.parametrize("form", G)
-def test_minus_log_of_the_form(form):
-    """Where g is above 1e-3 the floor moves E by 1e-5 at most; low f is likely, and f = 0 leaves g(0), 1 or log 2."""
+def test_minus_log_of_each_positive_function(form):
+    """For g above 1e-3 the floor changes E by at most 1e-5. A low f means a high density, and g(0) is 1 or log 2."""
     f = torch.tensor([-3.0, -0.7, 0.0, 0.4, 0.9, 1.3, 5.0])
     torch.testing.assert_close(minus_log(f, form), -G[form](f).log(), rtol=0, atol=1e-5 if form in ("square", "abs") else 1e-12)
     slope = torch.func.grad(lambda f: minus_log(f, form))(torch.tensor(0.0))
@@ -35,8 +36,8 @@ def test_minus_log_of_the_form(form):
 
 @pytest.mark.parametrize("dtype", [torch.float, torch.double])
 @pytest.mark.parametrize("form", G)
-def test_no_form_is_ever_infinite(form, dtype):
-    """Nor its first three derivatives: score matching trains through the third."""
+def test_every_positive_function_gives_finite_energies(form, dtype):
+    """The first three derivatives are finite as well: score matching uses the third."""
     for value in (-1e4, -200.0, -20.0, 0.0, 1.0, 1.0 + 1e-6, 19.999, 20.0, 20.001, 104.0, 1e4):
         f = torch.tensor(value, dtype=dtype, requires_grad=True)
         derivative = minus_log(f, form)
@@ -49,10 +50,10 @@ def test_no_form_is_ever_infinite(form, dtype):
 
 
 def test_where_g_is_zero_the_floor_bounds_the_energy():
-    one = torch.tensor(1.0)
-    assert minus_log(one, "square") == pytest.approx(18.42, abs=0.01)
-    assert minus_log(one, "abs") == pytest.approx(9.21, abs=0.01)
-    assert minus_log(one, "square") == -torch.log(torch.tensor(FLOOR))
+    f = torch.tensor(1.0)
+    assert minus_log(f, "square") == pytest.approx(18.42, abs=0.01)
+    assert minus_log(f, "abs") == pytest.approx(9.21, abs=0.01)
+    assert minus_log(f, "square") == -torch.log(torch.tensor(FLOOR))
 
 
 def test_softplus_is_smooth_where_it_is_expanded():
@@ -62,10 +63,10 @@ def test_softplus_is_smooth_where_it_is_expanded():
     assert minus_log(torch.tensor(60.0), "softplus") == pytest.approx(60.0, abs=1e-12)
 
 
-def noise(kind=NoiseMLP, *, confinement=0.7, seed=0, **more):
+def noise(kind=NoiseMLP, *, tilt=0.7, seed=0, **more):
     torch.manual_seed(seed)
     more = more or ({} if kind is NoiseScoreMLP else {"positive": "exp"})
-    module = kind((2,), MEAN, SCALE, hidden=[5, 4], activation="silu", confinement=confinement, **more)
+    module = kind((2,), MEAN, SCALE, gaussian(MEAN, SCALE), hidden=[5, 4], activation="silu", tilt=tilt, **more)
     return module, {name: value.detach() for name, value in tensors(module).items()}
 
 
@@ -74,7 +75,7 @@ X, LEVEL = 3 + 2 * Rng(0).normal("x", 6, 2).double(), torch.tensor([0.05, 0.1, 0
 
 @pytest.mark.parametrize("form", G)
 def test_noise_conditional_energy_by_hand(form):
-    """f (|w| / sigma)^(1/2) under the form, with the network at (3 u, log sigma) and u = (x - mean) / w."""
+    """The positive function of f (|w| / sigma)^(1/2), with the network at (3 u, log sigma) and u = (x - mean) / w."""
     module, params = noise(positive=form)
     width = (SCALE**2 + LEVEL[:, None] ** 2).sqrt()
     u = (X - MEAN) / width
@@ -97,24 +98,26 @@ def test_noise_conditional_score_by_hand():
 
 
 @pytest.mark.parametrize("kind", [NoiseMLP, NoiseScoreMLP])
-def test_without_a_network_it_is_the_noised_gaussian(kind):
-    """f = 0, confinement 1: N(mean, scale^2 + sigma^2), the law of N(mean, scale^2) with the noise added."""
-    module, params = noise(kind, confinement=1.0)
+def test_without_a_network_it_is_the_gaussian_with_noise(kind):
+    """f = 0, tilt 1: N(mean, scale^2 + sigma^2), the distribution of N(mean, scale^2) with added noise."""
+    module, params = noise(kind, tilt=1.0)
     params |= {name: torch.zeros_like(value) for name, value in params.items() if name.startswith("network")}
-    law = torch.distributions.Normal(MEAN, (SCALE**2 + LEVEL[:, None] ** 2).sqrt())
+    normal = torch.distributions.Normal(MEAN, (SCALE**2 + LEVEL[:, None] ** 2).sqrt())
     model = Model(module, event_ndim=1, stacked=False)
-    torch.testing.assert_close(model.score(params, X, LEVEL), by_differences(lambda x: -law.log_prob(x).sum(-1), X), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        model.score(params, X, LEVEL), by_differences(lambda x: -normal.log_prob(x).sum(-1), X), rtol=1e-6, atol=1e-8
+    )
 
 
-def test_the_level_enters_the_network():
+def test_the_network_depends_on_the_noise_level():
     module, params = noise()
     model = Model(module, event_ndim=1, stacked=False)
-    assert model.provides == {"energy", "noise_level"}
-    one, other = (model.energy(params, X, torch.full((6,), sigma)) * sigma**0.5 for sigma in (0.05, 0.1))
-    assert (one - other).abs().max() > 1e-3
+    assert model.provides == {"energy", "noise_level", "unconditional"}
+    low, high = (model.energy(params, X, torch.full((6,), sigma)) * sigma**0.5 for sigma in (0.05, 0.1))
+    assert (low - high).abs().max() > 1e-3
 
 
-def test_a_plain_network_asks_for_no_level():
-    module = MLP((2,), MEAN, SCALE, hidden=[4], activation="silu", positive="exp", confinement=1.0)
+def test_a_network_that_is_not_noise_conditional_takes_no_level():
+    module = MLP((2,), MEAN, SCALE, gaussian(MEAN, SCALE), hidden=[4], activation="silu", positive="exp", tilt=1.0)
     assert isinstance(module, nn.Module)
-    assert Model(module, event_ndim=1, stacked=False).provides == {"energy"}
+    assert Model(module, event_ndim=1, stacked=False).provides == {"energy", "unconditional"}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from standard import gaussian
 from torch.nn.functional import silu
 
 from ebm_cli.core.model import Model, tensors
@@ -15,7 +16,7 @@ MEAN, SCALE = torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 
 
 def residual(kind=ResidualMLP, *, n_blocks=2):
     torch.manual_seed(0)
-    module = kind((2,), MEAN, SCALE, width=5, n_blocks=n_blocks, activation="silu", positive="exp", confinement=0.7)
+    module = kind((2,), MEAN, SCALE, gaussian(MEAN, SCALE), width=5, n_blocks=n_blocks, activation="silu", positive="exp", tilt=0.7)
     return module, {name: value.detach() for name, value in tensors(module).items()}
 
 
@@ -35,7 +36,7 @@ def test_energy_by_hand(n_blocks):
     torch.testing.assert_close(Model(module, event_ndim=1, stacked=False).energy(params, x), expected)
 
 
-def test_blocks_that_add_nothing_leave_a_shallow_network():
+def test_blocks_with_zero_weights_give_a_shallow_network():
     module, params = residual()
     params |= {name: torch.zeros_like(value) for name, value in params.items() if ".branch." in name}
     u = Rng(0).normal("x", 6, 2)

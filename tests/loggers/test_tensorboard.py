@@ -8,7 +8,7 @@ import pytest
 import yaml
 from matplotlib.image import imread
 
-from ebm_cli.runs.run import find
+from ebm_cli.runs.catalog import find
 from ebm_cli.training.trainer import Trainer
 
 LINE = (
@@ -28,13 +28,13 @@ LOGGED = (*LINE, "logger=tensorboard")
 
 
 def read(run):
-    """What TensorBoard shows of a run: {name: {step: number}}, {name: (step, picture)}, {name: text}."""
+    """What TensorBoard shows of a run: {name: [(step, number, time)]}, {name: [picture]}, {name: text}."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
     events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
     tags = events.Tags()
-    scalars = {name: [(one.step, one.value, one.wall_time) for one in events.Scalars(name)] for name in tags["scalars"]}
+    scalars = {name: [(point.step, point.value, point.wall_time) for point in events.Scalars(name)] for name in tags["scalars"]}
     pictures = {name: events.Images(name) for name in tags["images"]}
     texts = {
         name.removesuffix("/text_summary"): make_ndarray(events.Tensors(name)[-1].tensor_proto)[0].decode() for name in tags["tensors"]
@@ -47,12 +47,12 @@ def block(text):
 
 
 def expected(run, seeds=()):
-    """{name: [(step, number)]} of metrics.jsonl; numbers are single precision in an event file."""
+    """{name: [(step, number)]} from metrics.jsonl, in single precision as in an event file."""
     numbers = {}
     for row in run.rows():
         for key, value in row.items():
             if key != "step":
-                named = {f"{key}/seed{seed}": one for seed, one in zip(seeds, value, strict=True)} if isinstance(value, list) else {}
+                named = {f"{key}/seed{seed}": own for seed, own in zip(seeds, value, strict=True)} if isinstance(value, list) else {}
                 mean = sum(value) / len(value) if isinstance(value, list) else value
                 for name, number in {key: mean, **named}.items():
                     numbers.setdefault(name, []).append((row["step"], np.float32(number)))
@@ -63,7 +63,7 @@ def without_times(scalars):
     return {name: [(step, value) for step, value, _ in points] for name, points in scalars.items()}
 
 
-def test_a_run(ebm):
+def test_event_files_mirror_the_folder_of_the_run(ebm):
     code, _, err = ebm("train", *LOGGED)
     run = find("last")
     scalars, pictures, texts = read(run)
@@ -72,16 +72,16 @@ def test_a_run(ebm):
     created = run.read("environment.json")["created"]
     assert [time - created for _, _, time in scalars["loss"]] == pytest.approx([row["seconds"] for row in run.rows()], abs=1e-5)
     assert set(pictures) == {f"figures/{path.stem}" for path in run.figures.iterdir()}
-    for name, (one,) in pictures.items():
+    for name, (picture,) in pictures.items():
         file = run.figures / f"{name.removeprefix('figures/')}.png"
-        assert one.step == 20
-        assert (one.height, one.width) == imread(file).shape[:2]
+        assert picture.step == 20
+        assert (picture.height, picture.width) == imread(file).shape[:2]
     assert block(texts["config"]) == yaml.safe_load((run.path / "config.yaml").read_text())
     assert block(texts["summary"]) == run.read("summary.json")
     assert texts["state"] == "finished"
 
 
-def test_a_stack(ebm):
+def test_a_stack_logs_the_numbers_of_each_seed_and_their_mean(ebm):
     assert ebm("train", *LOGGED, "seed=4", "seeds=2")[0] == 0
     run = find("last")
     scalars = without_times(read(run)[0])
@@ -89,8 +89,8 @@ def test_a_stack(ebm):
     assert scalars == expected(run, (4, 5))
 
 
-def test_a_run_that_goes_on_has_every_row_once(ebm, monkeypatch):
-    """Also those that an earlier process had no time to write, and none that came after its checkpoint."""
+def test_a_continued_run_has_every_row_once(ebm, monkeypatch):
+    """Rows that the failed process had not written are added, and rows after its checkpoint are replaced."""
     step = Trainer.step
 
     def fail_at_13(self):
@@ -112,7 +112,7 @@ def test_a_run_that_goes_on_has_every_row_once(ebm, monkeypatch):
     assert texts["state"] == "finished"
 
 
-def test_a_finished_run_is_shown_once(ebm):
+def test_a_finished_run_is_written_once(ebm):
     assert ebm("train", *LINE)[0] == 0
     run = find("last")
     assert ebm("train", *LOGGED)[0] == 0
@@ -121,7 +121,7 @@ def test_a_finished_run_is_shown_once(ebm):
     assert len(pictures) == len(list(run.figures.iterdir()))
     assert block(texts["summary"]) == run.read("summary.json")
     files = sorted((run.path / "tensorboard").iterdir())
-    assert ebm("train", *LOGGED)[2] == "finished before; force=true trains it anew\n"
+    assert ebm("train", *LOGGED)[2] == "this run is finished: its stored result is shown; force=true trains it anew\n"
     assert sorted((run.path / "tensorboard").iterdir()) == files
     assert ebm("train", *LOGGED, "metric=sliced_wasserstein")[0] == 0
     scalars, _, texts = read(run)
@@ -129,7 +129,7 @@ def test_a_finished_run_is_shown_once(ebm):
     assert "sliced_wasserstein" in block(texts["summary"])
 
 
-def test_where_the_package_is_missing(ebm, tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_before_anything_is_written(ebm, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     code, out, err = ebm("train", *LOGGED)
     assert (code, out) == (2, "")

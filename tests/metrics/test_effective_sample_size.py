@@ -13,11 +13,11 @@ pytestmark = pytest.mark.usefixtures("double")
 
 
 def chains(phi, n_chains, n, *, seed=0, dim=1):
-    """AR(1), x' = phi x + sqrt(1 - phi^2) z, from stationarity: tau = (1 + phi) / (1 - phi)."""
+    """Stationary AR(1) chains, x' = phi x + sqrt(1 - phi^2) z, with tau = (1 + phi) / (1 - phi)."""
     z = Rng(seed).normal("z", n, n_chains, dim)
     x = [z[0]]
-    for one in z[1:]:
-        x.append(phi * x[-1] + (1 - phi**2) ** 0.5 * one)
+    for noise in z[1:]:
+        x.append(phi * x[-1] + (1 - phi**2) ** 0.5 * noise)
     return torch.stack(x, 1)
 
 
@@ -28,21 +28,21 @@ def measure(samples):
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.5, 0.9])
 @pytest.mark.parametrize(("n_chains", "n"), [(1, 20_000), (10, 2000), (100, 401)])
 def test_of_autoregressive_chains(phi, n_chains, n):
-    """n (1 - phi) / (1 + phi), to a tenth in the mean of eight coordinates: some four standard errors where phi = 0.9. Seeded."""
+    """The mean over eight coordinates is n (1 - phi) / (1 + phi) within 10 %, about four standard errors at phi = 0.9. Seeded."""
     ess = effective_sample_size(chains(phi, n_chains, n, dim=8)).mean().item()
     assert ess == pytest.approx(n_chains * n * (1 - phi) / (1 + phi), rel=0.1)
 
 
-def test_is_what_the_mean_says():
-    """The variance of the mean over 2,000 groups of chains is v / ESS, within 5 of its standard errors, sqrt(2 / 2000)."""
+def test_it_predicts_the_variance_of_the_mean():
+    """The variance of the mean over 2,000 groups of chains is v / ESS, within 5 standard errors of sqrt(2 / 2000)."""
     x = chains(0.7, 2000 * 4, 100).view(2000, 4, 100)
     variance = x.mean((1, 2)).var().item()
     truth = x.var().item() / variance
-    ess = torch.stack([effective_sample_size(one.unsqueeze(-1)) for one in x[:300]]).median().item()
+    ess = torch.stack([effective_sample_size(group.unsqueeze(-1)) for group in x[:300]]).median().item()
     assert ess == pytest.approx(truth, rel=5 * (2 / 2000) ** 0.5)
 
 
-def test_the_least_coordinate_counts_whatever_its_shape_and_units():
+def test_the_smallest_value_over_coordinates_is_reported_for_any_shape_and_units():
     x = torch.cat([chains(0.0, 20, 500), chains(0.8, 20, 500, seed=1), chains(-0.5, 20, 500, seed=2), chains(0.3, 20, 500, seed=3)], -1)
     found = measure((1e3 + 5 * x).view(20, 500, 2, 2))
     assert found["ess"] == pytest.approx(10_000 / 9, rel=0.15)
@@ -50,8 +50,8 @@ def test_the_least_coordinate_counts_whatever_its_shape_and_units():
     assert found["ess"] == pytest.approx(effective_sample_size(x[..., 1:2]).item(), rel=1e-9)
 
 
-def test_chains_that_have_not_met_count_for_little():
-    """Four chains of independent draws about centres 10 apart: not 4,000 draws but some four."""
+def test_chains_in_different_places_have_a_small_effective_sample_size():
+    """Four chains of independent draws around centres 10 apart have an ESS of about 4, not 4,000."""
     x = chains(0.0, 4, 1000) + 10 * torch.arange(4.0).view(4, 1, 1)
     assert effective_sample_size(chains(0.0, 4, 1000)).item() > 3000
     assert effective_sample_size(x).item() < 8
@@ -65,8 +65,8 @@ def test_variogram_by_hand(n):
         torch.testing.assert_close(variogram(x)[t], expected, atol=1e-12, rtol=1e-12)
 
 
-def test_the_sum_ends_with_the_first_pair_that_is_not_positive_and_never_rises():
-    """By a plain loop over pairs, of short chains whose tails are noise."""
+def test_the_sum_ends_before_the_first_nonpositive_pair_and_its_terms_never_increase():
+    """The expected value is from a loop over pairs, for short chains with noisy tails."""
     for seed in range(20):
         x = chains(0.6, 2, 60, seed=seed)
         between, within = x.mean(1).var(0), x.var(1).mean(0)
@@ -81,7 +81,7 @@ def test_the_sum_ends_with_the_first_pair_that_is_not_positive_and_never_rises()
         assert effective_sample_size(x).item() == pytest.approx(120 / max(2 * total - 1, 1 / math.log10(120)), rel=1e-9)
 
 
-def test_where_there_is_no_number_there_is_a_sentence():
+def test_a_reason_replaces_a_missing_number():
     x = chains(0.5, 10, 50, dim=2)
     short, still, hurt = x[:, :3], x.clone(), x.clone()
     still[..., 1] = still[:, :1, 1]

@@ -1,4 +1,4 @@
-"""The kernel Stein discrepancy of points to a model. Seeded; what is random says how often it would fail what is right."""
+"""The kernel Stein discrepancy between points and a model. Seeded; statistical checks state their false-alarm rate."""
 
 import math
 from pathlib import Path
@@ -26,14 +26,14 @@ def measure(module, dataset, *, n_points=200, bandwidth=None, n_bootstrap=300, *
 
 
 def repeats(module, dataset, n, **how):
-    """(2, n): KSD^2 and p-values."""
+    """KSD^2 and p-values, (2, n)."""
     found = [[*measure(module, dataset, seed=seed, **how).values()] for seed in range(n)]
     return torch.tensor(found).T
 
 
 @pytest.mark.parametrize("h", [0.5, 1.4])
 def test_the_mean_over_repeats_is_the_double_integral(h):
-    """Of N(0.4, 0.8^2) to the model N(0, 1), by quadrature; 5 standard errors: a false alarm in 1.7e6."""
+    """The data are N(0.4, 0.8^2) and the model is N(0, 1); the integral is by quadrature. 5 standard errors: one false alarm in 1.7e6."""
     z, weight = normal_nodes(80)
     x = (0.4 + 0.8 * z).unsqueeze(-1)
     expected = weight @ stein_kernel.operator(x, -x, stein_kernel.inverse_multiquadric, h) @ weight
@@ -43,8 +43,8 @@ def test_the_mean_over_repeats_is_the_double_integral(h):
     assert found.mean() > 5 * found.std() / 20
 
 
-def test_at_the_truth_the_mean_is_zero_and_the_test_keeps_its_level():
-    """Of 1,000 repeats those rejected at 5 and at 20 % are as many as binomial numbers: 1e-6 on either side."""
+def test_the_true_model_has_mean_zero_and_the_test_keeps_its_level():
+    """The numbers of 1,000 repeats that are rejected at 5 % and at 20 % are within binomial quantiles: 1e-6 on either side."""
     found, p_value = repeats(Gaussian(mean=SLANTED[0], covariance=SLANTED[1]), Normal(None, *SLANTED), 1000)
     assert_mean(found, 0.0)
     for level in (0.05, 0.2):
@@ -53,8 +53,8 @@ def test_at_the_truth_the_mean_is_zero_and_the_test_keeps_its_level():
     assert p_value.min() >= 1 / 301
 
 
-def test_other_laws_are_found_out():
-    """A shift by half a standard deviation, and half the variance: nearly always, with 200 points at 5 %."""
+def test_other_distributions_are_rejected():
+    """A shift by half a standard deviation, and half the variance, are rejected nearly always, with 200 points at 5 %."""
     for mean, variance in ((0.5, 1.0), (0.0, 0.5)):
         dataset = Normal(None, (mean, 0.0), ((variance, 0.0), (0.0, variance)))
         _, p_value = repeats(Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.0], [0.0, 1.0]]), dataset, 50)
@@ -62,20 +62,20 @@ def test_other_laws_are_found_out():
 
 
 def test_the_bootstrap_by_hand():
-    """sum over i != j of (w_i - 1/n)(w_j - 1/n) u_ij, with the weights counted one by one."""
+    """sum over i != j of (w_i - 1/n)(w_j - 1/n) u_ij, with counted weights."""
     u = Rng(0).normal("u", 6, 6)
     u = (u + u.T).fill_diagonal_(0)
     chosen = Rng(3).integers("points", 6, 4, 6)
-    for one, value in zip(chosen.tolist(), null_values(u, 4, Rng(3)).tolist(), strict=True):
-        weight = [one.count(i) / 6 - 1 / 6 for i in range(6)]
+    for rows, value in zip(chosen.tolist(), null_values(u, 4, Rng(3)).tolist(), strict=True):
+        weight = [rows.count(i) / 6 - 1 / 6 for i in range(6)]
         assert value == pytest.approx(sum(weight[i] * weight[j] * u[i, j].item() for i in range(6) for j in range(6)))
 
 
 def test_the_bandwidth_is_the_median_distance_and_points_are_held_out():
-    """The U-statistic by a loop; a score network has one too."""
+    """The U-statistic is computed by a loop, also for a score network."""
     dataset = Normal(None, *SLANTED)
     for final in (True, False):
-        x = dataset.split("test" if final else "validation", 12, Rng(0))
+        x = dataset.split("test" if final else "validation", 12, Rng(0)).x
         h = torch.pdist(x).median().item()
         u = stein_kernel.operator(x, CoupledScore()(x).detach(), stein_kernel.inverse_multiquadric, h)
         expected = sum(u[i, j].item() for i in range(12) for j in range(12) if i != j) / 132
@@ -86,7 +86,7 @@ def test_the_bandwidth_is_the_median_distance_and_points_are_held_out():
 
 
 class Cliff(nn.Module):
-    """A score of one value."""
+    """A constant score."""
 
     outputs_score = True
 
@@ -98,13 +98,13 @@ class Cliff(nn.Module):
         return self.score.expand_as(x)
 
 
-def test_where_there_is_no_number_there_is_a_sentence():
+def test_a_reason_replaces_a_missing_number():
     Path("ties.csv").write_text("a,b\n" + "".join(f"{i % 17 == 0:d},{i % 19 == 0:d}\n" for i in range(400)))
     module = Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.0], [0.0, 1.0]])
-    assert "coincide" in measure(module, TableDataset("ties.csv", None, 0.1, 0.2, 0, None))
+    assert "coincide" in measure(module, TableDataset(0.1, 0.2, 0, "ties.csv", None, None))
     Path("few.csv").write_text("0.0,1.0\n1.0,2.0\n2.0,1.0\n3.0,0.0\n1.0,0.0\n4.0,4.0\n")
     for bandwidth in (None, 1.0):
-        assert "1 held-out points" in measure(module, TableDataset("few.csv", None, 0.2, 0.2, 0, None), bandwidth=bandwidth)
-        assert "3 held-out points" in measure(module, TableDataset("few.csv", None, 0.2, 0.5, 0, None), bandwidth=bandwidth)
+        assert "1 held-out points" in measure(module, TableDataset(0.2, 0.2, 0, "few.csv", None, None), bandwidth=bandwidth)
+        assert "3 held-out points" in measure(module, TableDataset(0.2, 0.5, 0, "few.csv", None, None), bandwidth=bandwidth)
     assert "not finite at" in measure(Cliff(math.inf), Normal(None, *SLANTED))
     assert "products are not finite" in measure(Cliff(1e200), Normal(None, *SLANTED))

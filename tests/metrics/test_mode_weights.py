@@ -1,4 +1,4 @@
-"""Shares of modes: samples and densities whose shares are known. Draws are seeded."""
+"""Mode weights of samples and densities with known weights. Draws are seeded."""
 
 import itertools
 import math
@@ -41,14 +41,14 @@ def measure(module, samples, dataset=None):
 
 
 def samples_of(*counts):
-    """(2, n, 2): so many points near each centre, shared out to two chains."""
+    """The given numbers of points near each centre, in two chains, (2, n, 2)."""
     points = torch.cat([torch.tensor([centre]).expand(n, 2) for centre, n in zip(DATASET["centres"], counts, strict=True)])
     return (points + 0.2 * Rng(0).normal("z", len(points), 2)).view(2, -1, 2)
 
 
 @pytest.mark.parametrize(("counts", "error"), [((500, 300, 200), 0.0), ((300, 500, 200), 0.2), ((0, 1000, 0), 0.7), ((600, 300, 100), 0.1)])
 def test_samples(counts, error):
-    """Half the sum of the differences of the shares, of all chains together."""
+    """The error is half the sum of the absolute differences of the weights, over all chains together."""
     of_samples, of_density = measure(Mixture([0.5, 0.3, 0.2]), samples_of(*counts))
     assert of_samples == pytest.approx(error, abs=1e-12)
     assert of_density == pytest.approx(0, abs=1e-6)
@@ -62,7 +62,7 @@ def test_density(weights, error):
 
 
 class Round(nn.Module):
-    """N(0, v I)."""
+    """The energy of N(0, v I)."""
 
     def __init__(self, v):
         super().__init__()
@@ -74,7 +74,8 @@ class Round(nn.Module):
 
 @pytest.mark.parametrize("name", ["rings", "moons", "checkerboard"])
 def test_modes_that_are_not_components(name):
-    """Of their own draws, and of a round Gaussian: rings are nearest to radii between the middles, arcs and squares symmetric."""
+    """The samples are draws from the data; the density is a round Gaussian. The boundaries between rings are at the mean radii; arcs and
+    squares are symmetric."""
     dataset = densities.option(name)
     n_modes = len(dataset.mode_weights)
     of_samples, of_density = measure(Round(0.16 if name == "moons" else 1.44), dataset.draw(20_000, Rng(0)).unsqueeze(1), dataset)
@@ -84,17 +85,17 @@ def test_modes_that_are_not_components(name):
         assert of_density == pytest.approx(0.5 * sum(abs(a - b - 0.25) for a, b in itertools.pairwise(beyond)), abs=2e-3)
     if name == "moons":
         assert of_density == pytest.approx(0, abs=2e-3)
-    if name == "checkerboard":  # the two squares at the centre hold more than theirs
+    if name == "checkerboard":  # the two squares at the centre have too much mass
         assert of_density > 0.3
 
 
-def test_where_there_is_no_number_there_is_a_sentence():
+def test_a_reason_replaces_a_missing_number():
     bad = samples_of(500, 300, 200)
     bad[0, 0, 0] = math.inf
     of_samples, of_density = measure(Mixture([0.5, 0.3, 0.2]), bad)
     assert of_samples == "the samples are not finite"
     assert of_density == pytest.approx(0, abs=1e-6)
-    _, of_density = measure(Mixture([0.5, 0.3, 0.2], tilt=6.0), samples_of(500, 300, 200))  # grows faster than the Gaussians fall
-    assert "normalisable" in of_density
+    _, of_density = measure(Mixture([0.5, 0.3, 0.2], tilt=6.0), samples_of(500, 300, 200))  # the tilt grows faster than the Gaussians decay
+    assert "normalizable" in of_density
     for found in measure(Round(1.0), bad, densities.option("swissroll")):
-        assert found == "no modes of this dataset are known"
+        assert found == "this dataset has no known modes"

@@ -1,4 +1,4 @@
-"""Quadrature against Gaussians in closed form, and its refusals."""
+"""Quadrature, compared with Gaussians in closed form, and its reasons for missing numbers."""
 
 import math
 from dataclasses import replace
@@ -8,9 +8,10 @@ import densities
 import numpy as np
 import pytest
 import torch
-from contexts import Normal, context_of
+from contexts import Normal, context_of, reason
 from scipy.integrate import quad
 from scipy.stats import norm
+from standard import gaussian
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
@@ -67,12 +68,12 @@ def refusals(found):
     ],
 )
 def test_gaussian_against_gaussian(data, model, mean, b, scale, final):
-    """KL does not know units; entropy, NLL and log Z are greater by sum log scale in those of the data."""
+    """KL does not depend on units; entropy, NLL and log Z in data units are larger by sum log scale."""
     dataset, d, shift = Normal(None, mean, data, scale), len(mean), len(mean) * math.log(scale)
     found = measure(Gaussian(model, b, c=0.8), dataset, final=final)
     q = MultivariateNormal(torch.tensor(b), torch.tensor(model))
     log_z = 0.5 * d * math.log(2 * math.pi) + 0.5 * torch.logdet(torch.tensor(model)).item() - 0.8
-    kl, entropy = kl_divergence(dataset.law, q).item(), dataset.law.entropy().item()
+    kl, entropy = kl_divergence(dataset.distribution, q).item(), dataset.distribution.entropy().item()
     assert found["log_z"] == pytest.approx(log_z + shift, abs=1e-7)
     assert found["kl"] == pytest.approx(kl, abs=1e-7)
     assert found["entropy"] == pytest.approx(entropy + shift, abs=1e-7)
@@ -81,7 +82,7 @@ def test_gaussian_against_gaussian(data, model, mean, b, scale, final):
 
 
 def test_nll_is_the_mean_over_data_in_data_units():
-    """Within 5 standard errors: a false alarm in 2e6. Seeded."""
+    """They agree within 5 standard errors: one false alarm in 2e6. Seeded."""
     dataset, module = Normal(None, (0.5, -0.3), NARROW, 2.5), Gaussian(WIDE, (0.0, 0.4), c=0.8)
     u = dataset.draw(20_000, Rng(0))
     q = MultivariateNormal(torch.tensor((0.0, 0.4)) * 2.5 + 4.0, 2.5**2 * torch.tensor(WIDE))
@@ -91,7 +92,7 @@ def test_nll_is_the_mean_over_data_in_data_units():
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_edge_mass_is_the_mass_in_the_outer_twentieth(d, monkeypatch):
-    """The box is [-3, 3]^d: a standard Gaussian truncated to it has its mass beyond 0.95 * 3 there, up to half a cell of the grid."""
+    """The box is [-3, 3]^d: `edge_mass` is the mass of the truncated standard Gaussian beyond 0.95 * 3, up to half a cell of the grid."""
     monkeypatch.setattr(quadrature, "FIRST", 2**20)
     dataset = Normal(None, (0.0,) * d, tuple(tuple(4e-4 * (i == j) for j in range(d)) for i in range(d)), reach=100.0)
     found = measure(Gaussian(torch.eye(d).tolist(), (0.0,) * d), dataset, final=False)
@@ -101,10 +102,19 @@ def test_edge_mass_is_the_mass_in_the_outer_twentieth(d, monkeypatch):
     assert half_a_cell < 0.2 * (1 - inner**d)
 
 
-def random_mlp(seed, confinement, d):
+def random_mlp(seed, tilt, d):
     """A rough energy."""
     torch.manual_seed(seed)
-    module = MLP((d,), torch.zeros(d), torch.ones(d), hidden=[8], activation="tanh", positive="exp", confinement=confinement)
+    module = MLP(
+        (d,),
+        torch.zeros(d),
+        torch.ones(d),
+        gaussian(torch.zeros(d), torch.ones(d)),
+        hidden=[8],
+        activation="tanh",
+        positive="exp",
+        tilt=tilt,
+    )
     with torch.no_grad():
         for value in module.network.parameters():
             value *= 5
@@ -113,19 +123,19 @@ def random_mlp(seed, confinement, d):
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_volume_of_the_box(d):
-    """The trapezoid rule is exact for a constant: the ends of the box have half a cell each."""
+    """The trapezoid rule is exact for a constant, with half a cell at each end of the box."""
     box = ((-1.0, 2.0), (0.5, 1.75))[:d]
     volume = quadrature.grid(box, 0.25)[1].logsumexp(0).item()
     assert volume == pytest.approx(math.log(3.0) + (d == 2) * math.log(1.25), abs=1e-12)
 
 
 def test_log_z_error_bounds_the_error():
-    """Of 50 or more rough energies with tails beyond the box, half of them in the plane, the error of 96 % is below what is reported; that
-    of the KL as well."""
+    """For 96 % of at least 50 rough energies with tails beyond the box, half of them in the plane, the error of log Z is below the reported
+    error. The same holds for KL."""
     bounded, kl_bounded, reported = 0, 0, []
     for seed in range(60):
         d, (reach, n) = 1 + seed % 2, ((60, 240_001), (14, 1201))[seed % 2]
-        module, axis = random_mlp(seed, confinement=0.5, d=d), torch.linspace(-reach, reach, n)
+        module, axis = random_mlp(seed, tilt=0.5, d=d), torch.linspace(-reach, reach, n)
         x = torch.cartesian_prod(*[axis] * d).view(-1, d)
         with torch.no_grad():
             energy = torch.cat([module(part) for part in x.split(100_000)])
@@ -134,7 +144,7 @@ def test_log_z_error_bounds_the_error():
         data = Normal(None, (0.0,) * d, identity, reach=6.0)
         kl = ((data.log_prob(x) + energy) * data.log_prob(x).exp()).sum().item() * (2 * reach / (n - 1)) ** d + truth
         found = measure(module, replace(data, reach=3.0), using=Quadrature(tolerance=0.05, margin=1.5))
-        if isinstance(found, str):  # rougher than the finest grid: no number, and none that is wrong
+        if isinstance(found, str):  # rougher than the finest grid: a reason, not a wrong number
             assert "doubling" in found
             continue
         assert found["log_z_error"] <= 0.05
@@ -144,7 +154,7 @@ def test_log_z_error_bounds_the_error():
     assert len(reported) >= 50
     assert bounded >= 0.96 * len(reported)
     assert kl_bounded >= 0.96 * len(reported)
-    assert np.median(reported) > 1e-4  # well above rounding: there was an error to bound
+    assert np.median(reported) > 1e-4  # well above rounding errors, so that the test is meaningful
 
 
 def test_the_resolution_is_doubled_until_the_energy_is_resolved():
@@ -155,8 +165,17 @@ def test_the_resolution_is_doubled_until_the_energy_is_resolved():
 
 
 def unbounded(slope):
-    """E(x) = -slope sum_i |x_i|, nearly, from a perceptron without confinement."""
-    module = MLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="softplus", positive="exp", confinement=0.0)
+    """E(x) = -slope sum_i |x_i|, nearly, from a perceptron without a tilt."""
+    module = MLP(
+        (2,),
+        torch.zeros(2),
+        torch.ones(2),
+        gaussian(torch.zeros(2), torch.ones(2)),
+        hidden=[4],
+        activation="softplus",
+        positive="exp",
+        tilt=0.0,
+    )
     with torch.no_grad():
         for value in module.network.parameters():
             value.zero_()
@@ -167,16 +186,16 @@ def unbounded(slope):
 
 @pytest.mark.parametrize("final", [True, False])
 @pytest.mark.parametrize("module", [unbounded(0.0), unbounded(3.0), Gaussian(((1.0, 0.0), (0.0, -9.0)), (0.0, 0.0))])
-def test_an_energy_that_is_not_normalisable_gives_the_reason_and_no_number(module, final):
-    reason = refusals(measure(module, Moons(n_train=None, noise=0.2, scale=2.0), final=final))
-    assert "doubling the box moves log Z by" in reason
-    assert "normalisable" in reason
+def test_an_energy_that_is_not_normalizable_gives_the_reason_and_no_number(module, final):
+    refusal = refusals(measure(module, Moons(n_train=None, noise=0.2, scale=2.0), final=final))
+    assert "doubling the box changes log Z by" in refusal
+    assert "normalizable" in refusal
 
 
 @pytest.mark.parametrize("margin", [1.5, 1.37])
 @pytest.mark.parametrize("final", [True, False])
-def test_the_checkerboard_against_a_gaussian(margin, final):
-    """Both coordinates are uniform on [-4, 4]: KL = (16/3 trace(A) + b'A b) / 2 + log Z - log 32 with precision A, whatever the margin."""
+def test_the_checkerboard_and_a_gaussian(margin, final):
+    """Both coordinates are uniform on [-4, 4]: KL = (16/3 trace(A) + b'A b) / 2 + log Z - log 32 with precision A, for every margin."""
     module = Gaussian(((1.0, 0.0), (0.0, 0.6)), (0.6, 0.5), c=0.8)
     found = measure(module, densities.option("checkerboard"), final=final, using=Quadrature(tolerance=0.01, margin=margin))
     log_z = math.log(2 * math.pi) + 0.5 * math.log(0.6) - 0.8
@@ -197,7 +216,7 @@ class Ridge(nn.Module):
         return 0.5 * x.square().sum(-1) + self.height * (-((x[:, 0] - 2) / self.width).square()).exp()
 
     def kl(self):
-        """x_0 is uniform on [-4, 4]: the ridge's mean is height width sqrt(pi) / 8. log Z by adaptive quadrature on the line."""
+        """KL, with x_0 uniform on [-4, 4], where the mean of the ridge is height width sqrt(pi) / 8. log Z is from adaptive quadrature."""
         height = self.height.item()
         z, _ = quad(
             lambda x: math.exp(-0.5 * x**2 - height * math.exp(-(((x - 2) / self.width) ** 2))), -12, 12, points=[1.9, 2, 2.1], limit=200
@@ -207,8 +226,8 @@ class Ridge(nn.Module):
 
 @pytest.mark.parametrize("final", [True, False])
 @pytest.mark.parametrize("height", [-1.0, 5.0, 20.0])
-def test_an_energy_that_is_steep_where_the_density_jumps(height, final):
-    """A ridge a fifth as wide as the first grid's spacing."""
+def test_an_energy_that_is_steep_at_a_jump_of_the_density(height, final):
+    """The ridge has a fifth of the width of the first grid's spacing."""
     module = Ridge(height, 0.01)
     found = measure(module, densities.option("checkerboard"), final=final)
     assert abs(found["kl"] - module.kl()) < (2e-4 if final else 1e-3)
@@ -216,18 +235,18 @@ def test_an_energy_that_is_steep_where_the_density_jumps(height, final):
     assert found["kl_error"] < (1e-3 if final else 1e-2)
 
 
-def test_where_the_data_meet_what_no_grid_resolves_there_is_no_kl(monkeypatch):
-    """The ridge keeps its points away, and so hardly moves log Z."""
+def test_there_is_no_kl_if_no_grid_resolves_the_energy_at_the_data(monkeypatch):
+    """The model has little mass on the ridge, which therefore hardly changes log Z."""
     monkeypatch.setattr(quadrature, "MOST", 2**16)
     found = measure(Ridge(5000.0, 0.004), densities.option("checkerboard"))
     assert found["kl"] == found["kl_error"] == found["nll"]
-    assert "moves the mean energy of the data by" in found["kl"]
+    assert "changes the mean energy of the data by" in found["kl"]
     assert found["log_z_error"] < 0.01
     assert found["entropy"] == pytest.approx(math.log(32), abs=1e-9)
 
 
-def test_cells_hold_a_point_each_and_are_as_wide_as_its_weight():
-    """Gauss-Legendre with a point for every 0.3 is exact for polynomials: int_-1^2 x^5 = 10.5."""
+def test_each_cell_contains_one_point_and_its_width_is_the_weight():
+    """Gauss-Legendre with one point per 0.3 is exact for polynomials: int_-1^2 x^5 = 10.5."""
     points, low, high = quadrature.axis_of((-1.0, 0.3, 2.0), 0.3)
     assert ((low < points) & (points < high)).all()
     torch.testing.assert_close(low[1:], high[:-1])
@@ -246,8 +265,9 @@ ENTROPIES = {  # in nats
 
 
 @pytest.mark.parametrize("name", ENTROPIES)
-def test_the_entropy_of_every_density_of_the_plane(name, monkeypatch):
-    """On the first grid, finer for long tails. The mean energy of a Gaussian on the grid is that at the draws (5 standard errors)."""
+def test_the_entropy_of_every_density_in_the_plane(name, monkeypatch):
+    """It is computed on the first grid, or a finer grid for long tails. The mean energy of a Gaussian on the grid is that over draws (5
+    standard errors)."""
     monkeypatch.setattr(quadrature, "FIRST", {"two_spirals": 2**15, "student_t": 2**19}.get(name, 2**17))
     dataset, module = densities.option(name), Gaussian(((0.4, 0.05), (0.05, 0.3)), (0.3, -0.4))
     found = measure(module, dataset, final=False)
@@ -257,8 +277,8 @@ def test_the_entropy_of_every_density_of_the_plane(name, monkeypatch):
 
 
 @pytest.mark.parametrize("d", [1, 2])
-def test_no_cell_lies_across_a_jump(d):
-    """However the box is widened, and with cells of several sizes: the volume is whole, and every cell within one piece."""
+def test_no_cell_contains_a_jump(d):
+    """For every width of the box and size of the cells, the volumes add up, and every cell lies within one piece."""
     box = quadrature.widen(((-1.0, 0.3, 2.0), (0.5, 1.0, 1.75))[:d], 1.7)
     points, log_volume = quadrature.grid(box, 0.11)
     assert log_volume.exp().sum() == pytest.approx(math.prod(axis[-1] - axis[0] for axis in box), abs=1e-12)
@@ -268,7 +288,7 @@ def test_no_cell_lies_across_a_jump(d):
 
 
 class Step(nn.Module):
-    """A jump at 0.123: the trapezoid rule converges only as the spacing."""
+    """An energy with a jump at 0.123, for which the error of the trapezoid rule is proportional to the spacing."""
 
     def __init__(self):
         super().__init__()
@@ -280,37 +300,46 @@ class Step(nn.Module):
 
 def test_an_energy_that_no_grid_resolves_gives_the_reason(monkeypatch):
     monkeypatch.setattr(quadrature, "MOST", 2**14)
-    reason = refusals(measure(Step(), Normal(None, (0.0,), ((1.0,),)), using=Quadrature(tolerance=1e-9, margin=1.5)))
-    assert "doubling the resolution moves log Z by" in reason
+    refusal = refusals(measure(Step(), Normal(None, (0.0,), ((1.0,),)), using=Quadrature(tolerance=1e-9, margin=1.5)))
+    assert "doubling the resolution changes log Z by" in refusal
 
 
 def test_an_energy_that_some_grid_resolves_gives_a_number():
-    """log of the mass left of the jump plus e^-5 times that right of it."""
+    """log Z is the log of the mass left of the jump plus e^-5 times the mass right of it."""
     found = measure(Step(), Normal(None, (0.0,), ((1.0,),)))
     truth = math.log(norm.cdf(0.123) + math.exp(-5) * norm.sf(0.123)) + 0.5 * math.log(2 * math.pi)
     assert abs(found["log_z"] - truth) < 0.01
 
 
-def test_what_quadrature_does_not_apply_to():
+def test_the_reasons_why_quadrature_does_not_apply():
     Path("four.csv").write_text("a,b,c,d\n" + "".join(f"{i},{i * i},{i % 7},{i % 3}\n" for i in range(40)))
-    four = TableDataset("four.csv", None, 0.1, 0.2, 0, None)
-    module = MLP((4,), torch.zeros(4), torch.ones(4), hidden=[4], activation="tanh", positive="exp", confinement=1.0)
-    assert "at most 3 coordinates, these events have 4" in refusals(measure(module, four))
-    score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), hidden=[4], activation="tanh", confinement=1.0)
-    assert "no energy" in refusals(measure(score, Moons(n_train=None, noise=0.2, scale=2.0)))
+    four = TableDataset(0.1, 0.2, 0, "four.csv", None, None)
+    module = MLP(
+        (4,),
+        torch.zeros(4),
+        torch.ones(4),
+        gaussian(torch.zeros(4), torch.ones(4)),
+        hidden=[4],
+        activation="tanh",
+        positive="exp",
+        tilt=1.0,
+    )
+    assert "at most 3 coordinates; the events have 4" in refusals(measure(module, four))
+    score = ScoreMLP((2,), torch.zeros(2), torch.ones(2), gaussian(torch.zeros(2), torch.ones(2)), hidden=[4], activation="tanh", tilt=1.0)
+    assert "no energy" in reason(QUADRATURE, context_of(score, Moons(n_train=None, noise=0.2, scale=2.0)))
 
 
 @pytest.mark.parametrize("final", [True, False])
 def test_a_table_is_measured_on_test_rows_at_the_end_and_on_validation_rows_before(final):
-    """In data units the energy is that of N(mean + b scale, A scale^2): closed form."""
+    """In data units the model is N(mean + b scale, A scale^2), which has a closed form."""
     rows = np.random.default_rng(0).standard_normal((300, 2)) * [30.0, 0.2] + [5.0, 1.0]
     np.savetxt("table.csv", rows, delimiter=",", fmt="%.17g")
-    dataset = TableDataset("table.csv", None, 0.1, 0.2, 0, None)
+    dataset = TableDataset(0.1, 0.2, 0, "table.csv", None, None)
     found = measure(Gaussian(WIDE, (0.2, 0.4), c=0.8), dataset, final=final)
     units, expected = dataset.standardization, {}
     q = MultivariateNormal(units.mean + torch.tensor((0.2, 0.4)) * units.scale, torch.tensor(WIDE) * torch.outer(units.scale, units.scale))
     for name in ("validation", "test"):
-        expected[name] = -q.log_prob(units.to_data(dataset.split(name, 1000, Rng(0)))).mean().item()
+        expected[name] = -q.log_prob(units.to_data(dataset.split(name, 1000, Rng(0)).x)).mean().item()
     assert abs(expected["test"] - expected["validation"]) > 0.01
     assert found["nll"] == pytest.approx(expected["test" if final else "validation"], abs=1e-6)
     log_z = math.log(2 * math.pi) + 0.5 * torch.logdet(torch.tensor(WIDE)).item() - 0.8 + units.scale.log().sum().item()

@@ -1,4 +1,4 @@
-"""R-hat against a plain calculation, and of chains that have met or not. Draws are seeded."""
+"""R-hat, compared with a direct calculation, for chains that have converged and chains that have not. Draws are seeded."""
 
 import math
 
@@ -25,7 +25,7 @@ def measure(samples):
 
 
 def plain(x):
-    """As the paper has it, one chain after the other."""
+    """R-hat by the formulas of the paper, chain by chain."""
     n = x.shape[1] // 2
     halves = np.array([half for chain in x.tolist() for half in (chain[:n], chain[len(chain) - n :])])
     found = []
@@ -39,11 +39,11 @@ def plain(x):
 
 @pytest.mark.parametrize(("n_chains", "n"), [(1, 40), (2, 4), (3, 7), (5, 100), (40, 9)])
 @pytest.mark.parametrize("digits", [12, 0])
-def test_is_the_plain_calculation(n_chains, n, digits):
-    """With ties, where draws are rounded to whole numbers; of chains with trends, about different centres, of different widths."""
+def test_it_agrees_with_the_direct_calculation(n_chains, n, digits):
+    """Draws that are rounded to integers have ties. Chains have trends, different centres, or different widths."""
     x, k = normal(n_chains, n, seed=n), torch.arange(float(n_chains)).unsqueeze(-1)
-    for one in (x, x + 3 * torch.arange(n) / n, x + 0.3 * k, x * (1 + k)):
-        rounded = (2 * one).round(decimals=digits)
+    for chains in (x, x + 3 * torch.arange(n) / n, x + 0.3 * k, x * (1 + k)):
+        rounded = (2 * chains).round(decimals=digits)
         assert r_hat(rounded) == pytest.approx(plain(rounded), rel=1e-12)
 
 
@@ -52,38 +52,38 @@ def test_the_median_of_any_number_of_draws(n):
     assert median(torch.arange(n).double().flip(0).view(-1, 2 - n % 2)).item() == (n - 1) / 2
 
 
-def test_chains_of_one_law_are_at_one():
-    """8 halves of 500 independent draws: 500 (R^2 - 1) + 1 is a chi^2_7 / 7, up to a tenth. Of 50 maxima of two, a false alarm in 1e6."""
+def test_r_hat_is_one_for_chains_with_the_same_distribution():
+    """For 8 halves of 500 independent draws, 500 (R^2 - 1) + 1 is chi^2_7 / 7 within 10 %. 50 maxima of two: one false alarm in 1e6."""
     bound = (1 + (chi2.isf(1e-8, 7) / 7 * 1.1 - 1) / 500) ** 0.5
     found = [r_hat(normal(seed=seed)) for seed in range(50)]
     assert max(found) < bound < 1.008
     assert min(found) > (1 - 1 / 500) ** 0.5
 
 
-def test_chains_about_different_centres_have_not_met():
-    """Two and two far apart have the two halves of a normal law as their z: means +-(2 / pi)^1/2, of which 8 halves make the variance
-    (8 / 7) (2 / pi), and variance 1 - 2 / pi."""
+def test_different_centres_are_detected():
+    """Two chains are far from the other two. The z of each pair are half of a normal distribution, with mean +-(2 / pi)^1/2 and variance
+    1 - 2 / pi. The variance of the means of the 8 halves is (8 / 7) (2 / pi)."""
     found = [r_hat(normal() + d * torch.tensor([0.0, 0.0, 1.0, 1.0]).unsqueeze(-1)) for d in (0.0, 0.5, 1.0, 20.0)]
     assert found == sorted(found)
     assert found[1] > 1.02
     assert found[3] == pytest.approx((1 + 8 / 7 * (2 / math.pi) / (1 - 2 / math.pi)) ** 0.5, rel=0.01)
 
 
-def test_chains_of_different_widths_have_not_met():
-    """Only the folded draws see it: all centres are one."""
+def test_different_widths_are_detected():
+    """Only the folded draws detect them, because all centres are equal."""
     x = normal() * torch.tensor([1.0, 1.0, 1.0, 4.0]).unsqueeze(-1)
     assert of_ranks(x) < 1.01
     assert r_hat(x) > 1.1
 
 
-def test_chains_that_still_move_one_way_have_not_met():
-    """Their halves differ, though chains do not."""
+def test_a_common_trend_is_detected():
+    """The halves of the chains differ, although the chains do not."""
     x = normal() + 2 * torch.arange(N) / N
     assert r_hat(x) > 1.1
 
 
-def test_ranks_know_no_units():
-    """Draws of any monotone map give the same, R-hat as a whole those of any affine one."""
+def test_ranks_do_not_depend_on_units():
+    """R-hat of the ranks is invariant under monotone maps, and the reported R-hat under affine maps."""
     x = normal(n=101) + 0.2 * torch.arange(4.0).unsqueeze(-1)
     for map in (torch.exp, lambda x: x**3, lambda x: torch.tan(torch.atan(x) * 0.99)):
         assert of_ranks(map(x)) == pytest.approx(of_ranks(x), rel=1e-12)
@@ -91,18 +91,18 @@ def test_ranks_know_no_units():
         assert r_hat(5 + scale * x) == pytest.approx(r_hat(x), rel=1e-6)
 
 
-def test_a_law_without_a_mean_has_one_too():
+def test_a_distribution_without_a_mean_has_an_r_hat():
     x = torch.tan(math.pi * (Rng(0).uniform("x", 4, N) - 0.5))
     assert r_hat(x) < 1.01
     assert r_hat(x * torch.tensor([1.0, 1.0, 1.0, 5.0]).unsqueeze(-1)) > 1.1
 
 
-def test_the_greatest_coordinate_counts_whatever_its_shape():
+def test_the_largest_value_over_coordinates_is_reported_for_any_shape():
     x = torch.stack([normal(), normal(seed=1), normal(seed=2) + torch.arange(4.0).unsqueeze(-1), normal(seed=3)], -1)
     assert measure(x.view(4, N, 2, 2))["r_hat"] == pytest.approx(plain(x[..., 2]))
 
 
-def test_where_there_is_no_number_there_is_a_sentence():
+def test_a_reason_replaces_a_missing_number():
     x = Rng(0).normal("x", 10, 50, 2)
     short, still, hurt = x[:, :3], x.clone(), x.clone()
     still[..., 1] = still[:, :1, 1]

@@ -1,4 +1,4 @@
-"""Conditional noise-contrastive estimation against closed forms, by quadrature. Statistical checks are seeded, at 5 standard errors."""
+"""Conditional noise-contrastive estimation against closed forms and quadrature. Statistical checks are seeded, at 5 standard errors."""
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.usefixtures("double")
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])
-def test_loss_written_out(shape):
-    """softplus(E(x_i) - E(x~_ij)) averaged over the datum's own copies, which lie eps away from it in all directions."""
+def test_loss_formula(shape):
+    """The loss is the mean of softplus(E(x_i) - E(x~_ij)) over the copies x~_ij of each data point."""
     model, cnce, a = Model(Quadratic(), event_ndim=len(shape), stacked=False), ConditionalNoiseContrastive(1e-3, 3), 700.0
     x = Rng(0).normal("x", 5, *shape)
     aux, carry, _ = cnce.prepare(model, {}, {}, x, Rng(1))
@@ -38,10 +38,10 @@ def test_copies_are_normal_with_standard_deviation_eps():
         assert_mean(column**2, 1.0)
         assert_mean(column**4, 3.0)
     assert_mean(z[:, 0] * z[:, 1], 0.0)
-    assert_mean(z[:5000, 0] * z[5000:10_000, 0], 0.0)  # each copy has its own
+    assert_mean(z[:5000, 0] * z[5000:10_000, 0], 0.0)  # copies have independent noise
 
 
-def test_several_widths_are_for_the_data_in_turn():
+def test_data_points_use_several_widths_in_turn():
     x = torch.full((9000, 1), 3.0)
     aux, _, _ = ConditionalNoiseContrastive([1.0, 10.0], 2).prepare(Model(Quadratic(), event_ndim=1, stacked=False), {}, {}, x, Rng(0))
     for copy in (aux["points"][9000:] - 3.0).chunk(2):
@@ -51,7 +51,7 @@ def test_several_widths_are_for_the_data_in_turn():
 
 @pytest.mark.parametrize("a", [0.6, 1.0, 1.7])
 def test_tends_to_score_matching(a):
-    """For x ~ N(0, I): 4 / eps^2 (loss - log 2) tends to a^2 d/2 - a d, with an error of the order of eps^2."""
+    """For x ~ N(0, I), 4 / eps^2 (loss - log 2) tends to a^2 d/2 - a d, with an error of order eps^2."""
     d, eps = 3, 0.02
     model, cnce = Model(Quadratic(), event_ndim=1, stacked=False), ConditionalNoiseContrastive(eps, 1)
     x, z = pairs(spread_points((d,), 2 * d), spread_points((d,), 2 * d))
@@ -61,7 +61,7 @@ def test_tends_to_score_matching(a):
 
 
 def test_value_on_a_gaussian():
-    """E softplus(a eps z x + a eps^2 z^2 / 2, sign turned) over x and z by Gauss-Hermite quadrature, far from small eps."""
+    """At a large eps, the mean of softplus(-(a eps z x + a eps^2 z^2 / 2)) over x and z by Gauss-Hermite quadrature."""
     eps, (node, weight) = 0.8, normal_nodes(60)
     x, z = pairs(node, node)
     weight = torch.outer(weight, weight).flatten()
@@ -75,8 +75,8 @@ def test_value_on_a_gaussian():
         torch.testing.assert_close(loss @ weight, (1 + (-a * (eps * z * x + (eps * z) ** 2 / 2)).exp()).log() @ weight)
 
 
-def test_minimum_is_at_the_truth_of_a_skewed_law():
-    """On a grid of pairs (x, x~), where the trapezoid rule keeps their symmetry: zero gradient in k and b, right signs around."""
+def test_minimum_is_at_the_truth_of_a_skewed_distribution():
+    """The gradients in k and b vanish at the truth and have the right signs around it; by the trapezoid rule on a grid of pairs (x, x~)."""
     x = torch.linspace(-3.0, 12.0, 301)
     step = x[1] - x[0]
     shift = step * torch.arange(-60, 61)
@@ -92,7 +92,7 @@ def test_minimum_is_at_the_truth_of_a_skewed_law():
         loss, _ = ConditionalNoiseContrastive(eps, 1).loss(model, params, here.unsqueeze(-1), aux)
         return torch.autograd.grad(loss @ weight, params.values())
 
-    assert all(abs(one) < 1e-6 for one in gradient(2.0, 0.0))
+    assert all(abs(component) < 1e-6 for component in gradient(2.0, 0.0))
     assert gradient(1.6, 0.0)[0] < -0.003
     assert gradient(2.5, 0.0)[0] > 0.003
     assert gradient(2.0, -0.2)[1] < -0.003

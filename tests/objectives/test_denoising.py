@@ -1,4 +1,4 @@
-"""Denoising score matching against closed forms, on points with exact moments. Statistical checks are seeded, false alarms 1e-6 each."""
+"""Denoising score matching against closed forms, on points with exact moments. Statistical checks are seeded (false alarm 1e-6 each)."""
 
 from math import prod
 
@@ -15,11 +15,11 @@ from ebm_cli.objectives.denoising import Denoising, MultilevelDenoising
 
 pytestmark = pytest.mark.usefixtures("double")
 
-POINTS, WEIGHTS = (-0.5, 0.2, 1.9), (0.5, 0.3, 0.2)  # a skewed law
+POINTS, WEIGHTS = (-0.5, 0.2, 1.9), (0.5, 0.3, 0.2)  # a skewed distribution
 
 
 class Smoothed(nn.Module):
-    """c times the energy of the skewed law above, smoothed by N(0, sigma^2) and moved by b: the truth at c = 1, b = 0."""
+    """c times the energy of the skewed distribution above, smoothed by N(0, sigma^2) and shifted by b: exact at c = 1, b = 0."""
 
     def __init__(self, sigma):
         super().__init__()
@@ -31,7 +31,7 @@ class Smoothed(nn.Module):
 
 
 class Levels(nn.Module):
-    """E(x, sigma) = a |x|^2 / (2 (1 + sigma^2)): at a = 1 N(0, I), smoothed."""
+    """E(x, sigma) = a |x|^2 / (2 (1 + sigma^2)): at a = 1 it is N(0, I) smoothed by the noise."""
 
     takes_noise_level = True
 
@@ -39,14 +39,14 @@ class Levels(nn.Module):
         super().__init__()
         self.a = nn.Parameter(torch.ones(()))
 
-    def forward(self, x, sigma):
-        return 0.5 * self.a / (1 + sigma.square()) * x.flatten(1).square().sum(-1)
+    def forward(self, x, noise_level):
+        return 0.5 * self.a / (1 + noise_level.square()) * x.flatten(1).square().sum(-1)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 2)])
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 1.6])
 def test_value_and_gradient_on_a_gaussian(shape, sigma):
-    """d/2 ((a sigma)^2 + (1 - a sigma^2)^2): least, d / (2 (1 + sigma^2)), at a = 1 / (1 + sigma^2)."""
+    """d/2 ((a sigma)^2 + (1 - a sigma^2)^2), with its minimum d / (2 (1 + sigma^2)) at a = 1 / (1 + sigma^2)."""
     d, model, dsm = prod(shape), Model(Quadratic(), event_ndim=len(shape), stacked=False), Denoising(sigma)
     x, z = pairs(spread_points(shape, 2 * d), spread_points(shape, 2 * d))
     best = 1 / (1 + sigma**2)
@@ -60,15 +60,15 @@ def test_value_and_gradient_on_a_gaussian(shape, sigma):
             torch.testing.assert_close(loss, torch.tensor(d / (2 * (1 + sigma**2))))
 
 
-def test_loss_written_out():
+def test_loss_formula():
     model, x, z = Model(Quadratic(), event_ndim=1, stacked=False), Rng(0).normal("x", 5, 3), Rng(0).normal("z", 5, 3)
     loss, _ = Denoising(0.4).loss(model, {"a": torch.tensor(0.7)}, x, {"noise": z})
     torch.testing.assert_close(loss, (-0.4 * 0.7 * (x + 0.4 * z) + z).square().sum(-1) / 2)
 
 
 @pytest.mark.parametrize("sigma", [0.6, 1.4])
-def test_minimiser_is_the_smoothed_skewed_law(sigma):
-    """Zero gradient in its height c and its place b there, the right sign on both sides; at the optimum 1/2 - sigma^2/2 E|s|^2."""
+def test_minimiser_is_the_smoothed_skewed_distribution(sigma):
+    """The gradients in c and b vanish there and have the right signs on both sides; the minimum is 1/2 - sigma^2/2 E|s|^2."""
     z, weight = normal_nodes(80)
     x, z = pairs(torch.tensor(POINTS).unsqueeze(-1), z.unsqueeze(-1))
     weight = torch.outer(torch.tensor(WEIGHTS), weight).flatten()
@@ -91,7 +91,7 @@ def test_minimiser_is_the_smoothed_skewed_law(sigma):
 
 @pytest.mark.parametrize("dsm", [Denoising(0.3), MultilevelDenoising(3.0, 0.3, 5)])
 def test_noise_is_standard_normal(dsm):
-    """Its scale is `sigma`'s business: mean, variance and fourth moment within 5 standard errors."""
+    """Mean, variance and fourth moment within 5 standard errors, before the factor sigma."""
     z = dsm.prepare(Model(Levels(), event_ndim=2, stacked=False), {}, {}, torch.ones(20_000, 1, 2), Rng(0))[0]["noise"].flatten(1)
     for column in z.T:
         assert_mean(column, 0.0)
@@ -113,8 +113,8 @@ def test_each_level_is_denoising_at_that_sigma(shape):
         torch.testing.assert_close(loss[here], single)
 
 
-def test_levels_are_a_geometric_ladder_each_drawn_as_often():
-    """A chi-squared test with a false-alarm rate of 1e-6; points and models of a stack draw their own."""
+def test_levels_are_geometrically_spaced_and_drawn_uniformly():
+    """Chi-squared test with a false-alarm rate of 1e-6. Points and models of a stack draw their levels independently."""
     model, multi = Model(Levels(), event_ndim=1, stacked=True), MultilevelDenoising(3.0, 0.3, 5)
     sigma = multi.prepare(model, {}, {}, torch.zeros(2, 20_000, 1), Rng((0, 1)))[0]["noise_level"]
     assert sigma.shape == (2, 20_000)
@@ -124,7 +124,7 @@ def test_levels_are_a_geometric_ladder_each_drawn_as_often():
     assert not torch.equal(sigma[0], sigma[1])
 
 
-def test_what_is_measured_is_the_smallest_level():
+def test_the_model_is_measured_at_the_smallest_level():
     model, x, params = Model(Levels(), event_ndim=1, stacked=False), Rng(0).normal("x", 6, 2), {"a": torch.tensor(0.7)}
     trained = MultilevelDenoising(3.0, 0.3, 3).trained(model)
     assert trained.levels == pytest.approx((3.0, 0.9**0.5, 0.3))
@@ -133,6 +133,6 @@ def test_what_is_measured_is_the_smallest_level():
     assert Denoising(0.3).trained(model) is model
 
 
-def test_a_ladder_that_does_not_descend_is_refused():
-    with pytest.raises(InputError, match=r"objective\.sigma_min: 2\.0 is not below sigma_max, 0\.5"):
+def test_noise_levels_that_do_not_descend_are_refused():
+    with pytest.raises(InputError, match=r"objective\.sigma_min: 2\.0 is not less than sigma_max, 0\.5"):
         MultilevelDenoising(0.5, 2.0, 3)

@@ -1,4 +1,4 @@
-"""Energy discrepancy against closed forms. Statistical checks are seeded, at 5 standard errors."""
+"""Energy discrepancy against closed forms. Statistical checks are seeded, with a tolerance of 5 standard errors."""
 
 from math import log
 
@@ -16,15 +16,15 @@ M = 400
 
 
 def ways(x, z, t):
-    """What `prepare` gives for x (B,) and z (B,), with z_j at the midpoints of M equal parts of N(0, 1) in place of M draws."""
+    """The aux of `prepare` for x (B,) and z (B,), with z_j at the midpoints of M equal parts of N(0, 1) in place of M draws."""
     middle = torch.special.ndtri((torch.arange(M) + 0.5) / M)
     return {"points": torch.cat([x, (x + t * z + t * middle.unsqueeze(-1)).flatten()]).unsqueeze(-1)}
 
 
 @pytest.mark.parametrize("w", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])
-def test_loss_written_out(shape, w):
-    """log(w/M + 1/M sum_j exp(E(x) - E(y_j))) of each datum and its own M ways back."""
+def test_loss_formula(shape, w):
+    """log(w/M + 1/M sum_j exp(E(x) - E(y_j))) of each data point and its own M negatives."""
     model, a = Model(Quadratic(), event_ndim=len(shape), stacked=False), torch.tensor(7e4)
     ed, x = EnergyDiscrepancy(1e-4, 3, w), Rng(0).normal("x", 5, *shape)
     aux, carry, _ = ed.prepare(model, {}, {}, x, Rng(1))
@@ -40,34 +40,34 @@ def test_loss_written_out(shape, w):
         torch.testing.assert_close(loss[i], total.log())
 
 
-def test_one_disturbance_for_all_ways_back_of_a_datum():
-    """y_j - x = t (z + z_j): variance 2 t^2, and t^2 between two ways of one datum; none between data or coordinates."""
+def test_the_negatives_of_a_data_point_share_its_perturbation():
+    """y_j - x = t (z + z_j) has variance 2 t^2; its covariance is t^2 between negatives of a point, and 0 between points or coordinates."""
     n, t, x = 20_000, 0.6, torch.full((20_000, 2), 3.0)
     aux, _, _ = EnergyDiscrepancy(t, 2, 1.0).prepare(Model(Quadratic(), event_ndim=1, stacked=False), {}, {}, x, Rng(0))
-    one, two = ((aux["points"][n:] - 3.0) / t).chunk(2)
-    for way in (one, two):
+    first, second = ((aux["points"][n:] - 3.0) / t).chunk(2)
+    for way in (first, second):
         assert_mean(way[:, 0], 0.0)
         assert_mean(way[:, 1] ** 2, 2.0)
         assert_mean(way[:, 0] * way[:, 1], 0.0)
-    assert_mean(one[:, 0] * two[:, 0], 1.0)
-    assert_mean(one[:, 0] * two[:, 1], 0.0)
-    assert_mean(one[1:, 0] * two[:-1, 0], 0.0)
+    assert_mean(first[:, 0] * second[:, 0], 1.0)
+    assert_mean(first[:, 0] * second[:, 1], 0.0)
+    assert_mean(first[1:, 0] * second[:-1, 0], 0.0)
 
 
-def test_several_widths_are_for_the_data_in_turn():
-    """Of t = (1, 10, 100), data 0, 3, 6.. have the first: variance 2 t^2 of y_j - x, at any number of data and of models."""
+def test_data_points_use_several_widths_in_turn():
+    """With t = (1, 10, 100), data points 0, 3, 6, ... have t = 1: y_j - x has variance 2 t^2, for one model and for a stack."""
     for m in ((), (2,)):
         model, x = Model(Quadratic(), event_ndim=1, stacked=bool(m)), torch.full((*m, 20_000, 1), 3.0)
         rng = Rng((0, 1)) if m else Rng(0)
         aux, _, _ = EnergyDiscrepancy([1.0, 10.0, 100.0], 2, 1.0).prepare(model, {}, {}, x, rng)
-        back = aux["points"][..., 20_000:40_000, 0] - 3.0  # one way of each
+        back = aux["points"][..., 20_000:40_000, 0] - 3.0  # one negative of each data point
         for k, t in enumerate((1.0, 10.0, 100.0)):
             assert_mean((back[..., k::3] / t).square().flatten(), 2.0)
 
 
 @pytest.mark.parametrize("t", [0.5, 1.3])
 def test_value_and_gradient_on_a_gaussian(t):
-    """For M large, w = 0: a/2 - log(1 + a t^2)/2 - a (1 + t^2) / (2 (1 + a t^2)), least at a = 1. To the 3e-3 that M = 400 leaves."""
+    """For large M and w = 0: a/2 - log(1 + a t^2)/2 - a (1 + t^2) / (2 (1 + a t^2)), minimal at a = 1. M = 400 has an error of 3e-3."""
     (node, weight), model = normal_nodes(16), Model(Quadratic(), event_ndim=1, stacked=False)
     x, z = pairs(node, node)
     weight = torch.outer(weight, weight).flatten()
@@ -81,8 +81,8 @@ def test_value_and_gradient_on_a_gaussian(t):
         assert (a == 1 and abs(slope) < 1e-12) or slope * (a - 1) > 0
 
 
-def test_minimum_is_at_the_truth_of_a_skewed_law():
-    """Zero gradient in k and b of u = exp(-x) ~ Gamma(2), to the 5e-3 that M = 400 leaves, and right signs around."""
+def test_minimum_is_at_the_truth_of_a_skewed_distribution():
+    """For exp(-x) ~ Gamma(2) the gradients in k and b vanish, up to 5e-3 at M = 400, and have the right signs around the truth."""
     (data, weight), (node, more), model, t = log_gamma_nodes(2, 30), normal_nodes(16), Model(LogGamma(), event_ndim=1, stacked=False), 0.6
     x, z = pairs(data.squeeze(-1), node)
     weight = torch.outer(weight, more).flatten()
@@ -92,15 +92,15 @@ def test_minimum_is_at_the_truth_of_a_skewed_law():
         loss, _ = EnergyDiscrepancy(t, M, 0.0).loss(model, params, x.unsqueeze(-1), ways(x, z, t))
         return torch.autograd.grad(loss @ weight, params.values())
 
-    assert all(abs(one) < 5e-3 for one in gradient(2.0, 0.0))
+    assert all(abs(component) < 5e-3 for component in gradient(2.0, 0.0))
     assert gradient(1.5, 0.0)[0] < -0.02
     assert gradient(2.6, 0.0)[0] > 0.02
     assert gradient(2.0, -0.2)[1] < -0.02
     assert gradient(2.0, 0.2)[1] > 0.02
 
 
-def test_the_stabiliser_is_a_way_back_of_equal_energy():
-    """Where E is flat every term is 1: log((w + M) / M)."""
+def test_the_stabiliser_counts_as_w_negatives_of_equal_energy():
+    """If E is constant every term is 1, and the loss is log((w + M) / M)."""
     x = torch.zeros(4, 2)
     for w, m in ((0.0, 5), (1.0, 5), (3.0, 2)):
         ed = EnergyDiscrepancy(0.3, m, w)

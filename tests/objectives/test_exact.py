@@ -1,4 +1,4 @@
-"""Exact maximum likelihood against closed forms: quadrature leaves no Monte Carlo error, so that all tolerances are rounding's."""
+"""Exact maximum likelihood against closed forms: there is no Monte Carlo error, and all tolerances are for rounding."""
 
 import math
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("double")
 
 
 class Shifts:
-    """Stands in for an Rng: M models whose grids are shifted by 0, 1/M .. of their spacing."""
+    """A fake Rng for M models, whose grids are shifted by 0, 1/M, 2/M, ... of their spacing."""
 
     def __init__(self, m):
         self.model_shape = (m,)
@@ -32,10 +32,10 @@ def wide(shape, half=9.0):
 @pytest.mark.parametrize("shape", [(1,), (2,), (1, 2)])
 @pytest.mark.parametrize("a", [0.6, 1.0, 1.7])
 def test_value_and_gradient_on_a_gaussian(shape, a):
-    """a d/2 + (d/2) log(2 pi / a), with the derivative d/2 (1 - 1/a): least at the truth."""
+    """a d/2 + (d/2) log(2 pi / a), with the derivative d/2 (1 - 1/a) and its minimum at the truth."""
     d, model, exact = math.prod(shape), Model(Quadratic(), event_ndim=len(shape), stacked=False), ExactLikelihood(60, 0.1)
     x, leaf = spread_points(shape, 4 * d), torch.tensor(a, requires_grad=True)
-    extra, carry = exact.init(model, wide(shape), Rng(0))
+    extra, carry = exact.init(model, {}, wide(shape), Rng(0))
     assert extra == {}
     aux, _, _ = exact.prepare(model, {"a": leaf}, carry, x, Rng(3))
     loss, info = exact.loss(model, {"a": leaf}, x, aux)
@@ -45,34 +45,34 @@ def test_value_and_gradient_on_a_gaussian(shape, a):
     torch.testing.assert_close(gradient, torch.tensor(d / 2 * (1 - 1 / a)))
 
 
-def test_loss_of_each_sample_is_its_nll():
+def test_loss_of_each_sample_is_its_negative_log_likelihood():
     model, exact, x = Model(Quadratic(), event_ndim=1, stacked=False), ExactLikelihood(60, 0.1), Rng(0).normal("x", 5, 2)
-    _, carry = exact.init(model, wide((2,)), Rng(0))
+    _, carry = exact.init(model, {}, wide((2,)), Rng(0))
     aux, _, _ = exact.prepare(model, {}, carry, x, Rng(3))
     loss, info = exact.loss(model, {"a": torch.tensor(1.7)}, x, aux)
     torch.testing.assert_close(info["energy"], 0.85 * x.square().sum(-1))
     torch.testing.assert_close(loss, 0.85 * x.square().sum(-1) + math.log(2 * math.pi / 1.7))
 
 
-def test_gradient_on_a_skewed_law():
-    """k (x - b) + exp(b - x) + log Gamma(k) under k = 2, b = 0: zero gradient there, in k digamma(k) - digamma(2), in b 2 e^b - k."""
+def test_gradient_on_a_skewed_distribution():
+    """k (x - b) + exp(b - x) + log Gamma(k) under k = 2, b = 0: the gradient is digamma(k) - digamma(2) in k and 2 e^b - k in b."""
     (x, weights), model = log_gamma_nodes(2, 40), Model(LogGamma(), event_ndim=1, stacked=False)
     exact = ExactLikelihood(300, 0.2)
-    _, carry = exact.init(model, torch.tensor([[-4.0], [22.0]]), Rng(0))
+    _, carry = exact.init(model, {}, torch.tensor([[-4.0], [22.0]]), Rng(0))
     for k, b in ((2.0, 0.0), (1.5, 0.0), (2.6, 0.0), (2.0, 0.3), (2.0, -0.3)):
         params = {"k": torch.tensor(k, requires_grad=True), "b": torch.tensor(b, requires_grad=True)}
         aux, _, _ = exact.prepare(model, params, carry, x, Rng(3))
         gradient = torch.stack(torch.autograd.grad(exact.loss(model, params, x, aux)[0] @ weights, params.values()))
         expected = torch.stack([torch.digamma(params["k"]) - torch.digamma(torch.tensor(2.0)) - params["b"], 2 * params["b"].exp() - k])
-        torch.testing.assert_close(gradient, expected.detach(), atol=2e-3, rtol=0)  # E x by quadrature: exp(-x) alone is exact
+        torch.testing.assert_close(gradient, expected.detach(), atol=2e-3, rtol=0)  # the quadrature is exact for exp(-x), but not for x
 
 
 @pytest.mark.parametrize(("n_points", "d"), [(3, 1), (2, 2)])
 def test_z_is_unbiased_over_the_shifts_of_a_grid_that_is_too_coarse(n_points, d):
-    """The mean over shifts of exp(log Z) is Z, where a single shift is off by far."""
+    """The mean over shifts of exp(log Z) is Z, although single shifts are far from it."""
     m = 400
     model, exact, x = Model(Quadratic(), event_ndim=1, stacked=True), ExactLikelihood(n_points, 0.0), torch.zeros(m, 1, d)
-    _, carry = exact.init(model, wide((d,), 6.0).expand(m, 2, d), Shifts(m))
+    _, carry = exact.init(model, {}, wide((d,), 6.0).expand(m, 2, d), Shifts(m))
     aux, _, _ = exact.prepare(model, {}, carry, x, Shifts(m))
     if d == 2:  # every pair of shifts: 20 x 20
         start = (
@@ -85,12 +85,12 @@ def test_z_is_unbiased_over_the_shifts_of_a_grid_that_is_too_coarse(n_points, d)
     assert z.std() > 0.5
 
 
-def test_error_is_that_of_the_trapezoid_rule_and_vanishes_exponentially():
-    """Poisson: Z_h / Z - 1 = 2 sum_k exp(-2 pi^2 k^2 / (a h^2)) cos(2 pi k c / h), c a point of the grid."""
+def test_error_is_that_of_the_trapezoid_rule_and_decays_exponentially():
+    """By Poisson summation, Z_h / Z - 1 = 2 sum_k exp(-2 pi^2 k^2 / (a h^2)) cos(2 pi k c / h), c a point of the grid."""
     a, model = 0.8, Model(Quadratic(), event_ndim=1, stacked=False)
     for n in (6, 8, 12, 24):
         exact = ExactLikelihood(n, 0.25)
-        _, carry = exact.init(model, wide((1,), 8.0), Rng(0))
+        _, carry = exact.init(model, {}, wide((1,), 8.0), Rng(0))
         aux, _, _ = exact.prepare(model, {}, carry, torch.zeros(1, 1), Rng(n))
         log_z = exact.loss(model, {"a": torch.tensor(a)}, torch.zeros(1, 1), aux)[1]["log_z"]
         h, c, k = 24 / n, aux["grid"][0, 0], torch.arange(1, 4)
@@ -98,10 +98,10 @@ def test_error_is_that_of_the_trapezoid_rule_and_vanishes_exponentially():
         torch.testing.assert_close(log_z.exp() / math.sqrt(2 * math.pi / a) - 1, error, atol=1e-10, rtol=1e-6)
 
 
-def test_grid_covers_the_datas_box_and_its_margin_and_moves_by_less_than_a_spacing():
+def test_grid_covers_the_box_of_the_data_with_margin_and_shifts_by_less_than_a_spacing():
     model, exact = Model(Quadratic(), event_ndim=1, stacked=True), ExactLikelihood(10, 0.5)
     x = torch.tensor([[[0.0, 2.0], [4.0, 10.0]], [[-1.0, 0.0], [0.0, 1.0]]])  # two models, two boxes
-    _, carry = exact.init(model, x, Rng((0, 1)))
+    _, carry = exact.init(model, {}, x, Rng((0, 1)))
     low, width = torch.tensor([[-2.0, -2.0], [-1.5, -0.5]]), torch.tensor([[8.0, 16.0], [2.0, 2.0]])
     torch.testing.assert_close(carry["spacing"], width / 10)
     torch.testing.assert_close(carry["grid"].amin(1), low)
@@ -111,10 +111,10 @@ def test_grid_covers_the_datas_box_and_its_margin_and_moves_by_less_than_a_spaci
     for shift in shifts:
         torch.testing.assert_close(shift, shift[:, :1].expand_as(shift))
         assert ((shift[:, 0] > 0) & (shift[:, 0] < width / 10)).all()
-    assert (shifts[0] != shifts[1]).all()  # moved anew each step
+    assert (shifts[0] != shifts[1]).all()  # a new shift at each step
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2)])
 def test_three_coordinates_are_refused(shape):
     with pytest.raises(InputError, match="at most 2 coordinates"):
-        ExactLikelihood(10, 0.1).init(Model(Quadratic(), event_ndim=len(shape), stacked=False), torch.zeros(4, *shape), Rng(0))
+        ExactLikelihood(10, 0.1).init(Model(Quadratic(), event_ndim=len(shape), stacked=False), {}, torch.zeros(4, *shape), Rng(0))

@@ -1,4 +1,4 @@
-"""Score matching by finite differences against closed forms. Statistical checks are seeded, at 5 standard errors."""
+"""Score matching with finite differences against closed forms. Statistical checks are seeded, with a tolerance of 5 standard errors."""
 
 from math import cosh, prod, sinh
 
@@ -34,7 +34,7 @@ def test_value_on_a_gaussian_at_every_eps(shape, eps):
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 2)])
 def test_differences_are_uniform_on_the_sphere_of_radius_eps(shape):
-    """Of radius eps, and not eps sqrt(d); E v = 0, E v v' = eps^2 / d I, and the fourth moment 3 eps^4 / (d (d + 2))."""
+    """The radius is eps, not eps sqrt(d); E v = 0, E v v' = eps^2 / d I, and the fourth moment is 3 eps^4 / (d (d + 2))."""
     eps, d, x = 0.7, prod(shape), torch.zeros(20_000, *shape)
     model = Model(Quadratic(), event_ndim=len(shape), stacked=False)
     v = FiniteDifferenceScoreMatching(eps).prepare(model, {}, {}, x, Rng(0))[0]["difference"].flatten(1)
@@ -46,8 +46,8 @@ def test_differences_are_uniform_on_the_sphere_of_radius_eps(shape):
             assert_mean(v[:, i] * v[:, j], eps**2 / d * (i == j))
 
 
-def test_value_on_a_skewed_law_at_a_large_eps():
-    """With w = e^b exp(-x): ((k eps - w sinh eps)^2 / 2 - 2 w (cosh eps - 1)) / eps^2, of u = exp(-x) ~ Gamma(2) by exact quadrature."""
+def test_value_on_a_skewed_distribution_at_a_large_eps():
+    """With w = e^b exp(-x): ((k eps - w sinh eps)^2 / 2 - 2 w (cosh eps - 1)) / eps^2, with exp(-x) ~ Gamma(2) by exact quadrature."""
     (x, weights), model, eps = log_gamma_nodes(2), Model(LogGamma(), event_ndim=1, stacked=False), 0.7
     fd = FiniteDifferenceScoreMatching(eps)
     aux, _, _ = fd.prepare(model, {}, {}, x, Rng(0))
@@ -59,7 +59,7 @@ def test_value_on_a_skewed_law_at_a_large_eps():
 
 
 def test_tends_to_the_plain_form_of_sliced_score_matching():
-    """With the same directions the difference falls as eps^2."""
+    """With the same directions the difference decreases as eps^2."""
     model, x, params = Model(Coupled(), event_ndim=1, stacked=False), Rng(1).normal("x", 50, 2), {"a": torch.tensor(0.7)}
     errors = []
     for eps in (0.02, 0.01):

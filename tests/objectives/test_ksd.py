@@ -1,4 +1,4 @@
-"""Kernel Stein discrepancy against loops and closed forms. Statistical checks are seeded, at 5 standard errors: a false alarm in 1.7e6."""
+"""Kernel Stein discrepancy against loops and closed forms. Statistical checks are seeded, at 5 standard errors (false alarm 6e-7)."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("h", [0.4, 1.0, 2.3])
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
 def test_loss_is_the_u_statistic_by_explicit_loops(shape, h):
-    """Each term is the Stein operator on both sides of the kernel, s_i's_j k + s_i'd_j k + s_j'd_i k + tr d_i d_j k, by autograd."""
+    """Each term is the Stein operator on both arguments of the kernel: s_i's_j k + s_i'd_j k + s_j'd_i k + tr d_i d_j k, by autograd."""
     x, score = Rng(1).normal("x", 6, *shape), CoupledScore()
     points, s = x.flatten(1), score(x).flatten(1).detach()
     loss, _ = KernelSteinDiscrepancy(h).loss(Model(Coupled(), event_ndim=len(shape), stacked=False), {"a": torch.tensor(0.7)}, x, {})
@@ -36,7 +36,7 @@ def test_loss_is_the_u_statistic_by_explicit_loops(shape, h):
 
 @pytest.mark.parametrize("h", [0.7, 1.8])
 def test_expectation_and_its_gradient_on_a_gaussian(h):
-    """(1 - a)^2 d/2 (1 - 1/c) c^{-d/2}, c = 1 + 2 / h^2: zero at the truth only. 400 batches side by side as a stack."""
+    """(1 - a)^2 d/2 (1 - 1/c) c^{-d/2}, c = 1 + 2 / h^2: zero only at the truth. 400 batches run as a stack."""
     m, n, d = 400, 60, 2
     model, x, c = Model(Quadratic(), event_ndim=1, stacked=True), Rng(tuple(range(m))).normal("x", n, d), 1 + 2 / h**2
     scale = d / 2 * (1 - 1 / c) * c ** (-d / 2)
@@ -51,7 +51,7 @@ def test_expectation_and_its_gradient_on_a_gaussian(h):
             assert gradient.mean() * (a - 1) > 0
 
 
-def test_zero_at_the_truth_of_a_skewed_law_and_positive_elsewhere():
+def test_zero_at_the_truth_of_a_skewed_distribution_and_positive_elsewhere():
     m, n, model, ksd = 300, 60, Model(LogGamma(), event_ndim=1, stacked=True), KernelSteinDiscrepancy(0.8)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -72,8 +72,8 @@ def test_a_stack_gives_every_model_its_own_loss():
         torch.testing.assert_close(together[m], ksd.loss(stacked.alone(), {"a": a[m]}, x[m], {})[0])
 
 
-def test_far_from_the_origin_single_precision_keeps_its_digits():
-    """Only differences of points count: on N(c, I) the loss does not know c."""
+def test_single_precision_is_accurate_far_from_the_origin():
+    """The loss depends only on differences of points: on N(c, I) it does not depend on c."""
     x = Rng(1).normal("x", 64, 2)
     loss, _ = KernelSteinDiscrepancy(0.3).loss(Model(Moved(), event_ndim=1, stacked=False), {"c": torch.tensor(0.0)}, x, {})
     for c in (100.0, 4096.0):
@@ -94,6 +94,6 @@ class Moved(nn.Module):
         return 0.5 * (x - self.c).square().sum(-1)
 
 
-def test_one_point_has_nothing_to_be_compared_with():
+def test_a_batch_of_one_point_is_refused():
     with pytest.raises(InputError, match="batch_size"):
         KernelSteinDiscrepancy(0.3).loss(Model(Moved(), event_ndim=1, stacked=False), {"c": torch.tensor(0.0)}, torch.zeros(1, 2), {})

@@ -1,4 +1,4 @@
-"""Recovery likelihood: its ladder, the points of each level, and its gradient in closed form. Statistical checks are seeded."""
+"""Recovery likelihood: noise levels, points of each level, and the gradient in closed form. Statistical checks are seeded."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from scipy.stats import chisquare, kstest
 from targets import assert_mean
 from torch import nn
 
+from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.model import Model, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
@@ -16,22 +17,21 @@ from ebm_cli.samplers.annealed import AnnealedLangevin
 from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
 from ebm_cli.samplers.sgld import SGLD
-from ebm_cli.types import Sampler
 
 pytestmark = pytest.mark.usefixtures("double")
 
-TOLD, BELOW, ABOVE = (0.2, 0.4, 0.8), (0.0, 0.4, 0.8), (0.4, 0.8, 1.6)  # of sigma_min = 0.4, sigma_max = 1.6, three levels
-EPS = 0.5  # of the chains
+LEVELS, BELOW, ABOVE = (0.2, 0.4, 0.8), (0.0, 0.4, 0.8), (0.4, 0.8, 1.6)  # for sigma_min = 0.4, sigma_max = 1.6 and three levels
+EPS = 0.5  # step size of the chains
 DRL = {"sigma_max": 1.6, "sigma_min": 0.4, "n_levels": 3}
 
 
-def precision(told):
-    """Of N(0, I) with the noise that a level stands for: the lowest, told half of sigma_min, is without noise."""
-    return 1 / (1 + torch.where(told < 0.3, 0.0, told).square())
+def precision(level):
+    """The precision of N(0, I) with the noise of a level. The lowest level, for which the network receives sigma_min / 2, has no noise."""
+    return 1 / (1 + torch.where(level < 0.3, 0.0, level).square())
 
 
 class Levels(nn.Module):
-    """E(x, sigma) = a |x|^2 / (2 (1 + sigma^2)): at a = 1 the marginal law of x_t where x_0 ~ N(0, I)."""
+    """E(x, sigma) = a |x|^2 / (2 (1 + sigma^2)): at a = 1 the marginal distribution of x_t if x_0 ~ N(0, I)."""
 
     takes_noise_level = True
 
@@ -39,13 +39,13 @@ class Levels(nn.Module):
         super().__init__()
         self.a = nn.Parameter(torch.ones(()))
 
-    def forward(self, x, sigma):
-        return 0.5 * self.a * precision(sigma) * x.flatten(1).square().sum(-1)
+    def forward(self, x, noise_level):
+        return 0.5 * self.a * precision(noise_level) * x.flatten(1).square().sum(-1)
 
 
 @dataclass(frozen=True)
 class Exact(Sampler):
-    """Draws from the tilted law of `Levels`, N(c / (sigma^2 P), 1/P) with P = a precision + 1 / sigma^2, in its units."""
+    """Draws from the tilted distribution of `Levels`, N(c / (sigma^2 P), 1/P) with P = a precision + 1 / sigma^2, in its units."""
 
     def init(self, model, params, x):
         assert (x == 0).all()  # chains start at x_{t+1}
@@ -63,7 +63,7 @@ class Exact(Sampler):
 
 @dataclass(frozen=True)
 class Still(Exact):
-    """Leaves every chain where it starts."""
+    """Does not move the chains."""
 
     def step(self, model, params, state, noise):
         return state, {}
@@ -75,7 +75,7 @@ def model_of(shape=(1,), *, stacked=False):
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])
 def test_points_of_each_level(shape):
-    """x_t is the datum with noise `below`, the clean datum at level 0, x_{t+1} with noise `above`; the network is told x_t's.
+    """x_t has noise `below` (none at level 0) and x_{t+1} noise `above`; the network receives the noise level of x_t.
 
     Kolmogorov-Smirnov and chi-squared tests with false-alarm rates of 1e-6.
     """
@@ -83,20 +83,20 @@ def test_points_of_each_level(shape):
     x = Rng(0).normal("x", n, *shape)
     aux, carry, _ = drl.prepare(model, {"a": torch.tensor(1.0)}, {}, x, Rng(1))
     assert carry == {}
-    assert (drl.init(model, x, Rng(0))[1]["step_size"] == EPS).all()
+    assert (drl.init(model, {}, x, Rng(0))[1]["step_size"] == EPS).all()
     here, above = (aux[name].flatten(1) - x.flatten(1) for name in ("noised", "negatives"))
     counts = []
-    for told, low, high in zip(TOLD, BELOW, ABOVE, strict=True):
-        mine = torch.isclose(aux["noise_level"], torch.tensor(told))
-        counts.append(int(mine.sum()))
+    for level, low, high in zip(LEVELS, BELOW, ABOVE, strict=True):
+        at_level = torch.isclose(aux["noise_level"], torch.tensor(level))
+        counts.append(int(at_level.sum()))
         if low:
-            assert all(kstest(column.numpy() / low, "norm").pvalue > 1e-6 for column in here[mine].T)
+            assert all(kstest(column.numpy() / low, "norm").pvalue > 1e-6 for column in here[at_level].T)
         else:
-            assert (here[mine] == 0).all()
+            assert (here[at_level] == 0).all()
         step = (high**2 - low**2) ** 0.5
-        steps = (above - here)[mine] / step
+        steps = (above - here)[at_level] / step
         assert all(kstest(column.numpy(), "norm").pvalue > 1e-6 for column in steps.T)
-        assert_mean(steps[:, 0] * here[mine][:, 0], 0.0)  # noise upon noise, drawn apart
+        assert_mean(steps[:, 0] * here[at_level][:, 0], 0.0)  # the added noise is independent of x_t
         assert_mean(steps[:, 0] * steps[:, 1], 0.0)
     assert sum(counts) == n
     assert chisquare(counts).pvalue > 1e-6
@@ -104,9 +104,9 @@ def test_points_of_each_level(shape):
 
 @pytest.mark.parametrize("sampler", [Exact(), MALA(0.5, None)])
 def test_gradient_on_a_gaussian_at_each_level(sampler):
-    """dL/da = precision d/2 (V_t - E y^2), E y^2 = 1/P + V_{t+1} / (sigma^4 P^2): zero at a = 1, right signs on both sides.
+    """dL/da = precision d/2 (V_t - E y^2), E y^2 = 1/P + V_{t+1} / (sigma^4 P^2): zero at a = 1, with the right signs on both sides.
 
-    By level, within 5 standard errors: a false alarm in 1.7e6 each.
+    For each level, within 5 standard errors: one false alarm in 1.7e6 each.
     """
     n, d = 12_000, 2
     model, drl = model_of((d,)), RecoveryLikelihood(sampler, 60 if isinstance(sampler, MALA) else 1, 0.0, EPS, **DRL)
@@ -114,15 +114,15 @@ def test_gradient_on_a_gaussian_at_each_level(sampler):
     for a in (0.5, 1.0, 1.8):
         aux, _, _ = drl.prepare(model, {"a": torch.tensor(a)}, {}, x, Rng(2))
         leaf = torch.full((n, 1), a, requires_grad=True)
-        stack = Model(Levels(), event_ndim=1, stacked=True)  # each datum by itself: its own gradient
+        stack = Model(Levels(), event_ndim=1, stacked=True)  # each data point is a model, which gives separate gradients
         alone = {name: value.unsqueeze(1) for name, value in aux.items()}
         loss, _ = drl.loss(stack, {"a": leaf.squeeze(-1)}, x.unsqueeze(1), alone)
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-        for told, low, high in zip(TOLD, BELOW, ABOVE, strict=True):
-            mine, step = torch.isclose(aux["noise_level"], torch.tensor(told)), high**2 - low**2
+        for level, low, high in zip(LEVELS, BELOW, ABOVE, strict=True):
+            at_level, step = torch.isclose(aux["noise_level"], torch.tensor(level)), high**2 - low**2
             here, total = 1 / (1 + low**2), a / (1 + low**2) + 1 / step
             expected = here * d / 2 * (1 + low**2 - 1 / total - (1 + high**2) / (step * total) ** 2)
-            assert_mean(gradient[mine], expected)
+            assert_mean(gradient[at_level], expected)
             assert a == 1 or expected * (a - 1) > 0
             assert a != 1 or abs(expected) < 1e-12
 
@@ -142,7 +142,7 @@ def test_no_gradient_through_negatives(sampler):
     torch.testing.assert_close(torch.autograd.grad(loss.mean(), params["a"])[0], (positive - negative).mean())
 
 
-def test_what_is_measured_is_the_lowest_level():
+def test_the_model_is_measured_at_the_lowest_level():
     model, x, params = model_of(), Rng(0).normal("x", 6, 1), {"a": torch.tensor(0.7)}
     trained = RecoveryLikelihood(Exact(), 1, 0.0, EPS, **DRL).trained(model)
     assert trained.levels == pytest.approx((0.8, 0.4, 0.2))
@@ -165,18 +165,18 @@ def test_each_model_of_a_stack_has_its_own_levels_and_chains():
             torch.testing.assert_close(together[name][m], value)
 
 
-def test_a_ladder_that_does_not_ascend_is_refused():
-    with pytest.raises(InputError, match=r"objective\.sigma_min: 0\.5 is not below sigma_max, 0\.5"):
+def test_sigma_min_that_is_not_less_than_sigma_max_is_refused():
+    with pytest.raises(InputError, match=r"objective\.sigma_min: 0\.5 is not less than sigma_max, 0\.5"):
         RecoveryLikelihood(Exact(), 1, 0.0, 1.0, 0.5, 0.5, 3)
 
 
-def test_chains_of_a_temperature_of_their_own_are_refused():
+def test_chains_at_a_temperature_other_than_1_are_refused():
     with pytest.raises(InputError, match="temperature"):
         RecoveryLikelihood(SGLD(0.1, None, 0.2), 5, 0.0, EPS, **DRL)
 
 
-def test_at_the_lowest_level_there_is_no_noise_to_take_away():
-    """E(., 0) is of the data themselves: a sample of annealed dynamics is x as it stands."""
+def test_samples_of_the_lowest_level_are_not_denoised():
+    """E(., 0) is the energy of the data without noise, so that annealed dynamics returns x unchanged."""
     model, params = model_of((1,)), {name: torch.tensor(1.0) for name in model_of((1,)).names}
     trained = RecoveryLikelihood(Langevin(0.1, None), 5, 0.0, EPS, **DRL).trained(model)
     x, annealed = torch.tensor([[1.0], [-2.0]]), AnnealedLangevin(0.1, 5)

@@ -1,4 +1,4 @@
-"""Sliced score matching against closed forms. Statistical checks are seeded and allow 5 standard errors: a false alarm in 2e6 each."""
+"""Sliced score matching against closed forms. Statistical checks are seeded, at 5 standard errors (one false alarm in 2e6 each)."""
 
 from math import prod
 
@@ -12,7 +12,7 @@ from ebm_cli.objectives.ssm import SlicedScoreMatching
 
 pytestmark = pytest.mark.usefixtures("double")
 
-LAWS = ("gaussian", "rademacher", "sphere")
+DISTRIBUTIONS = ("gaussian", "rademacher", "sphere")
 
 
 def losses(ssm, model, params, x, seed=0):
@@ -24,11 +24,11 @@ def losses(ssm, model, params, x, seed=0):
 @pytest.mark.parametrize("a", [0.6, 1.0, 1.7])
 @pytest.mark.parametrize("variance_reduced", [True, False])
 @pytest.mark.parametrize("n_projections", [1, 3])
-@pytest.mark.parametrize("law", LAWS)
-def test_expectation_and_its_gradient_on_a_gaussian(law, n_projections, variance_reduced, a, shape):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_expectation_and_its_gradient_on_a_gaussian(distribution, n_projections, variance_reduced, a, shape):
     """a^2 d/2 - a d, with the derivative d (a - 1): minimal at the truth."""
     model, d = Model(Quadratic(), event_ndim=len(shape), stacked=False), prod(shape)
-    ssm = SlicedScoreMatching(law, n_projections, variance_reduced)
+    ssm = SlicedScoreMatching(distribution, n_projections, variance_reduced)
     x, leaf = spread_points(shape, 2400), torch.tensor(a, requires_grad=True)
     loss, above, below = (losses(ssm, model, {"a": leaf + step}, x) for step in (0.0, 0.5, -0.5))
     (gradient,) = torch.autograd.grad(loss.mean(), leaf)
@@ -36,13 +36,13 @@ def test_expectation_and_its_gradient_on_a_gaussian(law, n_projections, variance
     torch.testing.assert_close(gradient, slope.mean())
     assert_mean(loss.detach(), a * a * d / 2 - a * d)
     assert_mean(slope, d * (a - 1))
-    if law == "rademacher" or (law == "sphere" and variance_reduced):
-        assert abs(loss.mean() - (a * a * d / 2 - a * d)) < 1e-10  # no Monte Carlo error at all
+    if distribution == "rademacher" or (distribution == "sphere" and variance_reduced):
+        assert abs(loss.mean() - (a * a * d / 2 - a * d)) < 1e-10  # there is no Monte Carlo error
 
 
 @pytest.mark.parametrize("variance_reduced", [True, False])
-def test_expectation_on_a_skewed_law(variance_reduced):
-    """e^{2b} - 2 e^b + 1/2 by Gauss-Laguerre quadrature, exact here: at the truth -1/2 E|s|^2 = -1/2."""
+def test_expectation_on_a_skewed_distribution(variance_reduced):
+    """e^{2b} - 2 e^b + 1/2 by Gauss-Laguerre quadrature, which is exact here; at the truth -1/2 E|s|^2 = -1/2."""
     (x, weights), model = log_gamma_nodes(1), Model(LogGamma(), event_ndim=1, stacked=False)
     ssm = SlicedScoreMatching("rademacher", 3, variance_reduced)
     for b in (-0.4, 0.0, 0.3):
@@ -52,30 +52,30 @@ def test_expectation_on_a_skewed_law(variance_reduced):
 
 
 @pytest.mark.parametrize("variance_reduced", [True, False])
-@pytest.mark.parametrize("law", LAWS)
-def test_loss_written_out(law, variance_reduced):
-    """v' grad s v + 1/2 |s|^2, or 1/2 (v's)^2, averaged over directions, by the Jacobian of the score."""
-    model, ssm = Model(Coupled(), event_ndim=1, stacked=False), SlicedScoreMatching(law, 3, variance_reduced)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_loss_formula(distribution, variance_reduced):
+    """v' grad s v + 1/2 |s|^2, or 1/2 (v's)^2, averaged over directions, from the Jacobian of the score."""
+    model, ssm = Model(Coupled(), event_ndim=1, stacked=False), SlicedScoreMatching(distribution, 3, variance_reduced)
     x, params = Rng(1).normal("x", 4, 2), {"a": torch.tensor(0.7)}
     aux, _, _ = ssm.prepare(model, params, {}, x, Rng(2))
     v, score = aux["directions"], CoupledScore()
     s = score(x).detach()
-    jacobian = torch.stack([torch.autograd.functional.jacobian(lambda one: score(one[None])[0], one) for one in x])
+    jacobian = torch.stack([torch.autograd.functional.jacobian(lambda point: score(point[None])[0], point) for point in x])
     slices = torch.einsum("kni,nij,knj->kn", v, jacobian, v).mean(0)
     square = s.square().sum(-1) if variance_reduced else torch.einsum("kni,ni->kn", v, s).square().mean(0)
     torch.testing.assert_close(ssm.loss(model, params, x, aux)[0], slices + square / 2)
 
 
 @pytest.mark.parametrize("variance_reduced", [True, False])
-def test_a_score_network_gives_what_the_energy_with_its_score_gives(variance_reduced):
+def test_a_score_network_has_the_loss_of_the_energy_with_the_same_score(variance_reduced):
     ssm, x, params = SlicedScoreMatching("gaussian", 3, variance_reduced), Rng(1).normal("x", 5, 2), {"a": torch.tensor(0.3)}
     both = [losses(ssm, Model(module, event_ndim=1, stacked=False), params, x) for module in (Coupled(), CoupledScore())]
     torch.testing.assert_close(*both)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_second_moment_of_the_directions_is_the_identity(law):
-    ssm, x = SlicedScoreMatching(law, 2, True), torch.zeros(20_000, 3)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_second_moment_of_the_directions_is_the_identity(distribution):
+    ssm, x = SlicedScoreMatching(distribution, 2, True), torch.zeros(20_000, 3)
     aux, _, _ = ssm.prepare(Model(Quadratic(), event_ndim=1, stacked=False), {}, {}, x, Rng(0))
     first, second = aux["directions"]
     for i in range(3):
@@ -83,7 +83,7 @@ def test_second_moment_of_the_directions_is_the_identity(law):
         for j in range(3):
             assert_mean(first[:, i] * first[:, j], float(i == j))
             assert_mean(first[:, i] * second[:, j], 0.0)  # projections are drawn independently
-    fourth_moment = {"gaussian": 3.0, "rademacher": 1.0, "sphere": 9 / 5}[law]  # of a coordinate: 3 d / (d + 2) on the sphere
+    fourth_moment = {"gaussian": 3.0, "rademacher": 1.0, "sphere": 9 / 5}[distribution]  # of a coordinate: 3 d / (d + 2) on the sphere
     assert_mean(first[:, 0] ** 4, fourth_moment)
 
 
@@ -94,9 +94,9 @@ def test_sphere_has_radius_sqrt_d(shape):
     torch.testing.assert_close(aux["directions"].flatten(2).norm(dim=-1), torch.full((2, 50), prod(shape) ** 0.5))
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_a_stack_gives_every_model_its_own_loss(law):
-    ssm, x = SlicedScoreMatching(law, 2, False), Rng((3, 4)).normal("x", 6, 2)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_stack_gives_every_model_its_own_loss(distribution):
+    ssm, x = SlicedScoreMatching(distribution, 2, False), Rng((3, 4)).normal("x", 6, 2)
     stacked, a = Model(Quadratic(), event_ndim=1, stacked=True), torch.tensor([0.5, 2.0])
     aux, _, _ = ssm.prepare(stacked, {"a": a}, {}, x, Rng((3, 4)))
     together = ssm.loss(stacked, {"a": a}, x, aux)[0]

@@ -1,4 +1,4 @@
-"""Adam and AdamW against torch's unfused reference and, for the first step, by hand."""
+"""Adam and AdamW against the unfused implementation of torch and, for the first step, by hand."""
 
 import pytest
 import torch

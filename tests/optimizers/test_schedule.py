@@ -1,4 +1,4 @@
-"""Learning rates over the course of training, by hand."""
+"""Learning-rate schedules, computed by hand."""
 
 import math
 
@@ -24,7 +24,7 @@ from ebm_cli.optimizers.schedule import factor
         ("cosine", 20, 20, 1.0),
         ("cosine", 20, 60, 0.5),
         ("cosine", 20, 99, (1 + math.cos(79 / 80 * math.pi)) / 2),
-        ("cosine", 200, 99, 100 / 201),  # training ends while it warms up
+        ("cosine", 200, 99, 100 / 201),  # training ends during the warm-up
         ("cosine", 100, 100, 1.0),
     ],
 )

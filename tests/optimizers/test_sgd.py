@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum against torch's unfused reference, and by hand."""
+"""Stochastic gradient descent with momentum against the unfused implementation of torch, and by hand."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The penalty on squared energies, by hand."""
+"""Penalties on energies, computed by hand."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ class Quadratic(nn.Module):
         ),
     ],
 )
-def test_penalty_is_the_same_whoever_evaluated_the_energies(aux, expected, n_evaluated):
+def test_penalty_reuses_the_energies_of_the_objective(aux, expected, n_evaluated):
     model = CountingModel(Model(Quadratic(), event_ndim=1, stacked=False))
     torch.testing.assert_close(EnergyL2(0.3).penalty(model, PARAMS, X, aux), torch.tensor(expected))
     assert model.counts["energy"] == n_evaluated
@@ -57,7 +57,7 @@ def test_a_stack_is_penalised_model_by_model():
 
 
 def test_other_sizes_by_hand():
-    """Of energies -5, -9 and, on negatives, -1, -8."""
+    """The energies are -5, -9 and, on negatives, -1, -8."""
     model = Model(Quadratic(), event_ndim=1, stacked=False)
     l1, bounded = (
         EnergyL1(0.3).penalty(model, PARAMS, X, {"negatives": Y}),
@@ -76,7 +76,7 @@ class AtLevel(nn.Module):
         return noise_level * x.square().sum(-1)
 
 
-def test_where_the_objective_has_noise_levels_energies_are_taken_at_them():
+def test_energies_are_taken_at_the_noise_levels_of_the_objective():
     model, level = Model(AtLevel(), event_ndim=1, stacked=False), torch.tensor([1.0, 3.0])
     penalty = EnergyL1(0.5).penalty(model, {}, 7 * X, {"noised": X, "negatives": Y, "noise_level": level})
     torch.testing.assert_close(penalty, 0.5 * level * (X.square().sum(-1) + Y.square().sum(-1)))

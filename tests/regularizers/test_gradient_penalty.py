@@ -1,4 +1,4 @@
-"""Half the squared gradient, by hand."""
+"""The gradient penalty, computed by hand."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ X = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 0.0]])
 
 
 def test_value_and_gradient():
-    """weight/2 a^2 |x|^2 and its derivative in a; finite where the gradient is zero."""
+    """weight/2 a^2 |x|^2 and its derivative in a, which is finite where the gradient is zero."""
     model, a = Model(Quadratic(), event_ndim=1, stacked=False), torch.tensor(-2.0, requires_grad=True)
     penalty = GradientPenalty(0.3).penalty(model, {"a": a}, X, {})
     torch.testing.assert_close(penalty, 0.15 * 4 * torch.tensor([5.0, 9.0, 0.0]))
@@ -28,7 +28,7 @@ def test_of_a_stack_and_over_all_axes_of_an_event(shape):
 
 
 class Swirl(nn.Module):
-    """A score that is no gradient."""
+    """A score that is not the gradient of an energy."""
 
     outputs_score = True
 
@@ -50,7 +50,7 @@ class AtLevel(nn.Module):
         return 0.5 * noise_level * x.square().sum(-1)
 
 
-def test_where_the_objective_has_noise_levels_it_is_taken_at_the_noised_points():
+def test_it_is_taken_at_the_noised_points_of_the_objective():
     model, level = Model(AtLevel(), event_ndim=1, stacked=False), torch.tensor([1.0, 3.0, 2.0])
     penalty = GradientPenalty(2.0).penalty(model, {}, 7 * X, {"noised": X, "noise_level": level})
     torch.testing.assert_close(penalty, level.square() * X.square().sum(-1))

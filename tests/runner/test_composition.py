@@ -9,14 +9,14 @@ import torch
 import yaml
 from torch.distributions import MultivariateNormal
 
-from ebm_cli.config import compose
+from ebm_cli.config import option_files
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.energies.quadratic import Quadratic
 from ebm_cli.errors import InputError
 from ebm_cli.runner.composition import Composition
 from ebm_cli.runner.trained_model import TrainedModel
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog
 
 TRAIN = ("dataset=table", "energy=quadratic", "trainer.n_steps=25", "draws.n_samples=20", "draws.n_steps=4", "device=cpu")
 PLACES = {"a": ([10.0, -3.0], [2.0, 0.5]), "b": ([13.0, -2.0], [1.0, 1.5])}
@@ -32,18 +32,18 @@ def runs(ebm, tmp_path):
         seeds = ("seeds=2",) if name == "b" else ()
         code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path / name}.csv", "metric=[quadrature]", "optimizer.lr=0.1", *seeds)
         assert code == 0, err
-        found[name] = run.find("last").path.name
+        found[name] = catalog.find("last").path.name
         if len(found) == 1:
-            facts = run.find("last").read("environment.json")
-            run.find("last").write("environment.json", facts | {"created": facts["created"] - 60})
+            facts = catalog.find("last").read("environment.json")
+            catalog.find("last").write("environment.json", facts | {"created": facts["created"] - 60})
     return found
 
 
 def law(name, model=0):
     """The Gaussian in data units that a run holds."""
-    trained = TrainedModel.load(run.find(name), torch.device("cpu")).select(model)
+    trained = TrainedModel.load(catalog.find(name), torch.device("cpu")).select(model)
     module = Quadratic((2,), trained.fit["mean"], trained.fit["scale"])
-    module.load_state_dict(trained.params)
+    module.load_state_dict({name: trained.params[name] for name in module.state_dict()})
     precision = (module.factor @ module.factor.T).detach().double() / torch.outer(trained.fit["scale"], trained.fit["scale"]).double()
     centre = trained.fit["mean"] + trained.fit["scale"] * module.centre.detach()
     scale = trained.standardization.scale
@@ -108,7 +108,7 @@ def test_drawn_from(runs, ebm, tmp_path):
     assert (torch.cov(white.T) - torch.eye(2)).abs().max() < 5 * (2 / 2000) ** 0.5
     summary = json.loads((folder / "summary.json").read_text())
     shift = -(a.log_prob(expected.mean) + b.log_prob(expected.mean)) + expected.log_prob(expected.mean)
-    one, other = run.find(runs["a"]).read("summary.json")["log_z"], run.find(runs["b"]).read("summary.json")["per_seed"]["log_z"][0]
+    one, other = catalog.find(runs["a"]).read("summary.json")["log_z"], catalog.find(runs["b"]).read("summary.json")["per_seed"]["log_z"][0]
     assert summary["log_z_quadrature"] == pytest.approx(one + other - shift.item(), abs=2e-3)
     assert summary["log_z"] is None
 
@@ -131,7 +131,7 @@ def test_refused(given, message):
 
 
 def test_a_mixture_needs_log_z(runs):
-    one = run.find(runs["a"])
+    one = catalog.find(runs["a"])
     one.write("summary.json", one.read("summary.json") | {"log_z": None, "log_z_learned": None, "reasons": {"log_z": "not today"}})
     with pytest.raises(InputError, match="not known: not today"):
         composed([runs["a"], runs["b"]], "mixture")
@@ -152,7 +152,7 @@ def test_shapes_and_energies_must_agree(runs, ebm, tmp_path):
 
 
 def test_the_option_is_this_class():
-    node = yaml.safe_load(compose.groups()["energy"]["compose"].path.read_text())
+    node = yaml.safe_load(option_files.groups()["energy"]["compose"].path.read_text())
     assert node["_target_"] == f"{Composition.__module__}.{Composition.__name__}"
 
 

@@ -62,8 +62,10 @@ def test_numbers_of_one_model():
 class Recording:
     """A metric that notes with what it is called."""
 
-    def __init__(self, name, *, waits):
-        self.name, self.waits, self.units, self.calls = name, waits, {name: "", f"{name}_error": "nats"}, []
+    requires = frozenset()
+
+    def __init__(self, name, *, final_only):
+        self.name, self.final_only, self.units, self.calls = name, final_only, {name: "", f"{name}_error": "nats"}, []
 
     def __call__(self, context):
         self.calls.append(context)
@@ -74,7 +76,7 @@ class Recording:
 def test_every_model_is_measured_with_its_own_parameters_samples_and_numbers(trainer, final):
     built = trainer("seeds=2", "seed=4")
     trained, samples = TrainedModel.of(built), torch.arange(2 * 3 * 5 * 2.0).reshape(2, 3, 5, 2)
-    metric, other = Recording("a", waits=False), Recording("b", waits=False)
+    metric, other = Recording("a", final_only=False), Recording("b", final_only=False)
     rows = evaluate.evaluate_models(trained, built.dataset, {"a": metric, "b": other}, samples, final=final)
     assert rows == [{"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 2.0}]
     for m, (context, beside) in enumerate(zip(metric.calls, other.calls, strict=True)):
@@ -88,11 +90,11 @@ def test_every_model_is_measured_with_its_own_parameters_samples_and_numbers(tra
 
 @pytest.mark.parametrize("words", [("seed=4",), ("seed=4", "seeds=2")])
 def test_a_metric_sees_the_very_points_that_the_model_was_trained_on(trainer, words):
-    built, metric = trainer("dataset.n_train=60", *words), Recording("a", waits=False)
+    built, metric = trainer("dataset.n_train=60", *words), Recording("a", final_only=False)
     evaluate.evaluate_models(TrainedModel.of(built), built.dataset, {"a": metric}, None, final=True)
-    batches = torch.cat([built.dataset.batch(step, 20, built.rng) for step in range(3)], -2).reshape(-1, 60, 2)  # an epoch
+    batches = torch.cat([built.dataset.batch(step, 20, built.rng).x for step in range(3)], -2).reshape(-1, 60, 2)  # an epoch
     for context, seen in zip(metric.calls, batches, strict=True):
-        points = context.dataset.split("train", 100, context.rng)
+        points = context.dataset.split("train", 100, context.rng).x
         assert sorted(points.tolist()) == sorted(seen.tolist())
 
 
@@ -101,9 +103,18 @@ def test_a_sentence_stands_for_every_number_of_a_metric(trainer):
         def __call__(self, context):
             return "it does not apply"
 
-    built, metric = trainer(), Refusing("a", waits=False)
+    built, metric = trainer(), Refusing("a", final_only=False)
     rows = evaluate.evaluate_models(TrainedModel.of(built), built.dataset, {"a": metric}, None, final=True)
     assert rows == [{"a": "it does not apply", "a_error": "it does not apply"}]
+
+
+@pytest.mark.parametrize(("word", "reason"), [("labels", "the data have no labels"), ("binary", "the events are not binary")])
+def test_a_metric_whose_requirement_is_not_met_is_not_called(trainer, word, reason):
+    built, metric = trainer("seeds=2"), Recording("a", final_only=False)
+    metric.requires = frozenset({"energy", word})
+    rows = evaluate.evaluate_models(TrainedModel.of(built), built.dataset, {"a": metric}, None, final=True)
+    assert rows == [{"a": reason, "a_error": reason}] * 2
+    assert metric.calls == []
 
 
 def test_what_several_metrics_need_is_made_once():
@@ -115,7 +126,7 @@ def test_what_several_metrics_need_is_made_once():
 def test_held_out_points_are_of_the_test_split_only_at_the_end(trainer, final, split):
     built = trainer()
     context = MetricContext(None, {}, built.dataset, Rng(3), final=final)
-    assert torch.equal(context.held_out(50), built.dataset.split(split, 50, Rng(3)))
+    assert torch.equal(context.held_out(50), built.dataset.split(split, 50, Rng(3)).x)
 
 
 def test_samples_are_thinned_evenly_over_chains_and_draws():
@@ -129,9 +140,9 @@ def test_samples_are_thinned_evenly_over_chains_and_draws():
     assert len(set(context.drawn(17).flatten().tolist())) == 17
 
 
-def test_metrics_that_wait_are_left_to_the_end(trainer):
+def test_metrics_that_are_final_only_are_left_to_the_end(trainer):
     built = trainer()
-    metric, other = Recording("a", waits=True), Recording("b", waits=False)
+    metric, other = Recording("a", final_only=True), Recording("b", final_only=False)
     assert evaluate.evaluate_models(TrainedModel.of(built), built.dataset, {"a": metric, "b": other}, None, final=False) == [{"b": 1.0}]
     assert metric.calls == []
 
@@ -151,7 +162,7 @@ class FirstCoordinate:
 def test_test_loss_is_the_mean_over_the_test_split_of_each_seed(trainer):
     built = trainer("seeds=2", "seed=4")
     rows = evaluate.test_loss(TrainedModel.of(built), built.dataset, FirstCoordinate())
-    test = built.dataset.split("test", evaluate.N_TEST, built.rng)
+    test = built.dataset.split("test", evaluate.N_TEST, built.rng).x
     assert [row["test_loss"] for row in rows] == pytest.approx(test[..., 0].double().mean(-1).tolist())
     assert "log_z_learned" not in rows[0]
 
@@ -168,4 +179,4 @@ def test_learned_log_z_is_given_in_data_units(trainer):
 def test_a_loss_that_says_nothing_is_not_given_as_a_number(trainer):
     built = trainer("objective=pcd", "objective.n_chains=64")
     (row,) = evaluate.test_loss(TrainedModel.of(built), built.dataset, built.objective)
-    assert "nothing about the fit" in row["test_loss"]
+    assert "no measure of the fit" in row["test_loss"]

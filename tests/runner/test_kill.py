@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from ebm_cli import __main__
-from ebm_cli.runner import plots
+from ebm_cli.runner import results
 from ebm_cli.runs.run import Run
 from ebm_cli.training import checkpoint
 from ebm_cli.training.trainer import Trainer
@@ -73,7 +73,7 @@ def stuck_step():
 
 def stuck_pictures():
     """So do the pictures, after training."""
-    plots.save = lambda *arguments: time.sleep(PATIENCE)
+    results.save_figures = lambda *arguments: time.sleep(PATIENCE)
 
 
 def command(words, outputs, output, alter):
@@ -153,7 +153,7 @@ def assert_same(run, other):
 
 def resumed_at(run):
     """The steps from which train.log says that the run went on."""
-    return [int(step) for step in re.findall(r"going on from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE)]
+    return [int(step) for step in re.findall(r"continuing from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE)]
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_killed_at_any_moment(unbroken, tmp_path, name):
         killed_at = last_step(outputs)
         assert child.run.state() == "interrupted"
         again = Child(LINES[name], outputs)
-        again.wait_for(lambda again=again: "going on from step" in again.output.read_text())
+        again.wait_for(lambda again=again: "continuing from step" in again.output.read_text())
         again.kill()
         again.end()
         went_on = resumed_at(child.run)[-1]
@@ -193,7 +193,7 @@ def test_killed_at_any_moment(unbroken, tmp_path, name):
         assert killed_at - went_on <= EVERY
     code, text = Child(LINES[name], outputs).end()
     assert code == 0, text
-    assert f"going on from step {resumed_at(the_run(outputs))[-1]}" in text
+    assert f"continuing from step {resumed_at(the_run(outputs))[-1]}" in text
     assert_same(the_run(outputs), unbroken(name))
 
 
@@ -221,7 +221,7 @@ def test_interrupted(unbroken, tmp_path, number, name, code):
     saved = int(checkpoint.newest(run.checkpoints, print).name)
     assert ended == code
     assert f"error: interrupted by {number.name}" in text
-    assert f"hint: the same line again goes on from step {saved}\n" in text
+    assert f"hint: the same command continues from step {saved}\n" in text
     assert "Traceback" not in text
     status = run.read("status.json")
     assert status["state"] == "interrupted"
@@ -257,7 +257,7 @@ def test_interrupted_after_training(unbroken, tmp_path):
     child.kill(signal.SIGTERM)
     code, text = child.end()
     assert code == 143
-    assert f"goes on from step {LAST}" in text
+    assert f"continues from step {LAST}" in text
     assert not (child.run.path / "summary.json").exists()
     assert Child(LINES["ssm"], tmp_path / "outputs").end()[0] == 0
     assert resumed_at(child.run) == [LAST]
@@ -281,7 +281,7 @@ def test_as_a_user_does_it(ebm_process, ebm, unbroken, tmp_path):
     out, err = process.communicate(timeout=PATIENCE)
     saved = int(checkpoint.newest(the_run(outputs).checkpoints, print).name)
     assert (process.returncode, out) == (130, "")
-    assert err.endswith(f"error: interrupted by SIGINT\nhint: the same line again goes on from step {saved}\n")
+    assert err.endswith(f"error: interrupted by SIGINT\nhint: the same command continues from step {saved}\n")
     process = start_and_wait(180)
     process.kill()
     process.communicate()
@@ -340,7 +340,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(ebm, damaged, unbroke
     code, _, err = ebm("train", *LINES["nce"])
     assert code == 0, err
     assert re.search(rf"^warning: checkpoint {newest.name} is damaged \(.+\): going back to the one before$", err, re.MULTILINE)
-    assert f"going on from step {int(before.name)}\n" in err
+    assert f"continuing from step {int(before.name)}\n" in err
     assert f"checkpoint {newest.name} is damaged" in (damaged.path / "train.log").read_text()
     assert_same(damaged, unbroken("nce"))
 
@@ -361,7 +361,7 @@ def test_with_no_whole_checkpoint_left_it_begins_anew(ebm, damaged, unbroken, mo
         code, _, err = ebm("train", *LINES["nce"])
     assert code == 1
     assert err.count("is damaged") >= 2
-    assert "goes on from step 40" in err
+    assert "continues from step 40" in err
     assert ebm("train", *LINES["nce"])[0] == 0
     assert_same(damaged, unbroken("nce"))
 

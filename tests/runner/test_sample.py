@@ -10,9 +10,9 @@ import yaml
 
 from ebm_cli.core.rng import Rng
 from ebm_cli.io import table_files
-from ebm_cli.runner import plots
+from ebm_cli.runner import sample
 from ebm_cli.runner.trained_model import TrainedModel
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog
 from ebm_cli.training import checkpoint
 
 SHORT = ("n_samples=60", "n_chains=30", "n_steps=4")
@@ -74,7 +74,7 @@ def test_the_same_line_draws_the_same_and_another_seed_another(drawn, ebm):
     np.testing.assert_array_equal(x_of(folder), before)
     other, _ = drawn("energy=banana", "seed=1", *SHORT)
     assert not np.array_equal(x_of(other), before)
-    hot, _ = drawn("energy=banana", "energy.bend=0.1", *SHORT)
+    hot, _ = drawn("energy=banana", "energy.dataset.bend=0.1", *SHORT)
     assert hot != folder
 
 
@@ -102,7 +102,7 @@ def test_exact_draws_from_the_datasets_density(drawn):
 
 
 def test_more_dimensions_and_one(drawn):
-    folder, _ = drawn("energy=funnel", "energy.dim=5", *SHORT)
+    folder, _ = drawn("energy=funnel", "energy.dataset.dim=5", *SHORT)
     assert x_of(folder).shape == (60, 5)
     assert [path.name for path in (folder / "figures").iterdir()] == ["marginals.png"]
     assert "log_z_quadrature" not in json.loads((folder / "summary.json").read_text())
@@ -120,7 +120,7 @@ def test_mean_energy_of_a_gaussian(drawn, d):
 
 
 def test_a_number_that_does_not_apply_has_a_reason(drawn):
-    folder, out = drawn("energy=funnel", "energy.scale=6.0", *SHORT)
+    folder, out = drawn("energy=funnel", "energy.dataset.dim=2", "energy.dataset.scale=6.0", *SHORT)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["log_z_quadrature"] is None
     assert "moves log Z" in summary["reasons"]["log_z_quadrature"]
@@ -131,7 +131,7 @@ def test_a_failure_leaves_nothing_behind(ebm, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plots, "save", full)
+    monkeypatch.setattr(sample, "save_figures", full)
     code, _, err = ebm("sample", "energy=four_wells", *SHORT)
     assert code == 2
     assert "No space left on device" in err
@@ -152,7 +152,7 @@ def table(ebm):
     words = ("dataset=table", "dataset.path=data.csv", "objective=pcd", "objective.n_chains=512", "objective.n_steps=1")
     code, _, err = ebm("train", *TRAIN, *words)
     assert code == 0, err
-    return run.find("last"), x
+    return catalog.find("last"), x
 
 
 def test_of_a_run_chains_start_where_they_are_told(ebm, table):
@@ -173,7 +173,7 @@ def test_of_a_run_chains_start_where_they_are_told(ebm, table):
     noise = starts("start=noise")
     assert not np.allclose(noise, at_data)
     Path("start.csv").write_text("1,2,3\n4,5,6\n")
-    assert "3 columns, the events have 2: a, b" in ebm("sample", "last", "start=start.csv")[2]
+    assert "3 columns, but the events have 2: a, b" in ebm("sample", "last", "start=start.csv")[2]
 
 
 def test_a_run_keeps_its_energy(ebm):

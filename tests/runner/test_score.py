@@ -14,11 +14,10 @@ import pytest
 from sklearn.datasets import load_wine
 
 from ebm_cli import __main__
-from ebm_cli.commands import score
 from ebm_cli.config import compose, schema
 from ebm_cli.core.rng import Rng
-from ebm_cli.runner import evaluate
-from ebm_cli.runs.run import find
+from ebm_cli.runner import evaluate, score
+from ebm_cli.runs.catalog import find
 
 SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=100", "draws.n_steps=10", "device=cpu"]
 
@@ -137,12 +136,12 @@ def test_quadrature_before_ais_before_what_was_learned(numbers, expected):
 def test_a_learned_log_z_has_no_error(world, scored):
     columns, err = scored(world("learned"), load_wine().data[:4])
     assert list(columns) == ["energy", "log_prob"]
-    assert "as learned by the objective, with no error known: there is no log_prob_error" in err
+    assert "as learned by the objective, with an unknown error: there is no log_prob_error" in err
 
 
 def test_ratios_to_a_reference_need_no_log_z(world, scored):
     rows = load_wine().data[:9]
-    columns, err = scored(world("wine"), rows, "reference=3")
+    columns, err = scored(world("wine"), rows, "relative_to=3")
     assert list(columns) == ["energy", "log_ratio"]
     assert "log Z is not known" in err
     assert columns["log_ratio"].tolist() == (columns["energy"][2] - columns["energy"]).tolist()
@@ -154,7 +153,7 @@ def test_the_reference_may_stand_in_any_chunk(world, scored):
     """Its own ratio is 0 to the last bit, and with log Z a ratio is a difference of log-densities."""
     rows = moons(2 * score.CHUNK + 5)
     for row in (1, score.CHUNK, score.CHUNK + 1, len(rows)):
-        columns, _ = scored(world("moons"), rows, f"reference={row}")
+        columns, _ = scored(world("moons"), rows, f"relative_to={row}")
         assert columns["log_ratio"][row - 1] == 0.0
         assert columns["log_ratio"] == pytest.approx(columns["log_prob"] - columns["log_prob"][row - 1], abs=1e-9)
 
@@ -170,7 +169,7 @@ def test_the_threshold_is_that_of_the_test_rows(world, scored):
     far = test[:2] + 50 * load_wine().data.std(0)
     columns, err = scored(world("wine"), np.concatenate([test, far]), "quantile=0.1")
     ordered = np.sort(columns["energy"][:36])
-    bound = float(re.search(r"accepted: energy <= (\S+) nats, which at most 0.1 of the data exceed, by 36 held-out rows", err)[1])
+    bound = float(re.search(r"accepted: energy <= (\S+) nats, exceeded by at most 0.1 of the data, from 36 held-out rows", err)[1])
     assert bound == pytest.approx(ordered[33], rel=1e-5)  # as it is printed
     assert list(columns) == ["energy", "accepted"]
     assert columns["accepted"].tolist() == (columns["energy"] <= ordered[33]).tolist()
@@ -212,7 +211,7 @@ def test_rows_of_the_datas_own_law_are_rejected_as_often_as_asked_for(world, sco
 def test_a_rare_quantile_takes_more_draws(world, scored):
     """A hundred-thousandth needs 99,999, of a law that can be drawn from."""
     columns, err = scored(world("moons"), moons(100), "quantile=1e-5")
-    assert "by 99999 held-out rows" in err
+    assert "from 99999 held-out rows" in err
     assert columns["accepted"].tolist() == [1] * 100
 
 
@@ -235,7 +234,7 @@ def test_a_table_that_has_moved(changed, world, ebm, tmp_path):
 
 def test_all_columns_at_once_go_to_a_file(world, ebm, tmp_path):
     write(tmp_path / "rows.csv", [["x0", "x1"], [0.5, 0.25], [9, 9]])
-    words = ("score", str(world("moons")), f"data={tmp_path / 'rows.csv'}", "reference=1", "quantile=0.01")
+    words = ("score", str(world("moons")), f"data={tmp_path / 'rows.csv'}", "relative_to=1", "quantile=0.01")
     code, out, _ = ebm(*words)
     header, near, far = csv.reader(io.StringIO(out))
     assert (code, header) == (0, ["x0", "x1", "energy", "log_prob", "log_prob_error", "log_ratio", "accepted"])
@@ -254,7 +253,7 @@ def test_a_file_that_has_these_columns_is_refused_or_they_are_given_other_names(
     assert (code, out, twice.exists()) == (2, "", False)
     assert "once.csv has a column energy already" in err
     assert "prefix=WORD" in err
-    assert ebm(*words, "reference=1", "prefix=new_")[0] == 0
+    assert ebm(*words, "relative_to=1", "prefix=new_")[0] == 0
     header, first, *_ = csv.reader(twice.open())
     assert header == [*load_wine().feature_names, "energy", "new_energy", "new_log_ratio"]
     assert first[-3:] == [first[-2], first[-2], "0.0"]
@@ -291,7 +290,7 @@ def test_coordinates_are_found_by_their_names_where_a_file_has_them(world, ebm, 
     run = str(world("moons"))
     code, out, err = ebm("score", run, "data=named.csv")
     if expected is None:
-        assert (code, "has 3 columns, the events have 2: x0, x1" in err) == (2, True)
+        assert (code, "has 3 columns, but the events have 2: x0, x1" in err) == (2, True)
         return
     write("plain.csv", [expected])
     assert out.splitlines()[1].split(",")[-3:] == ebm("score", run, "data=plain.csv")[1].splitlines()[1].split(",")[-3:]
@@ -303,11 +302,11 @@ FAULTS = [
     ("out=", "out: . cannot be written: Is a directory", ""),
     ("out=there/is/none.csv", "out: there/is/none.csv cannot be written: No such file", ""),
     ("prefix=1", "prefix: must be a word, not 1", "prefix=model_"),
-    ("reference=0", "reference: rows.csv has no row 0", "its 2 rows are counted from 1"),
-    ("reference=3", "reference: rows.csv has no row 3", "its 2 rows are counted from 1"),
-    ("reference=-1", "has no row -1", ""),
-    ("reference=true", "reference: must be a whole number, not True", ""),
-    ("reference=1.5", "reference: must be a whole number, not 1.5", ""),
+    ("relative_to=0", "relative_to: rows.csv has no row 0", "its 2 rows are counted from 1"),
+    ("relative_to=3", "relative_to: rows.csv has no row 3", "its 2 rows are counted from 1"),
+    ("relative_to=-1", "has no row -1", ""),
+    ("relative_to=true", "relative_to: must be a whole number, not True", ""),
+    ("relative_to=1.5", "relative_to: must be a whole number, not 1.5", ""),
     ("model=null", "model: must be a whole number, not None", ""),
     ("quantile=0", "quantile: must be a fraction of at least 1e-06 and below 1, not 0", "quantile=0.01"),
     ("quantile=1.0", "quantile: must be a fraction", ""),

@@ -18,11 +18,12 @@ import yaml
 from scipy.stats import t as student
 
 from ebm_cli import __main__
-from ebm_cli.config import compatibility, compose, schema
+from ebm_cli.config import compatibility, compose, option_files, schema
 from ebm_cli.objectives.ssm import SlicedScoreMatching
 from ebm_cli.runner.experiment import Experiment, check
 from ebm_cli.runs import provenance
-from ebm_cli.runs.run import Run, find
+from ebm_cli.runs.catalog import find
+from ebm_cli.runs.run import Run
 from ebm_cli.training.trainer import Trainer
 
 TINY = (  # a second; noise=0.3 makes the grid of the quadrature coarse
@@ -39,6 +40,7 @@ TINY = (  # a second; noise=0.3 makes the grid of the quadrature coarse
 NO_METRIC = (*TINY, "metric=[]")
 NUMBERS = ["kl", "nll", "entropy", "log_z", "log_z_error", "edge_mass", "test_loss"]
 COUNTS = ["n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations"]
+STORED = "this run is finished: its stored result is shown; force=true trains it anew"
 COST = ["n_steps", "train_seconds", "steps_per_second", *COUNTS]
 
 
@@ -139,12 +141,12 @@ def test_the_last_lines_are_table_reproduction_and_place(ebm):
 def test_numbers_that_do_not_apply_are_null_with_a_reason(trained):
     pcd = read(trained(*TINY, "objective=pcd", "objective.n_steps=2", "objective.n_chains=256") / "summary.json")
     assert pcd["test_loss"] is None
-    assert "says nothing about the fit" in pcd["reasons"]["test_loss"]
+    assert "no measure of the fit" in pcd["reasons"]["test_loss"]
     assert set(pcd["reasons"]) == {"test_loss"}
     score = read(trained(*TINY, "energy=score_mlp") / "summary.json")
     for key in set(NUMBERS) - {"test_loss"}:
         assert score[key] is None
-        assert score["reasons"][key] == "a score network has no energy"
+        assert score["reasons"][key] == "the network outputs the score itself: there is no energy"
     assert isinstance(score["test_loss"], float)
 
 
@@ -192,7 +194,7 @@ def test_the_same_line_again_is_answered_at_once(ebm, tmp_path, monkeypatch):
     before = files(tmp_path)
     monkeypatch.setattr(Experiment, "trainer", None)  # nothing is built
     again = ebm("train", *NO_METRIC)
-    assert again == (0, first, "finished before; force=true trains it anew\n")
+    assert again == (0, first, f"{STORED}\n")
     assert ebm("train", *NO_METRIC, "name=another", "trainer.log_every=7", "metric=[]")[1:] == again[1:]
     assert files(tmp_path) == before
 
@@ -205,7 +207,7 @@ def test_a_metric_that_was_not_there_is_added(ebm, trained):
     assert "not asked for" in run.read("summary.json")["reasons"]["kl"]
     code, out, err = ebm("train", *TINY, "metric=quadrature")
     assert code == 0
-    assert err.startswith("finished before")
+    assert err.startswith(STORED)
     summary, whole = run.read("summary.json"), read(trained(*TINY) / "summary.json")
     assert {key: summary[key] for key in NUMBERS} == {key: whole[key] for key in NUMBERS}
     assert re.search(r"^kl ", out, re.MULTILINE)
@@ -231,7 +233,7 @@ def test_force_trains_anew_and_keeps_the_old_folder(ebm, tmp_path, monkeypatch):
     for n in (1, 2):
         code, _, err = ebm("train", *NO_METRIC, "force=true")
         assert code == 0
-        assert "finished before" not in err
+        assert STORED not in err
         assert not (run.path / "mark").exists()
         assert status(run)["state"] == "finished"
         replaced = sorted((tmp_path / "outputs" / "replaced").iterdir())
@@ -259,7 +261,7 @@ def identity(*words):
     [
         "device=auto", "name=x", "group=x", "tags=[a,b]", "force=true", "metric=[]", "sampler=langevin", "sampler.step_size=0.5",
         "trainer.log_every=3", "trainer.evaluate_every=3", "trainer.checkpoint_every=3", "draws.n_samples=7", "draws.n_steps=7",
-        "optimizer.eps=1e-8", "energy.confinement=1",
+        "optimizer.eps=1e-8", "energy.tilt=1",
     ],
 )  # fmt: skip
 def test_what_does_not_change_a_runs_id(word):
@@ -307,7 +309,7 @@ def test_outputs_can_be_moved(ebm, tmp_path, monkeypatch):
     assert f"Samples saved to {tmp_path / 'elsewhere'}" in out
     assert np.load(tmp_path / "elsewhere" / "runs" / run.path.name / "samples.npz")["x"].shape == (30, 2)
     assert ebm("evaluate", str(find("last").path))[0] == 0
-    assert ebm("train", *TINY)[2].startswith("finished before")
+    assert ebm("train", *TINY)[2].startswith(STORED)
     assert not (tmp_path / "outputs").exists()
 
 
@@ -482,7 +484,7 @@ def test_a_stack_in_which_one_model_diverges(ebm, trained, monkeypatch):
         assert summary["per_seed"][key] == [first, None, last]
     code, _, again = ebm("train", *TINY, "seeds=3")
     assert code == 1
-    assert again == f"diverged before; force=true trains it anew\n{err[err.index('error: ') :]}"
+    assert again == f"{STORED.replace('finished', 'diverged')}\n{err[err.index('error: ') :]}"
 
 
 def test_a_failed_run_goes_on_from_its_last_checkpoint(ebm, trained, monkeypatch):
@@ -499,13 +501,13 @@ def test_a_failed_run_goes_on_from_its_last_checkpoint(ebm, trained, monkeypatch
     run = find("last")
     assert (code, out) == (1, "")
     assert "error: OSError: No space left on device" in err
-    assert "goes on from step 10" in err
+    assert "the same command continues from step 10" in err
     assert status(run)["state"] == "failed"
     assert "No space left" in status(run)["reason"]
     assert "fail_at_13" in (run.path / "train.log").read_text()
     code, _, err = ebm("train", *TINY)
     assert code == 0
-    assert "going on from step 10" in err
+    assert "continuing from step 10" in err
     last = "checkpoints/00000020/state.safetensors"
     assert (run.path / last).read_bytes() == (trained(*TINY) / last).read_bytes()
 
@@ -539,7 +541,10 @@ def trained_alone(option):
 
 
 OPTIONS = [
-    (group, name) for group, options in compose.groups().items() for name in options if group != "energy" or trained_alone(options[name])
+    (group, name)
+    for group, options in option_files.groups().items()
+    for name in options
+    if group != "energy" or trained_alone(options[name])
 ]
 
 
@@ -560,8 +565,8 @@ def test_every_file_of_conf_composes_and_is_typed(tmp_path, group, name):
         return schema.check(composed.config) if misfit else check(composed)
 
     typed = typing()
-    stored = yaml.safe_load(compose.groups()[group][name].path.read_text())
-    if group in ("metric", "regularizer"):
+    stored = yaml.safe_load(option_files.groups()[group][name].path.read_text())
+    if group in ("metric", "regularizer", "figure"):
         said = {key: value for key, value in stored[name].items() if not str(value).startswith("${")}
         assert {**typed[group][name], **said} == typed[group][name]
     elif group != "experiment":

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from standard import gaussian
 from targets import Quadratic, assert_mean
 
 from ebm_cli.core.chain import Draws
@@ -13,6 +14,7 @@ from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.mala import MALA
 from ebm_cli.samplers.sgld import SGLD
+from ebm_cli.types import Space
 
 N = 20_000
 
@@ -23,7 +25,9 @@ def test_samples_are_of_the_model_as_it_is_measured(sampler, t):
     """exp(-E / T) = N(0, T / a) whatever temperature the chains have of their own, up to the bias of their step."""
     network, a = Model(Quadratic(), event_ndim=1, stacked=False), 1.6
     params, fit = {"a": torch.tensor(a)}, {"mean": torch.zeros(1), "scale": torch.ones(1)}
-    trained = TrainedModel(network, Tempered(network, t), params, {}, fit, Standardization.identity((1,)), Rng(0), ["x0"])
+    reference = gaussian(**fit)
+    coordinates = Standardization.identity((1,)), Rng(0), ["x0"], Space((1,))
+    trained = TrainedModel(network, Tempered(network, t), params, {}, fit, reference, *coordinates)
     samples, _ = trained.draw(sampler, Draws(N, N, 600))
     v = t / a
     bias = 1 if isinstance(sampler, MALA) else 1 / (1 - 0.02 * sampler.temperature / (2 * v))

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from ebm_cli.config import compose, schema
+from ebm_cli.config import compose, schema, settings
 from ebm_cli.errors import InputError
 from ebm_cli.io import atomic
-from ebm_cli.runs import run
+from ebm_cli.runs import catalog, run
 from ebm_cli.runs.run import Run
-from ebm_cli.sweeps.jobs import Job
-from ebm_cli.sweeps.processes import Died
+from ebm_cli.sweeps.dispatch import Died
+from ebm_cli.sweeps.jobs import Job, SweepTask
 
 
 def identity(*words, fingerprint=""):
-    return run.identity(schema.check(compose.compose(words).config), fingerprint)
+    return settings.identity(schema.check(compose.compose(words).config), fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_a_table_is_named_by_its_content():
 
 
 def test_one_and_1_are_the_same_number():
-    assert identity("energy.confinement=1") == identity("energy.confinement=1.0")
+    assert identity("energy.tilt=1") == identity("energy.tilt=1.0")
 
 
 def made(name, created, state="finished"):
     one = Run(run.outputs() / "runs" / name)
     one.path.mkdir(parents=True)
-    one.write("environment.json", {"created": created})
+    one.write("environment.json", {"created": created, "schema": run.SCHEMA})
     (one.path / "config.yaml").write_text("seed: 0\n")
     one.set_status(state)
     return one
@@ -74,15 +74,15 @@ def made(name, created, state="finished"):
 
 def test_a_run_is_found_by_id_prefix_path_and_last():
     a, b = made("moons-ssm-s0-aaa1", 2), made("moons-nce-s0-aab2", 1)
-    assert run.every() == [b, a]
-    assert run.find("last") == a
-    assert run.find("aab") == run.find("aab2") == run.find("moons-nce") == run.find(str(b.path)) == b
+    assert catalog.every() == [b, a]
+    assert catalog.find("last") == a
+    assert catalog.find("aab") == catalog.find("aab2") == catalog.find("moons-nce") == catalog.find(str(b.path)) == b
     with pytest.raises(InputError, match="names 2 runs"):
-        run.find("aa")
+        catalog.find("aa")
     with pytest.raises(InputError, match="there is no run 'zzz'"):
-        run.find("zzz")
-    with pytest.raises(InputError, match="is no run"):
-        run.find(str(Path.cwd()))
+        catalog.find("zzz")
+    with pytest.raises(InputError, match="is not a run"):
+        catalog.find(str(Path.cwd()))
 
 
 def test_a_run_that_says_running_but_holds_no_lock_was_killed():
@@ -163,9 +163,11 @@ def test_who_reports_a_death_leaves_a_run_alone_that_another_process_has_taken_u
     """Between the death and the report another sweep may have gone on with it."""
     job, died = Job((), "abc", "abc"), Died("killed, perhaps out of memory")
     one = made("moons-ssm-s0-a", 1, "running")
+    task = SweepTask(job, ("seed=0",), tmp_path / "0.log", one.path, started=True)
     with one.lock(wait=False), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "state", lambda self: "interrupted")  # as it was when it was looked at
-        assert job.outcome_of(("seed=0",), died, str(one.path), tmp_path / "0.log").state == "failed"
+        assert job.outcome_of(task, died).state == "failed"
     assert one.read("status.json")["state"] == "running"
-    job.outcome_of(("seed=0",), died, str(one.path), tmp_path / "0.log")
+    outcome = job.outcome_of(task, died)
+    assert (outcome.state, outcome.reason, outcome.path) == ("failed", "killed, perhaps out of memory", str(one.path))
     assert one.read("status.json")["state"] == "failed"

@@ -1,4 +1,4 @@
-"""Annealed Langevin dynamics on the exact noise-conditional energy of a Gaussian. Seeded, 5 standard errors: a false alarm in 2e6 each."""
+"""Annealed Langevin dynamics on the exact noise-conditional energy of a Gaussian. Seeded, at 5 standard errors (false alarm 5e-7 each)."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ N = 20_000
 
 
 class NoisedGaussian(nn.Module):
-    """N(mean, v I) with noise of standard deviation sigma on top: E(x, sigma) = |x - mean|^2 / (2 (v + sigma^2))."""
+    """N(mean, v I) with added noise of standard deviation sigma: E(x, sigma) = |x - mean|^2 / (2 (v + sigma^2))."""
 
     takes_noise_level = True
 
@@ -28,9 +28,9 @@ class NoisedGaussian(nn.Module):
         self.mean, self.v = nn.Parameter(torch.tensor(mean)), nn.Parameter(torch.tensor(v))
         self.asked = []
 
-    def forward(self, x, sigma):
-        self.asked.append(sigma)
-        return 0.5 * (x - self.mean).flatten(1).square().sum(-1) / (self.v + sigma**2)
+    def forward(self, x, noise_level):
+        self.asked.append(noise_level)
+        return 0.5 * (x - self.mean).flatten(1).square().sum(-1) / (self.v + noise_level**2)
 
 
 def parts(*, event_ndim=1, **values):
@@ -40,8 +40,8 @@ def parts(*, event_ndim=1, **values):
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
-def test_every_level_has_its_own_step_and_the_last_one_stays(shape):
-    """x + eps_i s(x, sigma_i) + sqrt(2 eps_i) z with eps_i = 0.15 sigma_i^2: twice at each level, then at the last."""
+def test_every_level_has_its_own_step_and_the_last_level_is_kept(shape):
+    """x + eps_i s(x, sigma_i) + sqrt(2 eps_i) z with eps_i = 0.15 sigma_i^2: two transitions per level, then the last level."""
     model, params = parts(event_ndim=len(shape))
     sampler, x, z = AnnealedLangevin(0.15, 2), torch.tensor([1.5, -1.0]).view(2, *shape), torch.tensor([0.3, -0.8]).view(2, *shape)
     state = sampler.init(model, params, x)
@@ -53,7 +53,7 @@ def test_every_level_has_its_own_step_and_the_last_one_stays(shape):
         torch.testing.assert_close(info["gradient_noise_ratio"], (drift / (2 * eps) ** 0.5).abs().flatten())
 
 
-def test_a_sample_is_denoised_by_a_last_step_without_noise():
+def test_a_sample_is_denoised_at_the_end():
     """x + sigma_L^2 s(x, sigma_L): the mean of the clean x given the noisy one, (v x + sigma_L^2 mean) / (v + sigma_L^2)."""
     model, params = parts()
     sampler, x = AnnealedLangevin(0.15, 2), torch.tensor([[1.5], [-1.0]])
@@ -63,7 +63,7 @@ def test_a_sample_is_denoised_by_a_last_step_without_noise():
 
 @pytest.mark.parametrize("step_size", [0.05, 0.2, 1.2])
 def test_variance_at_the_last_level(step_size):
-    """w / (1 - eps / 2w) with w = v + sigma_L^2 and eps = step_size sigma_L^2; of the samples, (v / w)^2 times that."""
+    """w / (1 - eps / 2w) with w = v + sigma_L^2 and eps = step_size sigma_L^2; the samples have (v / w)^2 times this variance."""
     model, params = parts()
     sampler, n_steps = AnnealedLangevin(step_size, 60), 200 if step_size > 0.1 else 400
     state = sampler.init(model, params, LEVELS[0] * Rng(1).normal("x", N, 1))
@@ -77,7 +77,7 @@ def test_variance_at_the_last_level(step_size):
 
 
 @pytest.mark.parametrize(("step_size", "factor"), [(0.2, 1 / 0.9), (1.9, 20.0)])
-def test_why_the_step_is_to_stay_small(step_size, factor):
+def test_large_steps_inflate_the_variance(step_size, factor):
     """On a point mass the variance at a level is 1 / (1 - step_size / 2) times sigma^2."""
     model, params = parts(v=0.0)
     x, _ = chain.run(AnnealedLangevin(step_size, 40), model, params, torch.zeros(N, 1), Rng(0), n_steps=160)
@@ -85,17 +85,17 @@ def test_why_the_step_is_to_stay_small(step_size, factor):
 
 
 @pytest.mark.parametrize("n_steps", [10, 1000])
-def test_every_sample_walks_down_the_ladder_by_itself(n_steps):
-    """Three levels of 50 transitions and the sample's own score, whatever is said of chains and steps."""
+def test_every_sample_is_the_end_of_its_own_chain(n_steps):
+    """Three levels of 50 transitions and one score for the sample, for any numbers of chains and steps."""
     model, params = parts()
     sampler, draws = AnnealedLangevin(0.1, 50), Draws(8, 4, n_steps)
     x, _ = chain.draw(sampler, model, params, torch.zeros(draws.starts(sampler, model), 1), Rng(0), draws)
-    asked = torch.stack([sigma[0] for sigma in model.base.module.asked]).tolist()
+    asked = torch.stack([noise_level[0] for noise_level in model.base.module.asked]).tolist()
     assert asked == [2.0] * 50 + [0.8] * 50 + [0.3] * 51
     assert x.shape == (8, 1, 1)
 
 
-def test_each_model_of_a_stack_walks_as_it_does_alone():
+def test_each_model_of_a_stack_gives_the_samples_of_the_single_model():
     params = {"mean": torch.tensor([0.7, -2.0]), "v": torch.tensor([0.25, 1.0])}
     stacked, sampler = AtNoiseLevel(Model(NoisedGaussian(), event_ndim=1, stacked=True), LEVELS), AnnealedLangevin(0.1, 3)
     x = Rng((3, 4)).normal("x", 5, 1)

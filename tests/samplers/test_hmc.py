@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo: the leapfrog's invariants, the acceptance, exactness. All draws are seeded."""
+"""Hamiltonian Monte Carlo: invariants of the leapfrog integrator, acceptance, exactness. All draws are seeded."""
 
 import math
 
@@ -15,12 +15,12 @@ from ebm_cli.samplers.hmc import HMC
 
 pytestmark = pytest.mark.usefixtures("double")
 
-STEP_SIZE = {Gaussian: 0.5, Gumbel: 1.4, TwoModes: 0.55}  # coarse: a wrong acceptance is seen
+STEP_SIZE = {Gaussian: 0.5, Gumbel: 1.4, TwoModes: 0.55}  # coarse, so that a wrong acceptance is detected
 MASS = torch.tensor([2.0, 0.5], dtype=torch.double)
 
 
 class Quartic(nn.Module):
-    """E(x) = a sum x^4 + x_0 x_1 + exp(x_0): neither even nor separable."""
+    """E(x) = a sum x^4 + x_0 x_1 + exp(x_0), which is neither even nor separable."""
 
     def __init__(self):
         super().__init__()
@@ -32,7 +32,7 @@ class Quartic(nn.Module):
 
 
 def trajectory(x, p, *, eps, n_leapfrog, event_ndim=1):
-    """The end of a trajectory on the quartic with unequal masses: x, p and H."""
+    """x, p and H at the end of a trajectory on the quartic with unequal masses."""
     model, params = parts(Quartic(), event_ndim=event_ndim)
     sampler = HMC(eps, n_leapfrog, MASS.tolist(), 0.0)
     x, p, energy, score = sampler.leapfrog(model, params, x, p, model.score(params, x), torch.tensor(eps), MASS.view(x.shape[1:]))
@@ -55,8 +55,8 @@ def test_leapfrog_is_reversible(shape):
     assert (there - x).abs().mean() > 0.3
 
 
-def test_leapfrog_keeps_volumes():
-    """The determinant of the Jacobian of (x, p) -> (x', p'), by central differences."""
+def test_leapfrog_preserves_volume():
+    """The Jacobian of (x, p) -> (x', p'), by central differences, has determinant 1."""
     point, h = torch.tensor([0.3, -0.7, 0.9, 0.4]), 1e-5
     x, p = (torch.cat([point + h * torch.eye(4), point - h * torch.eye(4)])).chunk(2, -1)
     end = torch.cat(trajectory(x, p, eps=0.3, n_leapfrog=5)[:2], -1)
@@ -64,7 +64,7 @@ def test_leapfrog_keeps_volumes():
 
 
 def test_energy_is_conserved_to_second_order():
-    """Over the same time, half the step leaves a quarter of the error: a velocity other than M^-1 p, or a kick too many, keeps it all."""
+    """Half the step over the same time gives a quarter of the error. With a wrong velocity, or one kick too many, the error remains."""
     x, p = starts(200, 2)
     before = trajectory(x, p, eps=1e-9, n_leapfrog=1)[2]
     coarse, fine = ((trajectory(x, p, eps=0.8 / n, n_leapfrog=n)[2] - before).abs().mean() for n in (32, 64))
@@ -73,8 +73,8 @@ def test_energy_is_conserved_to_second_order():
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])
-def test_acceptance_is_the_textbook_one(shape):
-    """H(x, p) - H(x', p'), p = sqrt(M) z, at each chain's own step: a uniform a hair below it is accepted, a hair above it is not."""
+def test_acceptance_probability_is_that_of_the_textbook(shape):
+    """H(x, p) - H(x', p'), p = sqrt(M) z, at the step of each chain: accepted for a uniform slightly below, rejected slightly above."""
     model, params = parts(Quartic(), event_ndim=len(shape))
     hmc, n = HMC(0.2, 3, MASS.tolist(), 0.4), 30
     x, p = starts(n, *shape)
@@ -96,9 +96,9 @@ def test_acceptance_is_the_textbook_one(shape):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_exact(target):
-    """Chains that start at exact draws stay exact draws: F(x) is uniform after 10 moves. A false alarm in 1e6.
+    """Chains that start at exact draws remain exact draws: F(x) is uniform after 10 moves. One false alarm in 1e6.
 
-    Masses are not 1 and steps are coarse: without its acceptance, or with momenta of another variance, the same test fails.
+    Masses are not 1 and steps are coarse: without the acceptance step, or with a wrong variance of momenta, this test fails.
     """
     module = target()
     mass = MASS.tolist() if target is Gaussian else 1.7
@@ -108,8 +108,8 @@ def test_exact(target):
     assert p_value(module, x) > FALSE_ALARM
 
 
-def test_a_trajectory_that_is_lost_is_rejected_and_counted():
-    """By 1000 nats, or by no number at all."""
+def test_a_divergent_trajectory_is_rejected_and_counted():
+    """The energy error exceeds 1000 nats or is not a number."""
     model, params = parts(Gumbel())
     hmc, x = HMC(1.0, 1, 1.0, 0.0), torch.full((4, 1), 2.0)
     state = hmc.init(model, params, x)
@@ -121,7 +121,7 @@ def test_a_trajectory_that_is_lost_is_rejected_and_counted():
     assert after.energy.isfinite().all()
 
 
-def test_masses_are_one_for_all_or_one_for_each_coordinate():
+def test_masses_are_shared_or_given_per_coordinate():
     model, params = parts(Quartic())
     x = torch.zeros(5, 2)
     assert HMC(0.1, 1, 3.0, 0.0).init(model, params, x).mass.tolist() == [3.0, 3.0]
@@ -130,7 +130,7 @@ def test_masses_are_one_for_all_or_one_for_each_coordinate():
         HMC(0.1, 1, [3.0, 0.5, 1.0], 0.0).init(model, params, x)
 
 
-def test_each_model_of_a_stack_moves_as_it_does_alone():
+def test_each_model_of_a_stack_moves_as_the_single_model():
     hmc, factors = HMC(0.3, 3, MASS.tolist(), 0.2), torch.stack([torch.eye(2), torch.tensor([[2.0, 0.0], [1.0, 0.5]])])
     stacked, x = Model(Gaussian(), event_ndim=1, stacked=True), Rng((3, 4)).normal("x", 30, 2)
     together, _ = chain.run(hmc, stacked, {"factor": factors}, x, Rng((3, 4)), n_steps=5)

@@ -1,4 +1,4 @@
-"""Langevin dynamics with its bias in closed form. Statistical checks are seeded and allow 5 standard errors: a false alarm in 2e6 each."""
+"""Langevin dynamics with its bias in closed form. Statistical checks are seeded, at 5 standard errors (false alarm 5e-7 each)."""
 
 import math
 
@@ -38,8 +38,8 @@ class Gumbel(nn.Module):
         return (x - self.b + (self.b - x).exp()).sum(-1)
 
 
-def test_step_written_out_on_a_skewed_target():
-    """x' = x + eps s(x) + sqrt(2 eps) z with s = exp(b - x) - 1; the law of one step has mean x + eps s and variance 2 eps."""
+def test_step_formula_on_a_skewed_target():
+    """x' = x + eps s(x) + sqrt(2 eps) z with s = exp(b - x) - 1; one step has mean x + eps s and variance 2 eps."""
     model, sampler, params = Model(Gumbel(), event_ndim=1, stacked=False), Langevin(0.3, None), {"b": torch.tensor(0.4)}
     x = torch.full((20_000, 1), -0.5)
     state, noise = sampler.init(model, params, x), sampler.noise(Rng(0), sampler.init(model, params, x), 1)
@@ -51,8 +51,8 @@ def test_step_written_out_on_a_skewed_target():
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
-def test_stationary_variance_has_its_bias(shape):
-    """v / (1 - eps / 2v) = 3.125 at v = 2.5, eps = 1, which this many chains tell from 2.5."""
+def test_stationary_variance_with_its_bias(shape):
+    """v / (1 - eps / 2v) = 3.125 at v = 2.5, eps = 1; the number of chains suffices to distinguish it from 2.5."""
     v, eps, n = 2.5, 1.0, 20_000
     model, params = Model(Gaussian(1), event_ndim=len(shape), stacked=False), {"precision": torch.tensor([[1 / v]])}
     x, _ = chain.run(Langevin(eps, None), model, params, torch.zeros(n, *shape), Rng(0), n_steps=40)
@@ -82,7 +82,7 @@ def test_each_model_of_a_stack_follows_its_own_energy():
         torch.testing.assert_close(x[m], alone)
 
 
-def test_step_size_may_differ_from_model_to_model():
+def test_step_size_may_differ_between_models():
     model, params = Model(Gaussian(1), event_ndim=1, stacked=True), {"precision": torch.ones(2, 1, 1)}
     state = Langevin(0.1, None).init(model, params, torch.ones(2, 3, 1))._replace(step_size=torch.tensor([0.1, 0.5]))
     z = Rng((0, 1)).normal("z", 3, 1)
@@ -90,8 +90,8 @@ def test_step_size_may_differ_from_model_to_model():
     torch.testing.assert_close(moved, torch.stack([0.9 + 0.2**0.5 * z[0], 0.5 + 1.0 * z[1]]))
 
 
-def test_a_long_score_is_cut_per_chain_and_what_is_watched_follows():
-    """s = exp(b - x) - 1 is 6.4 at -2 and -0.6 at 1: the first is cut to 1.5."""
+def test_long_scores_are_truncated_per_chain_and_in_the_diagnostics():
+    """s = exp(b - x) - 1 is 6.4 at -2 and -0.6 at 1: the first is truncated to 1.5."""
     model, sampler, params = Model(Gumbel(), event_ndim=1, stacked=False), Langevin(0.3, 1.5), {"b": torch.tensor(0.0)}
     x = torch.tensor([[-2.0], [1.0], [float("nan")]])
     after, info = sampler.step(model, params, sampler.init(model, params, x), (torch.ones(3, 1),))

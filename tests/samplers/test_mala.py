@@ -1,4 +1,4 @@
-"""MALA: the acceptance by the textbook, and exactness where plain Langevin is seen to fail. All draws are seeded."""
+"""MALA: the textbook acceptance probability, and exactness at steps where unadjusted Langevin fails. All draws are seeded."""
 
 import math
 
@@ -20,7 +20,7 @@ STEP_SIZE = {Gaussian: 0.25, Gumbel: 1.0, TwoModes: 0.15}
 
 
 class Quartic(nn.Module):
-    """E(x) = a sum x^4 + x_0 x_1 + exp(x_0): neither even nor separable."""
+    """E(x) = a sum x^4 + x_0 x_1 + exp(x_0), which is neither even nor separable."""
 
     def __init__(self):
         super().__init__()
@@ -33,8 +33,8 @@ class Quartic(nn.Module):
 
 @pytest.mark.parametrize("max_score_norm", [None, 0.8])
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])
-def test_acceptance_is_the_textbook_one(shape, max_score_norm):
-    """E(x) - E(x') + log q(x | x') - log q(x' | x): a uniform a hair below it is accepted, a hair above it is not."""
+def test_acceptance_probability_is_that_of_the_textbook(shape, max_score_norm):
+    """E(x) - E(x') + log q(x | x') - log q(x' | x): accepted for a uniform slightly below, rejected slightly above."""
     eps, n, mala = 0.37, 50, MALA(0.37, max_score_norm)
     model, params = Model(Quartic(), event_ndim=len(shape), stacked=False), {"a": torch.tensor(0.3)}
     x, z = Rng(0).normal("x", n, *shape), Rng(0).normal("z", n, *shape)
@@ -59,9 +59,9 @@ def test_acceptance_is_the_textbook_one(shape, max_score_norm):
 @pytest.mark.parametrize("max_score_norm", [None, 0.8])
 @pytest.mark.parametrize("target", TARGETS)
 def test_exact_where_langevin_is_not(target, max_score_norm):
-    """Chains that start at exact draws stay exact draws: F(x) is uniform after 20 moves. At this step size Langevin fails the same test.
+    """Chains that start at exact draws remain exact draws: F(x) is uniform after 20 moves. At this step size Langevin fails this test.
 
-    A score cut to 0.8, which is most of them, changes the proposals and nothing else.
+    Most scores are truncated to 0.8, which changes the proposals but not the stationary distribution.
     """
     module, eps = target(), STEP_SIZE[target]
     exact, info = moved(MALA(eps, max_score_norm), module, n_steps=20)
@@ -73,7 +73,7 @@ def test_exact_where_langevin_is_not(target, max_score_norm):
 @pytest.mark.parametrize("max_score_norm", [None, 0.8])
 @pytest.mark.parametrize("target", TARGETS)
 def test_reversible(target, max_score_norm):
-    """From exact draws (x, x') and (x', x) are alike: of the moves that cross the line x_0 = c, half go up. c lies off the centre."""
+    """From exact draws, (x, x') and (x', x) have the same distribution: half of the moves across an off-centre line x_0 = c go up."""
     module = target()
     x = module.draw(20_000)
     after, _ = moved(MALA(STEP_SIZE[target], max_score_norm), module, n_steps=1)
@@ -85,7 +85,7 @@ def test_reversible(target, max_score_norm):
         assert binomtest(up, up + down).pvalue > FALSE_ALARM
 
 
-def test_rejected_chains_keep_everything_bit_for_bit_and_accepted_ones_are_evaluated_anew():
+def test_rejected_chains_keep_their_state_bit_for_bit_and_accepted_chains_are_reevaluated():
     module = Gaussian()
     model, params = parts(module)
     mala, x = MALA(0.3, None), module.draw(40)
@@ -123,7 +123,7 @@ def test_a_proposal_without_a_finite_energy_is_rejected(bad):
 
 
 def test_noise_is_normal_and_the_log_of_a_uniform():
-    """Seeded; Kolmogorov-Smirnov."""
+    """Seeded Kolmogorov-Smirnov tests."""
     model, params = parts(Gaussian())
     state = MALA(0.3, None).init(model, params, torch.zeros(200, 2))
     normal, log_uniform = MALA(0.3, None).noise(Rng(0), state, 30)
@@ -133,7 +133,7 @@ def test_noise_is_normal_and_the_log_of_a_uniform():
     assert kstest(log_uniform.exp().flatten().numpy(), "uniform").pvalue > FALSE_ALARM
 
 
-def test_each_model_of_a_stack_moves_as_it_does_alone():
+def test_each_model_of_a_stack_moves_as_the_single_model():
     mala, factors = MALA(0.3, None), torch.stack([torch.eye(2), torch.tensor([[2.0, 0.0], [1.0, 0.5]])])
     stacked = Model(Gaussian(), event_ndim=1, stacked=True)
     x = Rng((3, 4)).normal("x", 30, 2)
@@ -144,8 +144,8 @@ def test_each_model_of_a_stack_moves_as_it_does_alone():
         assert torch.equal(info["acceptance_rate"][m], info_alone["acceptance_rate"])
 
 
-def test_what_is_watched():
-    """The drift of the state that is left, cut to 0.8, against the noise: sqrt(eps / 2) |s| / sqrt(d)."""
+def test_diagnostics():
+    """The ratio of the drift before the move, truncated to 0.8, to the noise: sqrt(eps / 2) |s| / sqrt(d)."""
     model, params = parts(Gaussian())
     x = torch.tensor([[2.0, 1.0], [0.1, -0.1]])
     mala = MALA(0.3, 0.8)

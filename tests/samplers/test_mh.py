@@ -1,4 +1,4 @@
-"""Random-walk Metropolis: the acceptance by the textbook, and exactness. All draws are seeded."""
+"""Random-walk Metropolis: the textbook acceptance probability, and exactness. All draws are seeded."""
 
 import math
 
@@ -15,8 +15,8 @@ STEP_SIZE = {Gaussian: 0.8, Gumbel: 2.0, TwoModes: 0.8}
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
-def test_step_written_out_on_a_skewed_target(shape):
-    """x' = x + tau z; log alpha = E(x) - E(x'): a uniform a hair below it is accepted, a hair above it is not."""
+def test_step_formula_on_a_skewed_target(shape):
+    """x' = x + tau z; log alpha = E(x) - E(x'): accepted for a uniform slightly below, rejected slightly above."""
     model, params = parts(Gumbel(), event_ndim=len(shape))
     mh, x, z = MetropolisHastings(0.7), Rng(0).normal("x", 50, *shape), Rng(0).normal("z", 50, *shape)
     proposal = x + 0.7 * z
@@ -31,7 +31,7 @@ def test_step_written_out_on_a_skewed_target(shape):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_exact(target):
-    """Chains that start at exact draws stay exact draws: F(x) is uniform after 20 moves. A false alarm in 1e6."""
+    """Chains that start at exact draws remain exact draws: F(x) is uniform after 20 moves. One false alarm in 1e6."""
     module = target()
     x, info = moved(MetropolisHastings(STEP_SIZE[target]), module, n_steps=20)
     assert 0.2 < info["acceptance_rate"].double().mean() < 0.8

@@ -1,4 +1,4 @@
-"""Step and noise decoupled: the temperature and the bias in closed form. Seeded, 5 standard errors: a false alarm in 2e6 each."""
+"""SGLD: temperature and bias in closed form. Seeded, at 5 standard errors (false alarm 5e-7 each)."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ N = 20_000
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
-def test_step_written_out_on_a_skewed_target(shape):
-    """x' = x + eps s(x) + sigma z with s = exp(-x) - 1, which is 6.4 at -2 and cut to 1.5 there."""
+def test_step_formula_on_a_skewed_target(shape):
+    """x' = x + eps s(x) + sigma z with s = exp(-x) - 1, which is 6.4 at -2 and truncated to 1.5 there."""
     model, params = parts(Gumbel(), event_ndim=len(shape))
     sampler, x, z = SGLD(0.3, 1.5, 0.2), torch.tensor([-2.0, 1.0]).view(2, *shape), torch.tensor([1.0, -2.0]).view(2, *shape)
     after, info = sampler.step(model, params, sampler.init(model, params, x), (z,))
@@ -38,7 +38,7 @@ def test_stationary_variance_is_that_of_its_temperature_with_the_bias_of_its_ste
 
 @pytest.mark.parametrize(("eps", "noise_scale"), [(0.3, 0.5), (0.05, 0.45)])
 def test_temperature_on_a_skewed_target(eps, noise_scale):
-    """Where x and x^2 do not change in the mean, E[-x s - eps/2 s^2] = sigma^2 / (2 eps) = T, whatever the target and the step."""
+    """If the means of x and x^2 are stationary, E[-x s - eps/2 s^2] = sigma^2 / (2 eps) = T for every target and step."""
     model, params = parts(Gumbel())
     sampler = SGLD(eps, None, noise_scale)
     x, _ = chain.run(sampler, model, params, torch.zeros(N, 1), Rng(0), n_steps=round(30 / eps))
@@ -47,7 +47,7 @@ def test_temperature_on_a_skewed_target(eps, noise_scale):
     assert_mean(-x * score - eps / 2 * score.square(), sampler.temperature)
 
 
-def test_at_the_noise_of_temperature_one_it_is_langevin_dynamics():
+def test_at_temperature_one_it_is_langevin_dynamics():
     model, params = parts(Gumbel())
     samplers, x = (SGLD(0.32, None, 0.8), Langevin(0.32, None)), torch.zeros(50, 1)
     decoupled, langevin = (chain.run(sampler, model, params, x, Rng(0), n_steps=9)[0] for sampler in samplers)

@@ -1,4 +1,4 @@
-"""Parallel tempering: rungs and swaps by the textbook, exactness, and modes that one chain does not cross. All draws are seeded."""
+"""Parallel tempering: textbook moves and swaps, exactness, and modes between which mala does not move. All draws are seeded."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ STEP_SIZE = {Gaussian: 0.25, Gumbel: 1.0, TwoModes: 0.15}
 
 
 def placed(sampler, model, params, replicas):
-    """The state with replicas (K, B, *d) where they are given."""
+    """The state with the given replicas, (K, B, *d)."""
     state = sampler.init(model, params, replicas[0])
     energy, score = model.energy_and_score(params, replicas.flatten(0, 1))
     return state._replace(replicas=replicas, energy=energy.view(state.energy.shape), score=score.view(replicas.shape))
@@ -34,7 +34,7 @@ def test_temperatures_are_geometric_and_replicas_start_at_x():
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
-def test_a_rung_moves_as_mala_at_its_temperature_with_a_step_as_many_times_as_long(shape):
+def test_each_replica_moves_as_mala_at_its_temperature_with_the_step_scaled_by_it(shape):
     model, params = parts(Gumbel(), event_ndim=len(shape))
     sampler, replicas, rng = Tempering(0.6, 3, 9.0), 2 * Rng(1).normal("x", 3, 40, *shape), Rng(0)
     state = placed(sampler, model, params, replicas)
@@ -54,18 +54,18 @@ def test_a_rung_moves_as_mala_at_its_temperature_with_a_step_as_many_times_as_lo
     assert not info["swap_rate"].any()
 
 
-def test_swaps_are_the_textbook_ones_and_a_replica_may_fall_all_the_way():
-    """(beta_i - beta_j) (E_i - E_j), the hottest pair first: a uniform a hair below it swaps, a hair above it does not."""
+def test_swaps_are_those_of_the_textbook_and_may_pass_through_all_temperatures():
+    """(beta_i - beta_j) (E_i - E_j), the hottest pair first: swapped for a uniform slightly below, not slightly above."""
     model, params = parts(Gumbel())
     sampler, replicas = Tempering(0.3, 3, 9.0), torch.tensor([0.8, 1.9, 3.5]).view(3, 1, 1).repeat(1, 4, 1)
     state = placed(sampler, model, params, replicas)
-    e0, e1, e2 = (model.energy(params, one[:1]).item() for one in replicas)
-    hot, cold = (1 / 3 - 1 / 9) * (e1 - e2), (1 - 1 / 3) * (e0 - e2)  # of the second pair once the first has swapped
+    e0, e1, e2 = (model.energy(params, replica[:1]).item() for replica in replicas)
+    hot, cold = (1 / 3 - 1 / 9) * (e1 - e2), (1 - 1 / 3) * (e0 - e2)  # cold: after the swap of the hot pair
     cold_only = (1 - 1 / 3) * (e0 - e1)
     below, above = -1e-9, 1e-9
     cold_pair = [cold + below, cold + above, cold_only + below, cold_only + above]
     log_swap = torch.tensor([cold_pair, [hot + below, hot + below, hot + above, hot + above]])
-    noise = torch.zeros(3, 4, 1), torch.full((3, 4), torch.inf), log_swap  # nothing moves
+    noise = torch.zeros(3, 4, 1), torch.full((3, 4), torch.inf), log_swap  # all moves are rejected
     after, info = sampler.step(model, params, state, noise)
     expected = [[3.5, 0.8, 1.9], [0.8, 3.5, 1.9], [1.9, 0.8, 3.5], [0.8, 1.9, 3.5]]
     assert after.replicas[..., 0].T.tolist() == expected
@@ -77,10 +77,10 @@ def test_swaps_are_the_textbook_ones_and_a_replica_may_fall_all_the_way():
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_exact_on_every_rung(target):
-    """Replicas that start at exact draws of their temperatures stay that: F(x) is uniform on the cold rung, the others are as new draws.
+def test_exact_at_every_temperature(target):
+    """Replicas that start at exact draws remain exact: F(x) is uniform at temperature 1, and hot replicas agree with new draws.
 
-    Rungs are close, so that many swaps are made. A false alarm in 1e6 each.
+    The temperatures are close, so that many swaps are accepted. One false alarm in 1e6 each.
     """
     module, sampler = target(), Tempering(STEP_SIZE[target], 3, 4.0)
     model, params = parts(module)
@@ -98,8 +98,8 @@ def test_exact_on_every_rung(target):
             assert ks_2samp((state.replicas[k] @ torch.tensor(w)).numpy(), (fresh @ torch.tensor(w)).numpy()).pvalue > FALSE_ALARM
 
 
-def test_it_crosses_between_modes_where_mala_does_not():
-    """Two modes 20 standard deviations apart, all chains in the heavier one. The lighter one's weight is 0.3; a false alarm in 1e6."""
+def test_it_crosses_between_modes_and_mala_does_not():
+    """All chains start in one of two modes, 20 standard deviations apart; the other mode has weight 0.3. One false alarm in 1e6."""
     model, params = parts(TwoModes(4.0))
     x, n = torch.full((400, 1), -4.0), 400
     stuck, _ = chain.run(MALA(0.15, None), model, params, x, Rng(0), n_steps=800)
@@ -122,7 +122,7 @@ def test_a_proposal_without_a_finite_energy_is_rejected_and_counted():
     assert after.x[0] == 0.5
 
 
-def test_each_model_of_a_stack_moves_as_it_does_alone():
+def test_each_model_of_a_stack_moves_as_the_single_model():
     sampler, factors = Tempering(0.3, 3, 4.0), torch.stack([torch.eye(2), torch.tensor([[2.0, 0.0], [1.0, 0.5]])])
     stacked, x = Model(Gaussian(), event_ndim=1, stacked=True), Rng((3, 4)).normal("x", 30, 2)
     together, info = chain.run(sampler, stacked, {"factor": factors}, x, Rng((3, 4)), n_steps=8)

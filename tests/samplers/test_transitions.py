@@ -1,4 +1,4 @@
-"""The truncated score, and the numbers that are watched."""
+"""Truncated scores and diagnostics."""
 
 import math
 
@@ -18,16 +18,16 @@ def model_of(shape):
 
 @pytest.mark.parametrize("m", [(), (2,)])
 @pytest.mark.parametrize("shape", [(4,), (2, 2)])
-def test_a_score_is_cut_to_the_norm_of_its_chain_and_a_short_one_is_left_alone(m, shape):
+def test_long_scores_are_truncated_per_chain_and_short_scores_are_unchanged(m, shape):
     score = torch.zeros(*m, 3, 4)
-    score[..., 0, :], score[..., 1, :], score[..., 2, 0] = 3.0, 0.5, -2.4  # of norm 6, 1 and 2.4
+    score[..., 0, :], score[..., 1, :], score[..., 2, 0] = 3.0, 0.5, -2.4  # norms 6, 1 and 2.4
     cut = truncated(model_of(shape), score.view(*m, 3, *shape), 2.4).view(*m, 3, 4)
     torch.testing.assert_close(cut[..., 0, :], 0.4 * score[..., 0, :])
     torch.testing.assert_close(cut[..., 1:, :], score[..., 1:, :])
     assert truncated(model_of(shape), score, None) is score
 
 
-def test_the_cut_and_its_gradient_are_numbers_at_zero():
+def test_the_truncated_score_and_its_gradient_are_finite_at_zero():
     score = torch.zeros(2, 3, requires_grad=True)
     cut = truncated(model_of((3,)), score, 0.7)
     (gradient,) = torch.autograd.grad(cut.sum(), score)
@@ -44,7 +44,7 @@ def test_ratio_of_drift_to_noise(shape):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_chain_with_one_coordinate_that_is_no_number_has_diverged(bad):
+def test_a_chain_with_a_coordinate_that_is_not_finite_has_diverged(bad):
     x = torch.zeros(3, 2, 2)
     x[1, 0, 1] = bad
     assert diverged(model_of((2, 2)), x).tolist() == [False, True, False]

@@ -1,4 +1,4 @@
-"""BAOAB: its step written out, its covariance solved for, its bias of second order. Statistical checks are seeded."""
+"""BAOAB: step, stationary covariance on a Gaussian, and second-order bias. Statistical checks are seeded."""
 
 import math
 
@@ -28,7 +28,7 @@ class Quartic(nn.Module):
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
 @pytest.mark.parametrize("max_score_norm", [None, 1.5])
-def test_step_written_out_on_a_skewed_target(shape, max_score_norm):
+def test_step_formula_on_a_skewed_target(shape, max_score_norm):
     model, params = parts(Gumbel(), event_ndim=len(shape))
     h, friction, sampler = 0.4, 1.3, Underdamped(0.4, 1.3, max_score_norm)
 
@@ -56,10 +56,10 @@ def test_step_written_out_on_a_skewed_target(shape, max_score_norm):
 @pytest.mark.parametrize("friction", [0.3, 2.0])
 @pytest.mark.parametrize(("h", "variance"), [(0.1, 1.0), (1.2, 1.0), (1.9, 1.0), (1.2, 2.5)])
 def test_stationary_covariance_of_a_gaussian(h, variance, friction):
-    """Positions V and velocities 1 - h^2 / 4V, uncorrelated. On a Gaussian a step is linear: its matrix is read off, its law solved for."""
+    """Variances V and 1 - h^2 / 4V, uncorrelated. On a Gaussian a step is linear, and its matrix gives the stationary covariance."""
     model, _ = parts(Quadratic())
     params, sampler = {"a": torch.tensor(1 / variance)}, Underdamped(h, friction, None)
-    x, v, z = torch.eye(3).unsqueeze(-1).unbind(1)  # a unit of position, of velocity, of noise
+    x, v, z = torch.eye(3).unsqueeze(-1).unbind(1)  # unit vectors of position, velocity and noise
     state = State(x, torch.tensor(h), v, -x / variance, torch.zeros(3, dtype=torch.bool))
     after, _ = sampler.step(model, params, state, (z, torch.zeros(3, 1)))
     *columns, noise = torch.cat([after.x, after.velocity], -1)
@@ -68,8 +68,8 @@ def test_stationary_covariance_of_a_gaussian(h, variance, friction):
     torch.testing.assert_close(covariance, torch.diag(torch.tensor([variance, 1 - h**2 / (4 * variance)])))
 
 
-def test_chains_reach_it():
-    """After 60 transitions at h = 1.2 from far off: variances 1 and 0.64. 5 standard errors: a false alarm in 2e6 each."""
+def test_chains_reach_the_stationary_covariance():
+    """After 60 transitions at h = 1.2 from distant starts: variances 1 and 0.64, at 5 standard errors (false alarm 5e-7 each)."""
     model, params = parts(Quadratic())
     sampler, rng = Underdamped(1.2, 0.7, None), Rng(0)
     state = sampler.init(model, params, torch.full((20_000, 1), 3.0))
@@ -82,7 +82,7 @@ def test_chains_reach_it():
 
 
 def test_bias_on_a_quartic_is_of_second_order():
-    """From the exact law one step changes the mean of anything by O(h^3): h times a bias of O(h^2). By quadrature over x, v and z."""
+    """From the exact distribution one step changes every mean by O(h^3): h times a bias of O(h^2). By quadrature over x, v and z."""
     model, params = parts(Quartic())
     axes = torch.linspace(-3.6, 3.6, 120), torch.linspace(-8.0, 8.0, 40), torch.linspace(-8.0, 8.0, 40)
     x, v, z = (part.reshape(-1, 1) for part in torch.meshgrid(*axes, indexing="ij"))
@@ -96,12 +96,12 @@ def test_bias_on_a_quartic_is_of_second_order():
 
     coarse, fine = change(0.1), change(0.05)
     assert (fine > 1e-7).all()
-    assert (coarse / fine > 7).all()  # 4 for a method of first order
+    assert (coarse / fine > 7).all()  # it would be 4 for a first-order method
     assert coarse[1] / fine[1] < 9
 
 
 def test_bias_on_a_quartic():
-    """E[x^2] = 0.676 - 0.032 h^2: at h = 0.4 it is seen, and small. 20,000 chains over 200 transitions have a standard error of 0.0006."""
+    """E[x^2] = 0.676 - 0.032 h^2: at h = 0.4 the bias is small but measurable, with a standard error of 0.0006 from 20,000 chains."""
     model, params = parts(Quartic())
     sampler, squares = Underdamped(0.4, 1.0, None), torch.zeros(())
     state = sampler.init(model, params, 0.8 * Rng(1).normal("x", 20_000, 1))
@@ -113,8 +113,8 @@ def test_bias_on_a_quartic():
     assert bias < -0.001
 
 
-def test_chains_that_start_at_the_model_stay_there():
-    """Velocities start at N(0, I), each from a draw of its own: from rest, a quarter of a turn later the variance would be 0.3."""
+def test_chains_that_start_at_the_model_remain_there():
+    """Initial velocities are independent draws from N(0, I). If they were zero, the variance would be 0.3 after a quarter of a period."""
     model, params = parts(Quadratic())
     sampler, x = Underdamped(0.1, 0.2, None), Rng(1).normal("x", 20_000, 1)
     for n_steps in (5, 15):

@@ -1,4 +1,4 @@
-"""Chains that start where p = 0 get out, and samples are of the law. Seeded; chi-squared at 1e-6."""
+"""Chains that start where p = 0 reach the support, and samples follow the distribution. Seeded; chi-squared tests at 1e-6."""
 
 import pytest
 import torch
@@ -29,17 +29,17 @@ class Interval(nn.Module):
         return self.height * x.sum(-1) + torch.where(inside, 0.0, torch.inf)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda one: type(one).__name__)
-def test_from_outside(sampler):
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: type(sampler).__name__)
+def test_chains_that_start_outside_the_support(sampler):
     model, n = Model(Interval(), event_ndim=1, stacked=False), 2000
     x = torch.linspace(-1.5, 2.5, n).unsqueeze(-1)
     samples, _ = chain.draw(sampler, model, {"height": torch.zeros(())}, x, Rng(0), Draws(n, n, 400))
     inside = samples[(samples >= 0) & (samples <= 1)]
-    assert len(inside) > 0.8 * n  # a quarter starts there; outside nothing leads them, and a few walk away
+    assert len(inside) > 0.8 * n  # a quarter starts inside; outside there is no drift, and a few chains move away
     assert chisquare(torch.histc(inside, 10, 0, 1).numpy()).pvalue > 1e-6
 
 
-def test_a_proposal_that_is_no_number_is_never_taken():
+def test_a_proposal_with_a_nan_energy_is_never_accepted():
     class Broken(Interval):
         def forward(self, x):
             return self.height * x.sum(-1) + torch.where(x.sum(-1) > 5, torch.inf, torch.nan)

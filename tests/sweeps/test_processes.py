@@ -1,40 +1,45 @@
-"""Tasks side by side, each in a process of its own: results, slots, containment, signals. Knows nothing of training."""
+"""The local engine, without training: results, slots, containment of failures, signals."""
 
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rogue import patience
 
 from ebm_cli.errors import Interrupted
 from ebm_cli.sweeps import processes
-from ebm_cli.sweeps.processes import Died
+from ebm_cli.sweeps.dispatch import BUSY, Died, dispatch
+from ebm_cli.sweeps.processes import LocalProcesses
 from ebm_cli.sweeps.slots import Slot
 
-LONG = 60  # seconds; nothing here waits for so long
+LONG = 60  # seconds; longer than any test should take
 CORES = [Slot("", 1)] * 2
 
 
-def give(value, send, wait):
+def give(value, send):
     return value
 
 
-def sleep_and_give(seconds, value, send, wait):
+def sleep_and_give(seconds, value, send):
     time.sleep(seconds)
     return value
 
 
-def tell(send, wait):
+def tell(send):
     send({"event": "row", "step": 1})
     send({"event": "row", "step": 2})
     return "told"
 
 
-def describe(send, wait):
+def describe(send):
     import torch
 
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -49,59 +54,60 @@ def describe(send, wait):
     }
 
 
-def say(words, send, wait):
+def say(words, send):
     print(words)
     os.system(f"echo {words} from a child >&2")
 
 
-def say_and_give(words, send, wait):
-    say(words, send, wait)
+def say_and_give(words, send):
+    say(words, send)
     return words
 
 
-def die(number, send, wait):
-    print("last words")  # not flushed by hand
+def die(number, send):
+    print("last words")  # not flushed explicitly
     os.kill(os.getpid(), number)
     time.sleep(LONG)
 
 
-def leave(code, send, wait):
+def leave(code, send):
     os._exit(code)
 
 
-def call_exit(code, send, wait):
+def call_exit(code, send):
     sys.exit(code)
 
 
-def fail(send, wait):
+def fail(send):
     raise ValueError("a mistake of the user")
 
 
-def give_what_cannot_be_sent(send, wait):
+def give_what_cannot_be_sent(send):
     return lambda: None
 
 
-def die_and_leave_a_child(send, wait):
-    """It holds the pipe open."""
+def die_and_leave_a_child(send):
+    """The child process keeps the pipe open."""
     if os.fork() == 0:
         time.sleep(5)
         os._exit(0)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def give_and_leave_a_thread(send, wait):
+def give_and_leave_a_thread(send):
     threading.Thread(target=time.sleep, args=(LONG,)).start()
     return "given"
 
 
-def hold(path, send, wait):
-    """What is held elsewhere at first."""
+def hold(path, send):
+    """Behaves as if another process held the work during the first try."""
+    tried = path.exists()
     with open(path, "a") as file:
-        file.write(f"{wait} ")
-    return "had it" if wait else None
+        file.write("try ")
+    return "had it" if tried else None
 
 
-def save_at_sigterm(path, send, wait):
+def save_at_sigterm(path, send):
     def save(number, frame):
         path.write_text("saved")
         sys.exit(0)
@@ -111,19 +117,30 @@ def save_at_sigterm(path, send, wait):
     time.sleep(LONG)
 
 
-def ignore_sigterm(send, wait):
+def ignore_sigterm(send):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     send({"event": "ready"})
     time.sleep(LONG)
 
 
+@dataclass
+class Task:
+    """A function as a task."""
+
+    function: Callable[..., Any]
+    log: Path
+
+    def __call__(self, send):
+        return self.function(send)
+
+
 @pytest.fixture
 def launch(tmp_path):
-    """`launch(tasks)` is (results, events); `launch.log(n)` is what task n printed."""
+    """`launch(*functions)` returns (results, events); `launch.log(n)` is what task n printed."""
     events = []
 
-    def run(*tasks, slots=CORES, grace_s=20.0, see=None):
-        logs = [tmp_path / f"{n}.log" for n in range(len(tasks))]
+    def run(*functions, slots=CORES, grace_s=20.0, see=None, known=lambda number: None):
+        tasks, results = [Task(function, tmp_path / f"{n}.log") for n, function in enumerate(functions)], {}
 
         def follow(number, event):
             events.append((number, dict(event)))
@@ -131,13 +148,14 @@ def launch(tmp_path):
                 see(number, event)
 
         with patience(LONG):
-            return processes.launch(tasks, slots, logs, follow, grace_s=grace_s), events
+            dispatch(tasks, LocalProcesses(slots, grace_s=grace_s), follow, results, known)
+        return [results[n] for n in range(len(tasks))], events
 
     run.log, run.events = lambda n: (tmp_path / f"{n}.log").read_text(), events
     return run
 
 
-def test_results_come_in_the_order_of_the_tasks(launch):
+def test_results_are_stored_under_the_number_of_their_task(launch):
     results, events = launch(*(partial(sleep_and_give, 0.3 * (n == 0), n) for n in range(4)))
     assert results == [0, 1, 2, 3]
     ends = [number for number, event in events if event.get("event") == "ended"]
@@ -146,25 +164,25 @@ def test_results_come_in_the_order_of_the_tasks(launch):
     assert (-1, {}) in events
 
 
-def test_no_tasks_have_no_results(launch):
+def test_an_empty_list_of_tasks_returns_at_once(launch):
     assert launch() == ([], [])
 
 
-def test_what_a_task_sends_is_seen_between_its_start_and_its_end(launch):
+def test_messages_of_a_task_arrive_between_its_start_and_its_end(launch):
     _, events = launch(tell, tell)
     for number in (0, 1):
         seen = [(event["event"], event.get("step")) for n, event in events if n == number]
         assert seen == [("launched", None), ("row", 1), ("row", 2), ("ended", None)]
 
 
-def test_no_slot_is_taken_twice_and_all_are_used(launch):
+def test_every_slot_is_used_by_one_task_at_a_time(launch):
     slots, taken, most = [Slot("3", 1), Slot("5", 1), Slot("3", 1)], [], []
 
     def see(number, event):
         if event.get("event") == "launched":
             taken.append((number, event["slot"]))
         elif event.get("event") == "ended":
-            taken[:] = [one for one in taken if one[0] != number]
+            taken[:] = [(other, slot) for other, slot in taken if other != number]
         most.append(sorted(slot for _, slot in taken))
 
     results, events = launch(*[partial(sleep_and_give, 0.1, "done")] * 7, slots=slots, see=see)
@@ -176,7 +194,7 @@ def test_no_slot_is_taken_twice_and_all_are_used(launch):
 
 
 def test_a_task_sees_its_slot_and_the_environment_of_its_launcher(launch, monkeypatch):
-    launch(describe)  # the server is there
+    launch(describe)  # starts the server
     monkeypatch.setenv("SET_BY_THIS_TEST", "yes")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,8")
     (gpu,), _ = launch(describe, slots=[Slot("GPU-abc", 3)])
@@ -188,7 +206,7 @@ def test_a_task_sees_its_slot_and_the_environment_of_its_launcher(launch, monkey
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7,8"
 
 
-def test_what_a_task_prints_is_added_to_its_log(launch, tmp_path, capfd):
+def test_the_output_of_a_task_is_appended_to_its_log(launch, tmp_path, capfd):
     (tmp_path / "1.log").write_text("before\n")
     assert launch(partial(say_and_give, "one"), partial(say_and_give, "two"))[0] == ["one", "two"]
     assert launch.log(0) == "one\none from a child\n"
@@ -196,18 +214,18 @@ def test_what_a_task_prints_is_added_to_its_log(launch, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_task_that_ends_badly_ends_alone(launch):
-    """Five ways on two slots; what comes after them finds its slot, and what they printed is there."""
+def test_a_task_that_fails_does_not_affect_the_others(launch):
+    """Six kinds of failure on two slots: later tasks still get a slot, and the output of the failed tasks is kept."""
     bad = [partial(die, signal.SIGKILL), partial(die, signal.SIGSEGV), partial(leave, 4), partial(call_exit, 3), fail]
     results, _ = launch(*bad, partial(give, "well"), give_what_cannot_be_sent, partial(give, "well"))
     assert results == [
         Died("killed, perhaps out of memory"),
         Died("ended by SIGSEGV"),
-        Died("ended with exit code 4, without a word"),
-        Died("ended with exit code 3, without a word"),
-        Died("ended with exit code 1, without a word"),
+        Died("ended with exit code 4 and without a result"),
+        Died("ended with exit code 3 and without a result"),
+        Died("ended with exit code 1 and without a result"),
         "well",
-        Died("ended with exit code 1, without a word"),
+        Died("ended with exit code 1 and without a result"),
         "well",
     ]
     assert launch.log(0) == "last words\n"
@@ -215,7 +233,7 @@ def test_a_task_that_ends_badly_ends_alone(launch):
     assert "Traceback" in launch.log(6)
 
 
-def test_neither_a_child_nor_a_thread_that_is_left_behind_holds_it_up(launch, monkeypatch):
+def test_child_processes_and_threads_left_by_a_task_do_not_delay_the_end(launch, monkeypatch):
     monkeypatch.setattr(processes, "LINGER_S", 0.2)
     before = time.monotonic()
     results, _ = launch(die_and_leave_a_child, give_and_leave_a_thread)
@@ -223,18 +241,29 @@ def test_neither_a_child_nor_a_thread_that_is_left_behind_holds_it_up(launch, mo
     assert time.monotonic() - before < 4
 
 
-def test_a_task_whose_thing_is_held_elsewhere_is_tried_again_after_all_others(launch, tmp_path):
-    """Then with leave to wait; its slot is free in between."""
+def test_a_task_whose_work_is_held_by_another_process_is_tried_again_after_the_others(launch, tmp_path):
+    """Its slot is free in the meantime."""
     tries = tmp_path / "tries"
     results, events = launch(partial(hold, tries), partial(give, 1), partial(give, 2), slots=CORES[:1])
     assert results == ["had it", 1, 2]
-    assert tries.read_text() == "False True "
+    assert tries.read_text() == "try try "
     assert [number for number, event in events if event.get("event") == "launched"] == [0, 1, 2, 0]
     assert [event["result"] for number, event in events if number == 0 and event["event"] == "ended"] == [None, "had it"]
 
 
+def test_known_and_busy_tasks_take_no_slot(launch, monkeypatch):
+    """A busy task is checked again until it is known or can run."""
+    monkeypatch.setattr(processes, "TICK_S", 0.01)
+    answers = {0: [BUSY, BUSY, "known"], 1: ["known"], 2: [BUSY, BUSY, BUSY, None], 3: [None]}
+    results, events = launch(*[partial(give, "run")] * 4, slots=CORES[:1], known=lambda number: answers[number].pop(0))
+    assert results == ["known", "known", "run", "run"]
+    assert answers == {0: [], 1: [], 2: [], 3: []}
+    seen = {number: [event["event"] for n, event in events if n == number] for number in range(4)}
+    assert seen == {0: ["busy"] * 2 + ["ended"], 1: ["ended"], 2: ["busy"] * 3 + ["launched", "ended"], 3: ["launched", "ended"]}
+
+
 def signal_when_ready(number, n_tasks):
-    """A view that sends the launcher a signal once so many tasks are ready."""
+    """A callback that sends a signal to the launcher once `n_tasks` tasks are ready."""
     ready = []
 
     def see(task, event):
@@ -247,14 +276,14 @@ def signal_when_ready(number, n_tasks):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_all_tasks_and_those_that_wait_are_not_begun(launch, tmp_path, number):
+def test_a_signal_ends_all_tasks_and_starts_no_others(launch, tmp_path, number):
     tasks = [partial(save_at_sigterm, tmp_path / "saved"), ignore_sigterm, partial(give, "never")]
     before = time.monotonic()
     with pytest.raises(Interrupted) as stopped:
         launch(*tasks, grace_s=1.0, see=signal_when_ready(number, 2))
     assert stopped.value.signal == number
     assert 1 <= time.monotonic() - before < 20
-    assert (tmp_path / "saved").read_text() == "saved"  # the other one was killed
+    assert (tmp_path / "saved").read_text() == "saved"  # the other task was killed
     results = {task: event["result"] for task, event in launch.events if event.get("event") == "ended"}
     assert results.keys() == {0, 1}
     assert results[1] == Died("killed, perhaps out of memory", "interrupted")
@@ -263,9 +292,38 @@ def test_a_signal_ends_all_tasks_and_those_that_wait_are_not_begun(launch, tmp_p
     assert signal.getsignal(number) != signal.SIG_IGN
 
 
-def test_the_grace_is_not_waited_for_where_tasks_end_sooner(launch, tmp_path):
+def test_cancelling_does_not_wait_for_the_grace_period_if_tasks_end_earlier(launch, tmp_path):
     before = time.monotonic()
     with pytest.raises(Interrupted):
         launch(partial(save_at_sigterm, tmp_path / "saved"), grace_s=LONG, see=signal_when_ready(signal.SIGTERM, 1))
     assert time.monotonic() - before < 10
     assert (tmp_path / "saved").exists()
+
+
+def test_a_signal_before_the_first_task_ends_the_loop_at_once(launch):
+    """The signal arrives in `known`, while other processes hold what the tasks need."""
+
+    def look(number):
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(LONG)
+        return BUSY
+
+    before = time.monotonic()
+    with pytest.raises(Interrupted):
+        launch(partial(give, "never"), partial(give, "never"), known=look)
+    assert time.monotonic() - before < 10
+    assert {event["event"] for number, event in launch.events if number >= 0} == {"busy"}
+
+
+def test_a_signal_during_known_ends_the_running_tasks(launch, tmp_path):
+    """The task that `known` was called for is not started."""
+
+    def look(number):
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        launch(partial(save_at_sigterm, tmp_path / "saved"), partial(give, "never"), grace_s=LONG, known=look)
+    assert [(number, event["event"]) for number, event in launch.events if number >= 0] == [(0, "launched"), (0, "ended")]
+    assert launch.events[-2][1]["result"].state == "interrupted"

@@ -1,4 +1,4 @@
-"""A search: what a line lets it choose from, what it chooses, that started again it goes on, and what it makes of runs that go wrong."""
+"""A search: its search space, its choices, its continuation after a kill, and its treatment of runs that fail or diverge."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from ebm_cli.config import compose, hydra_section
+from ebm_cli.config import compose, hydra_section, option_files
 from ebm_cli.config.overrides import Choices, Interval
 from ebm_cli.errors import InputError, RunFailed
 from ebm_cli.runner.experiment import check
@@ -32,7 +32,7 @@ def job():
 
 
 class Bowl:
-    """A launcher whose runs are least at lr=0.001, and which has_memory what it was asked for."""
+    """A launcher whose metric is smallest at lr=0.001. It records the lines that it is given."""
 
     def __init__(self, folder, **states):
         self.folder, self.states, self.asked, self.batches = folder, states, [], []
@@ -60,15 +60,15 @@ def bowl(tmp_path):
     return make
 
 
-def searched(bowl, best="least", metric="kl", **settings):
-    """The outcomes of a search of the bowl."""
+def searched(bowl, best="min", metric="kl", **settings):
+    """The outcomes of a search with this launcher."""
     job = Job((), "id", "group", search.GOOD, metric, best)
-    Search(**TPE | settings).run(WORDS, compose.space(WORDS, (), {"lr": 0.006}), job, bowl)
+    Search(**TPE | settings).run(WORDS, compose.sweep_space(WORDS, (), {"lr": 0.006}), job, bowl)
     return job.outcomes
 
 
 def values(outcomes, key):
-    return [float(dict(word.split("=") for word in one.words)[key]) for one in outcomes]
+    return [float(dict(word.split("=") for word in outcome.words)[key]) for outcome in outcomes]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def values(outcomes, key):
     [
         ("optimizer.lr=interval(1e-4,1e-1)", Interval(1e-4, 1e-1, False)),
         ("optimizer.lr=tag(log,interval(1e-4,1e-1))", Interval(1e-4, 1e-1, True)),
-        ("optimizer.weight_decay=interval(0,1)", Interval(0.0, 1.0, False)),  # a fraction in the config
+        ("optimizer.weight_decay=interval(0,1)", Interval(0.0, 1.0, False)),  # a float in the config
         ("trainer.batch_size=tag(log,interval(16,512))", Interval(16, 512, True)),
         ("dataset.n_train=interval(100,1000)", Interval(100, 1000, False)),  # null in the config
         ("optimizer.lr=int(interval(1,3))", Interval(1, 3, False)),
@@ -88,25 +88,25 @@ def values(outcomes, key):
         ("energy.hidden=[8],[8,8]", Choices(["[8]", "[8,8]"], False)),
     ],
 )
-def test_what_a_word_lets_a_search_choose_from(word, values):
-    found = compose.space([word, "seed=1", "energy.hidden=[4,4]"], (), CONFIG)
+def test_the_search_space_of_a_word(word, values):
+    found = compose.sweep_space([word, "seed=1", "energy.hidden=[4,4]"], (), CONFIG)
     assert found == {word: (word.partition("=")[0], values)}
     if isinstance(values, Interval):
         assert type(found[word][1].low) is type(values.low)
 
 
-def test_values_are_written_as_one_would_type_them():
+def test_values_are_written_with_few_digits():
     assert search.written(Interval(1e-4, 1e-1, True), 0.0031622776601683794) == "0.003162"
     assert search.written(Interval(0.99, 0.9999, False), 0.99541234) == "0.9954123"
     assert search.written(Interval(-1.0, 1.0, False), 0.123456789) == "0.1235"
-    assert search.written(Interval(0.123451, 1.0, False), 0.123451) == "0.123451"  # 0.12345 would lie outside
+    assert search.written(Interval(0.123451, 1.0, False), 0.123451) == "0.123451"  # 0.12345 would be outside the interval
     assert search.written(Interval(16, 512, True), 17) == "17"
     assert search.written(Choices(["0.1", "0.2"], True), 1) == "0.2"
     assert search.written(Choices(["ssm", "nce"], False), "nce") == "nce"
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_the_same_answers_lead_to_the_same_questions(bowl, sampler):
+def test_the_same_results_lead_to_the_same_trials(bowl, sampler):
     first, again, longer, other = bowl(), bowl(), bowl(), bowl()
     searched(first, sampler=sampler)
     searched(again, sampler=sampler)
@@ -118,72 +118,72 @@ def test_the_same_answers_lead_to_the_same_questions(bowl, sampler):
     assert not {*first.asked} & {*other.asked}
 
 
-@pytest.mark.parametrize("best", ["least", "greatest"])
-def test_a_search_finds_what_it_looks_for(bowl, best):
-    """The bowl is least at 0.001 and greatest at 1. Of random trials, uniform in log lr, half lie within 1 and 2 decades of these."""
+@pytest.mark.parametrize("best", ["min", "max"])
+def test_a_search_approaches_the_best_value(bowl, best):
+    """The metric is smallest at 0.001 and largest at 1. Half of all random trials, uniform in log lr, lie within 1 and 2 decades."""
     outcomes = searched(bowl(), best)
-    target, random = {"least": (0.001, 1.0), "greatest": (1.0, 2.0)}[best]
+    target, random = {"min": (0.001, 1.0), "max": (1.0, 2.0)}[best]
     away = [abs(math.log10(lr / target)) for lr in values(outcomes, "lr")]
     assert statistics.median(away[20:]) < random / 2 < statistics.median(away[:8])
     assert all(1e-4 <= lr <= 1 for lr in values(outcomes, "lr"))
     assert {*values(outcomes, "n")} <= {*range(1, 10)}
-    assert all(one.words[0] == "a=1" and one.words[3] in ("o=x", "o=y") for one in outcomes)
+    assert all(outcome.words[0] == "a=1" and outcome.words[3] in ("o=x", "o=y") for outcome in outcomes)
 
 
 @pytest.fixture
 def told(monkeypatch):
-    """The trials as Optuna knows them."""
+    """`told()` is the state and value of each trial in Optuna's study."""
     studies, make = [], Search.study
     monkeypatch.setattr(Search, "study", lambda self: studies.append(make(self)) or studies[-1])
     return lambda: [(trial.state, trial.value) for trial in studies[-1].trials]
 
 
-@pytest.mark.parametrize(("best", "bad"), [("least", lambda kl: kl), ("greatest", lambda kl: -kl), (0.5, lambda kl: abs(kl - 0.5))])
-def test_divergence_is_an_answer_and_failure_is_none(bowl, told, best, bad):
-    """Optuna is told how bad a trial was."""
+@pytest.mark.parametrize(("best", "loss"), [("min", lambda kl: kl), ("max", lambda kl: -kl), (0.5, lambda kl: abs(kl - 0.5))])
+def test_divergence_counts_as_infinitely_bad_and_failure_does_not_count(bowl, told, best, loss):
+    """Optuna minimizes the loss that it is told for each trial."""
     states = dict.fromkeys(("of_1", "of_9", "of_17"), "diverged") | {"of_2": "failed", "of_10": "refused"}
     first, again = bowl(**states), bowl(**states)
     outcomes = searched(first, best)
     assert len(outcomes) == 40
-    assert [one.state for one in outcomes[:3]] == ["finished", "diverged", "failed"]
+    assert [outcome.state for outcome in outcomes[:3]] == ["finished", "diverged", "failed"]
     assert [told()[n] for n in (1, 9, 17)] == [(TrialState.COMPLETE, math.inf)] * 3
     assert [told()[n] for n in (2, 10)] == [(TrialState.FAIL, None)] * 2
-    assert told()[0] == (TrialState.COMPLETE, bad(outcomes[0].summary["kl"]))
+    assert told()[0] == (TrialState.COMPLETE, loss(outcomes[0].summary["kl"]))
     searched(again, best)
     assert first.asked == again.asked
 
 
-def test_all_that_diverges_ends_no_search(bowl):
+def test_a_search_continues_even_if_every_trial_diverges(bowl):
     assert len(searched(bowl(**{f"of_{n}": "diverged" for n in range(40)}))) == 40
 
 
-def test_batches_are_of_n_jobs_and_trials_that_are_alike_are_one_job(bowl, job, told):
-    searched(one := bowl(), n_trials=10)
-    assert one.batches == [(0, 4), (4, 4), (8, 2)]
-    words, two = ("lr=0.1,0.2",), bowl()
-    Search(**TPE).run(words, compose.space(words), job, two)
-    assert sorted(two.asked) == [("lr=0.1",), ("lr=0.2",)]
+def test_batches_have_n_jobs_trials_and_identical_trials_share_a_job(bowl, job, told):
+    searched(launcher := bowl(), n_trials=10)
+    assert launcher.batches == [(0, 4), (4, 4), (8, 2)]
+    words, launcher = ("lr=0.1,0.2",), bowl()
+    Search(**TPE).run(words, compose.sweep_space(words), job, launcher)
+    assert sorted(launcher.asked) == [("lr=0.1",), ("lr=0.2",)]
     assert len(told()) == 40
-    assert {value for _, value in told()} == {one.summary["kl"] for one in job.outcomes}
+    assert {value for _, value in told()} == {outcome.summary["kl"] for outcome in job.outcomes}
 
 
 def test_a_metric_that_no_run_has_ends_the_search_after_its_first_batch(bowl):
-    one = bowl()
-    with pytest.raises(RunFailed, match=r"sweep.metric=kll: no run has it") as error:
-        searched(one, metric="kll")
-    assert error.value.problems[0].hint == "there is kl"
-    assert len(one.asked) == 4
+    launcher = bowl()
+    with pytest.raises(RunFailed, match=r"sweep.metric=kll: no run has this number") as error:
+        searched(launcher, metric="kll")
+    assert error.value.problems[0].hint == "the runs have kl"
+    assert len(launcher.asked) == 4
     with pytest.raises(RunFailed):
         searched(bowl(), metric="name")
 
 
-@pytest.mark.parametrize("preset", [name for name in compose.groups()["experiment"] if name.startswith("search_")])
-def test_presets_hold_a_search_and_its_ends_compose(preset, ebm):
+@pytest.mark.parametrize("preset", [name for name in option_files.groups()["experiment"] if name.startswith("search_")])
+def test_search_presets_compose_at_the_ends_of_their_intervals(preset, ebm):
     hydra = hydra_section.of_hydra([f"experiment={preset}"])
     assert hydra.sweeper["_target_"] == search.TARGET
-    assert not hydra.problems + search.problems(hydra.sweeper, compose.space(hydra.words))
+    assert not hydra.problems + search.problems(hydra.sweeper, compose.sweep_space(hydra.words))
     lines = list(compose.one_at_a_time(hydra.words))
-    assert len(lines) == 1 + len(hydra.sweeper["params"])  # one end of each and, one after the other, their other ends
+    assert len(lines) == 1 + len(hydra.sweeper["params"])  # the lower ends, then each upper end in turn
     for line in lines:
         check(compose.compose(line))
     with pytest.raises(InputError, match=f"experiment={preset} is a search for {'.*, '.join(hydra.sweeper['params'])}"):
@@ -191,23 +191,27 @@ def test_presets_hold_a_search_and_its_ends_compose(preset, ebm):
     assert ebm("train", "--cfg", "job", f"experiment={preset}")[0] == 0
 
 
-def test_the_negatives_of_another_objective_and_sampler():
+def test_search_negatives_works_with_another_sampler():
     words = hydra_section.of_hydra(["experiment=search_negatives", "sampler=langevin", "objective.n_steps=9"]).words
     (*_, line) = compose.one_at_a_time(words)
     sampler = check(compose.compose(line))["objective"]["sampler"]
     assert sampler == {"_target_": "ebm_cli.samplers.langevin.Langevin", "step_size": 0.1, "max_score_norm": None}
-    assert {key for key, _ in compose.space(words).values()} == {"sampler.step_size"}
+    assert {key for key, _ in compose.sweep_space(words).values()} == {"sampler.step_size"}
 
 
 REFUSED = [
-    (["optimizer.lr=interval(1e-4,1e-1)"], "an interval is for a search", "add hydra/sweeper=optuna"),
-    (["experiment=search_lr", "hydra/sweeper=grid"], "an interval is for a search", "add hydra/sweeper=optuna"),
+    (["optimizer.lr=interval(1e-4,1e-1)"], "only a search can choose from an interval", "add hydra/sweeper=optuna"),
+    (["experiment=search_lr", "hydra/sweeper=grid"], "only a search can choose from an interval", "add hydra/sweeper=optuna"),
     (["experiment=search_lr,smoke"], "experiment=search_lr is a search for optimizer.lr", "with no other experiment"),
-    (["hydra/sweeper=optuna"], "there is nothing to search", "optimizer.lr=interval(1e-4,1e-1)"),
-    (["experiment=search_lr", "seed=0,1"], "a search would choose the luckiest seed", "seeds=3"),
+    (["hydra/sweeper=optuna"], "there is nothing to search over", "optimizer.lr=interval(1e-4,1e-1)"),
+    (["experiment=search_lr", "seed=0,1"], "a search over seeds would select the luckiest seed", "seeds=3"),
     (["experiment=search_lr", "optimizer.lr=interval(-1,1)"], "optimizer.lr: must be greater than 0, not -1.0", ""),
-    (["experiment=search_lr", "optimizer.lr=interval(1,0.5)"], "has two ends, the lower one first", ""),
-    (["experiment=search_lr", "trainer.ema_decay=tag(log,interval(0,0.9))"], "a logarithmic interval lies above 0", ""),
+    (["experiment=search_lr", "optimizer.lr=interval(1,0.5)"], "needs two finite ends, the lower one first", ""),
+    (
+        ["experiment=search_lr", "trainer.ema_decay=tag(log,interval(0,0.9))"],
+        "both ends of a logarithmic interval must be greater than 0",
+        "",
+    ),
     (["experiment=search_lr", "trainer.n_steps=interval(5,7.5)"], "trainer.n_steps: must be a whole number, not 7.5", ""),
     (["experiment=search_lr", "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials: must be greater than or equal to 1", ""),
     (["experiment=search_lr", "hydra.sweeper.n_trials=1,2"], "hydra.sweeper.n_trials=1,2: takes one value", ""),
@@ -217,7 +221,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("words", "message", "hint"), REFUSED, ids=[" ".join(words) for words, *_ in REFUSED])
-def test_bad_searches_are_refused_before_anything_starts(ebm, words, message, hint):
+def test_invalid_searches_are_refused_before_anything_starts(ebm, words, message, hint):
     code, out, err = ebm("train", "-m", "hydra/launcher=basic", *words)
     assert (code, out) == (2, "")
     assert err.count("error: ") == 1, err
@@ -226,7 +230,7 @@ def test_bad_searches_are_refused_before_anything_starts(ebm, words, message, hi
     assert not Path(os.environ["EBM_OUTPUTS"]).exists()
 
 
-def test_a_single_run_says_what_a_search_needs(ebm):
+def test_a_search_without_multirun_names_the_missing_flags(ebm):
     assert ebm("train", "experiment=search_lr")[::2] == (
         2,
         "error: experiment=search_lr is a search for optimizer.lr\n"
@@ -235,7 +239,7 @@ def test_a_single_run_says_what_a_search_needs(ebm):
     assert "hint: add -m hydra/sweeper=optuna\n" in ebm("train", "optimizer.lr=interval(1e-4,1e-1)")[2]
 
 
-def test_a_missing_package_is_said_before_anything_starts(ebm, monkeypatch):
+def test_a_missing_package_is_reported_before_anything_starts(ebm, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     assert ebm("train", "-m", "experiment=search_lr", "hydra/launcher=basic") == (
         2,
@@ -245,13 +249,13 @@ def test_a_missing_package_is_said_before_anything_starts(ebm, monkeypatch):
 
 
 def finished():
-    """What is known of every run that has finished: its folder, and when it said so."""
+    """The folder of every finished run and the time at which it finished."""
     states = Path(os.environ["EBM_OUTPUTS"]).glob("runs/*/status.json")
     return {path.parent: path.stat().st_mtime_ns for path in states if json.loads(path.read_text())["state"] == "finished"}
 
 
-def test_a_search_that_is_killed_goes_on_and_trains_nothing_twice(ebm_process):
-    Path("data.csv").write_text("a\n" + "\n".join(str(i * i % 7) for i in range(60)))  # of one column: half of such a run is its pictures
+def test_a_killed_search_continues_and_trains_nothing_twice(ebm_process):
+    Path("data.csv").write_text("a\n" + "\n".join(str(i * i % 7) for i in range(60)))  # a table: figures would take half of each run
     data = ("dataset=table", "dataset.path=data.csv")
     line = ("train", "-m", "experiment=search_lr", "objective=nce", *data, *TINY, "hydra.sweeper.n_trials=20")
     process, end = ebm_process(*line, start_new_session=True), time.monotonic() + 100
@@ -276,19 +280,19 @@ def test_a_search_that_is_killed_goes_on_and_trains_nothing_twice(ebm_process):
     (stored,) = Path(os.environ["EBM_OUTPUTS"]).glob("sweeps/*/sweep.json")
     sweep = json.loads(stored.read_text())
     assert {*map(Path, (run["path"] for run in sweep["runs"]))} == {*after}
-    assert {*map(Path, (run["path"] for run in sweep["runs"][:8]))} <= {*before}  # the same questions, in the same order
+    assert {*map(Path, (run["path"] for run in sweep["runs"][:8]))} <= {*before}  # the same trials in the same order
     losses = [row["test_loss"] for row in sweep["table"]]
     assert losses == sorted(losses)
     assert losses[0] == min(json.loads((path / "summary.json").read_text())["test_loss"] for path in after)
     assert f"best: {sweep['best']}\n" in out
     assert sweep["best"].startswith("ebm train optimizer.lr=0.")
-    assert not compose.compose(sweep["best"].split()[2:4]).searched  # a line of its own
+    assert not compose.compose(sweep["best"].split()[2:4]).searched  # an ordinary line, without a search
 
 
-def test_a_trial_that_diverges_is_in_the_table_and_the_search_is_well(ebm):
+def test_a_diverged_trial_is_in_the_table_and_does_not_fail_the_search(ebm):
     line = ("train", "-m", "hydra/launcher=basic", "optimizer.lr=0.01,1e30", "objective=nce", *TINY)
     search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=5")
-    grid = ("hydra/sweeper=grid", "experiment=search_lr")  # the same runs: what the line says counts, not what the preset says
+    grid = ("hydra/sweeper=grid", "experiment=search_lr")  # the same runs: the line overrides the preset
     for words, expected in ((search, 0), (grid, 1)):
         code, out, err = ebm(*line, *words)
         assert code == expected, err

@@ -1,4 +1,4 @@
-"""Which GPUs there are and which of them a sweep takes. A script in the place of nvidia-smi lists them."""
+"""The GPUs of a machine and those that a sweep uses. A script replaces nvidia-smi."""
 
 import re
 
@@ -16,7 +16,7 @@ CUT = [FOUR[0], *(f"  MIG 3g.20gb     Device  {index}: (UUID: {uuid})" for index
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """`machine(lines)` is one whose nvidia-smi lists these lines; it has eight cores, and CUDA_VISIBLE_DEVICES is not set."""
+    """`machine(lines)` simulates a machine with eight cores whose nvidia-smi prints these lines, without CUDA_VISIBLE_DEVICES."""
 
     def make(lines, code=0, cores=8):
         (tmp_path / "bin").mkdir()
@@ -34,7 +34,7 @@ def taken(gpus="auto", jobs_per_gpu=1, cpu_jobs=None):
     return [slot.gpu for slot in plan(gpus, jobs_per_gpu, cpu_jobs)]
 
 
-def test_auto_takes_every_gpu(machine):
+def test_auto_uses_every_gpu(machine):
     machine(FOUR)
     assert plan("auto", 1, None) == [Slot("0", 2), Slot("1", 2), Slot("2", 2), Slot("3", 2)]
     assert [str(slot) for slot in plan("auto", 1, None)] == ["GPU 0", "GPU 1", "GPU 2", "GPU 3"]
@@ -52,31 +52,31 @@ def test_auto_takes_every_gpu(machine):
     ],
     ids=str,
 )
-def test_a_number_takes_the_first_and_a_list_names_them(machine, gpus, expected):
+def test_a_number_selects_the_first_gpus_and_a_list_names_them(machine, gpus, expected):
     machine(FOUR)
     assert taken(gpus) == expected
 
 
-def test_several_jobs_on_a_gpu_are_interleaved_and_share_the_cores(machine):
+def test_slots_alternate_between_gpus_and_share_the_cores(machine):
     machine(FOUR)
     assert plan([0, 2], 2, None) == [Slot("0", 2), Slot("2", 2), Slot("0", 2), Slot("2", 2)]
-    assert {slot.n_threads for slot in plan("auto", 4, None)} == {1}  # of eight cores, for sixteen jobs
+    assert {slot.n_threads for slot in plan("auto", 4, None)} == {1}  # eight cores for sixteen jobs
 
 
 @pytest.mark.parametrize(
     ("gpus", "message", "hint"),
     [
-        (5, "5 GPUs were asked for, but 4 can be seen", "hydra.launcher.gpus=auto"),
-        ([0, 7], "there is no GPU 7; can be seen: 0, 1, 2, 3$", ""),
-        (["GPU-xyz"], "there is no GPU GPU-xyz; can be seen: 0, 1, 2, 3$", ""),
-        (["GPU-"], "there is no GPU GPU-;", ""),  # every one of them begins so
+        (5, "GPUs requested: 5, visible: 4", "hydra.launcher.gpus=auto"),
+        ([0, 7], "there is no GPU 7; visible GPUs: 0, 1, 2, 3$", ""),
+        (["GPU-xyz"], "there is no GPU GPU-xyz; visible GPUs: 0, 1, 2, 3$", ""),
+        (["GPU-"], "there is no GPU GPU-;", ""),  # an ambiguous prefix
         (["aaaaaaaa"], "there is no GPU aaaaaaaa;", ""),
-        ([1, 1], "GPU 1 is named twice", "hydra.launcher.jobs_per_gpu=2"),
-        ([1, UUIDS[1]], f"GPU {UUIDS[1]} is named twice", "hydra.launcher.jobs_per_gpu=2"),
+        ([1, 1], "GPU 1 is listed twice", "hydra.launcher.jobs_per_gpu=2"),
+        ([1, UUIDS[1]], f"GPU {UUIDS[1]} is listed twice", "hydra.launcher.jobs_per_gpu=2"),
     ],
     ids=str,
 )
-def test_what_is_not_there_or_named_twice_is_refused(machine, gpus, message, hint):
+def test_missing_and_repeated_gpus_are_refused(machine, gpus, message, hint):
     machine(FOUR)
     with pytest.raises(InputError, match=f"^hydra.launcher.gpus: {message}") as refused:
         plan(gpus, 1, None)
@@ -84,18 +84,18 @@ def test_what_is_not_there_or_named_twice_is_refused(machine, gpus, message, hin
 
 
 @pytest.mark.parametrize("gpus", [[], 0])
-def test_no_gpus_are_cores(machine, gpus):
+def test_without_gpus_the_slots_are_cores(machine, gpus):
     machine(FOUR)
     assert plan(gpus, 3, None) == [Slot("", 1)] * 8
     assert plan(gpus, 1, 5) == [Slot("", 1)] * 5
     assert str(plan(gpus, 1, 1)[0]) == "CPU"
 
 
-def test_mig_devices_stand_in_the_place_of_their_gpu(machine):
+def test_mig_devices_replace_their_gpu(machine):
     machine(CUT)
     assert taken() == [*MIGS, "1", "2"]
     assert taken(["MIG-f", 2]) == [MIGS[1], "2"]
-    with pytest.raises(InputError, match="there is no GPU 0; can be seen: MIG-e"):
+    with pytest.raises(InputError, match="there is no GPU 0; visible GPUs: MIG-e"):
         taken([0])
 
 
@@ -110,56 +110,56 @@ def test_mig_devices_stand_in_the_place_of_their_gpu(machine):
         ("2,,3", ["2"]),
     ],
 )
-def test_cuda_visible_devices_says_what_there_is(machine, monkeypatch, limit, expected):
+def test_cuda_visible_devices_limits_the_gpus(machine, monkeypatch, limit, expected):
     machine(FOUR)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", limit)
     assert taken() == expected
     assert taken(1) == expected[:1]
     assert taken([expected[-1]]) == expected[-1:]
-    with pytest.raises(InputError, match=f"{len(expected) + 1} GPUs were asked for, but {len(expected)} can be seen"):
+    with pytest.raises(InputError, match=f"GPUs requested: {len(expected) + 1}, visible: {len(expected)}"):
         taken(len(expected) + 1)
 
 
-def test_of_the_visible_gpus_a_uuid_may_be_asked_for(machine, monkeypatch):
+def test_a_gpu_visible_by_index_can_be_requested_by_uuid(machine, monkeypatch):
     machine(FOUR)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     assert taken([UUIDS[1][:9]]) == ["1"]
-    limit = re.escape("can be seen: 3, 1 (CUDA_VISIBLE_DEVICES=3,1)")
+    limit = re.escape("visible GPUs: 3, 1 (CUDA_VISIBLE_DEVICES=3,1)")
     with pytest.raises(InputError, match=f"there is no GPU 0; {limit}"):
         taken([0])
     with pytest.raises(InputError, match="there is no GPU GPU-a; "):
         taken(["GPU-a"])
 
 
-def test_of_visible_uuids_an_abbreviation_may_be_asked_for(machine, monkeypatch):
+def test_a_gpu_visible_by_uuid_can_be_requested_by_a_prefix(machine, monkeypatch):
     machine(FOUR)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-c,{UUIDS[0]}")
     assert taken(["GPU-aaaa", UUIDS[2]]) == [UUIDS[0], "GPU-c"]
 
 
 @pytest.mark.parametrize("limit", ["", "-1", "-1,0"])
-def test_where_nothing_is_visible_jobs_run_on_cores(machine, monkeypatch, limit):
+def test_jobs_run_on_cores_if_no_gpu_is_visible(machine, monkeypatch, limit):
     machine(FOUR)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", limit)
     assert plan("auto", 1, None) == [Slot("", 1)] * 8
-    with pytest.raises(InputError, match="1 GPUs were asked for, but 0 can be seen"):
+    with pytest.raises(InputError, match="GPUs requested: 1, visible: 0"):
         taken(1)
-    with pytest.raises(InputError, match="there is no GPU 0; can be seen: none"):
+    with pytest.raises(InputError, match="there is no GPU 0; visible GPUs: none"):
         taken([0])
 
 
-def test_an_nvidia_smi_that_fails_or_is_not_there_means_no_gpus(machine, monkeypatch, tmp_path):
+def test_without_a_working_nvidia_smi_there_are_no_gpus(machine, monkeypatch, tmp_path):
     machine(["NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.", *FOUR], code=9)
     assert plan("auto", 1, None) == [Slot("", 1)] * 8
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert plan("auto", 1, None) == [Slot("", 1)] * 8
-    with pytest.raises(InputError, match="there is no GPU 0; can be seen: none"):
+    with pytest.raises(InputError, match="there is no GPU 0; visible GPUs: none"):
         taken([0])
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")  # taken at its word
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")  # these are trusted
     assert taken() == ["0", "2"]
 
 
-def test_cores_are_those_of_the_affinity_and_of_the_quota(monkeypatch, tmp_path):
+def test_the_number_of_cores_respects_the_affinity_and_the_quota(monkeypatch, tmp_path):
     monkeypatch.setattr(slots.os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
     limit = tmp_path / "cpu.max"
     monkeypatch.setattr(slots, "Path", lambda _: limit)

@@ -1,6 +1,6 @@
-"""Sweeps: containment, the table at the end, the same line again, two at once, GPUs. Jobs are real processes, on real signals.
+"""Sweeps: containment of failures, the table at the end, repeated commands, concurrent sweeps, GPUs. Jobs are real processes.
 
-Where nothing else is said the sweep is run in this process, whose server of jobs is warm; its jobs are processes all the same.
+Unless a test says otherwise, the sweep runs in this process, whose fork server is already running; its jobs are separate processes.
 """
 
 import json
@@ -23,14 +23,16 @@ from ebm_cli import __main__
 from ebm_cli.errors import Problem
 from ebm_cli.runs.run import Run
 from ebm_cli.sweeps.jobs import Job, Outcome
-from ebm_cli.sweeps.sweep import Lines, Sweep, id_of
+from ebm_cli.sweeps.lines import Lines, id_of
+from ebm_cli.sweeps.progress import SweepProgress
+from ebm_cli.sweeps.sweep import Sweep
 
 BAD = ("raise", "raise@count", "exit", "os_exit", "kill", "segv", "tensor", "memory", "limit")
 WHY = {
     "raise": "ValueError: a mistake of the user",
     "raise@count": "ValueError: a mistake of the user",
     "exit": "a component called sys.exit(3)",
-    "os_exit": "ended with exit code 4, without a word",
+    "os_exit": "ended with exit code 4 and without a result",
     "kill": "killed, perhaps out of memory",
     "segv": "ended by SIGSEGV",
     "tensor": "allocation failed: ",
@@ -40,13 +42,13 @@ WHY = {
 
 
 def sweep_of(outputs):
-    """The only sweep's folder and what its sweep.json says."""
+    """The folder of the only sweep and the contents of its sweep.json."""
     (folder,) = (outputs / "sweeps").iterdir()
     return folder, json.loads((folder / "sweep.json").read_text())
 
 
 def times(outputs):
-    """Every file under runs/ that is written once, with its time."""
+    """The modification time of every file under runs/, except for lock files."""
     return {path: path.stat().st_mtime_ns for path in (outputs / "runs").rglob("*") if path.is_file() and path.name != ".lock"}
 
 
@@ -56,7 +58,7 @@ def how(run):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """A sweep of which one job ends well and nine do not, each in its own way; the same line again; where it all is."""
+    """A sweep in which one job finishes and nine fail in different ways, and the same command again."""
     outputs, words = tmp_path_factory.mktemp("mixed") / "outputs", (*TINY, f"objective.how=well,{','.join(BAD)}")
     first = train(outputs, *words)
     (well,) = [run.path for run in map(Run, (outputs / "runs").iterdir()) if how(run) == "well"]
@@ -66,11 +68,11 @@ def mixed(tmp_path_factory):
     return outputs, first, second, {path for path, time in times(outputs).items() if before.get(path) != time}, well, listing
 
 
-def test_the_jobs_that_go_well_are_none_the_worse_for_those_that_do_not(mixed):
+def test_failing_jobs_do_not_affect_the_others(mixed):
     outputs, first, *_, well, _ = mixed
     assert first.code == 1
     assert "Traceback" not in first.out + first.err
-    assert first.err.endswith("error: 9 of 10 jobs did not end well\nhint: the same line again tries these once more\n")
+    assert first.err.endswith("error: 9 of 10 jobs failed\nhint: the same command tries them again\n")
     assert Run(well).state() == "finished"
     rows = [line.split() for line in first.out.splitlines()]
     assert rows[1][:3] == ["objective.how=well", "finished", "1"]
@@ -79,13 +81,13 @@ def test_the_jobs_that_go_well_are_none_the_worse_for_those_that_do_not(mixed):
 
 
 @pytest.mark.parametrize("way", BAD)
-def test_a_table_says_of_each_job_that_failed_why_and_where_to_look(mixed, way):
+def test_a_table_lists_the_reason_and_the_log_of_each_failed_job(mixed, way):
     _, first, *_ = mixed
     (row,) = re.findall(rf"^objective\.how={way}  +failed  +(.*?)  +(/.*)$", first.err, re.MULTILINE)
     why, where = row
     assert why.startswith(WHY[way])
     text = Path(where).read_text()
-    if way in ("os_exit", "kill", "segv"):  # they could not say it themselves
+    if way in ("os_exit", "kill", "segv"):  # the job could not write the reason itself
         assert WHY[way] in text
     else:
         assert "Traceback (most recent call last)" in text
@@ -93,20 +95,20 @@ def test_a_table_says_of_each_job_that_failed_why_and_where_to_look(mixed, way):
     assert len(re.findall(rf"^\[\d+/10\] objective\.how={way}: failed .*{re.escape(WHY[way])}", first.err, re.MULTILINE)) == 1
 
 
-def test_what_a_job_prints_is_in_its_runs_folder(mixed):
-    """What it printed before it had one too; what was killed has said what it said."""
+def test_the_output_of_a_job_is_in_the_folder_of_its_run(mixed):
+    """This includes the output before the folder was created, and the output of jobs that were killed."""
     outputs, _, _, _, well, listing = mixed
     for run in map(Run, (outputs / "runs").iterdir()):
         assert (run.path / "output.log").read_text().startswith(f"about to do: {how(run)}\n")
     assert f"Results saved to {well}\n" in (well / "output.log").read_text()
-    assert listing == {"sweep.json", "2.log"}  # the second of BAD never had a run
+    assert listing == {"sweep.json", "2.log"}  # the second of BAD did not create a run
 
 
-def test_sweep_json_says_it_all(mixed):
+def test_sweep_json_stores_the_line_the_table_and_the_runs(mixed):
     outputs, first, *_, well, _ = mixed
     folder, facts = sweep_of(outputs)
     assert facts["id"] == facts["group"] == folder.name
-    assert (facts["state"], facts["metric"], facts["direction"]) == ("finished", "test_loss", "least")
+    assert (facts["state"], facts["metric"], facts["direction"]) == ("finished", "test_loss", "min")
     assert shlex.split(facts["line"])[-1] == f"objective.how=well,{','.join(BAD)}"
     assert f"best: {facts['best']}\n" in first.out
     assert [run["words"][-1] for run in facts["runs"]] == [f"objective.how={way}" for way in ("well", *BAD)]
@@ -124,24 +126,26 @@ def test_ebm_runs_shows_the_states(mixed, ebm, monkeypatch):
     monkeypatch.setenv("EBM_OUTPUTS", str(outputs))
     code, out, _ = ebm("runs", "--json")
     assert code == 0
-    states = {one["path"]: one["state"] for one in json.loads(out)}
+    states = {run["path"]: run["state"] for run in json.loads(out)}
     assert len(states) == 9
     assert {how(Run(Path(path))): state for path, state in states.items()} == {
         way: "finished" if way == "well" else "failed" for way in ("well", *BAD) if way != "raise@count"
     }
 
 
-def test_the_same_line_again_leaves_the_finished_alone_and_tries_the_others(mixed):
+def test_the_same_command_reuses_finished_runs_and_tries_the_others(mixed):
     _, first, second, written, well, _ = mixed
     assert (second.code, second.out) == (1, first.out)
     assert not [path for path in written if well in path.parents]
     assert len({path.parent for path in written if path.name == "status.json"}) == 8
-    assert re.search(r"^\[\d+/10\] objective.how=well: finished(  \(ETA .*\))?$", second.err, re.MULTILINE)  # in no time
+    assert re.search(
+        r"^\[\d+/10\] objective.how=well: finished(  \(ETA .*\))?$", second.err, re.MULTILINE
+    )  # without a duration: nothing was trained
 
 
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory):
-    """A sweep over seeds: of `poison` seed 1 diverges. And the same as stacks, in a group with a name."""
+    """A sweep over seeds in which seed 1 of `poison` diverges, and the same sweep with stacks, in a named group."""
     outputs = tmp_path_factory.mktemp("seeded") / "outputs"
     ways, memory = "objective.how=other,poison,well", outputs.parent / "diary"
     swept = train(outputs, *TINY, "device=cpu", "seed=0,1", ways, ROGUE_DIARY=memory)
@@ -150,13 +154,13 @@ def seeded(tmp_path_factory):
 
 
 def table(text):
-    """{label: (state, n, mean, interval)} of a sweep by test_loss, the best first."""
+    """{label: (state, n, mean, interval)} from the table of a sweep by test_loss, the best first."""
     cell = re.compile(r"^objective\.how=(\w+) +(\w.*?) {2,}(\d+) +(\S+)(?: +\[(\S+), (\S+)\])?", re.MULTILINE)
     return {way: (state, int(n), mean, (low, high)) for way, state, n, mean, low, high in cell.findall(text)}
 
 
 @pytest.mark.parametrize("stacked", [False, True], ids=["seed=0,1", "seeds=2"])
-def test_seeds_stand_in_one_row_with_their_mean_and_interval(seeded, stacked):
+def test_a_row_has_the_mean_and_the_interval_over_seeds(seeded, stacked):
     outputs, swept, stacks, _ = seeded
     ended = stacks if stacked else swept
     rows = table(ended.out)
@@ -164,31 +168,31 @@ def test_seeds_stand_in_one_row_with_their_mean_and_interval(seeded, stacked):
     for way in ("well", "other"):
         runs = [run for run in map(Run, (outputs / "runs").glob("*-s0x2-*" if stacked else "*-s?-*")) if how(run) == way]
         summaries = [run.read("summary.json") for run in runs]
-        values = np.array(summaries[0]["per_seed"]["test_loss"] if stacked else [one["test_loss"] for one in summaries])
+        values = np.array(summaries[0]["per_seed"]["test_loss"] if stacked else [summary["test_loss"] for summary in summaries])
         mean, half = values.mean(), student.ppf(0.975, 1) * values.std(ddof=1) / math.sqrt(2)
         state, n, *shown = rows[way]
         assert (state, n, len(values)) == ("finished", 2, 2)
         assert [float(shown[0]), *map(float, shown[1])] == pytest.approx([mean, mean - half, mean + half], rel=1e-3)
 
 
-def test_seeds_as_runs_and_seeds_as_a_stack_have_the_same_numbers(seeded):
+def test_separate_runs_and_a_stack_have_the_same_numbers(seeded):
     _, swept, stacks, _ = seeded
     for way in ("well", "other"):
         assert float(table(swept.out)[way][2]) == pytest.approx(float(table(stacks.out)[way][2]), abs=1e-3)
 
 
-def test_where_one_seed_diverged_there_is_no_mean(seeded):
+def test_there_is_no_mean_if_a_seed_diverged(seeded):
     _, swept, stacks, _ = seeded
     assert table(swept.out)["poison"] == ("1 finished, 1 diverged", 2, "-", ("", ""))
     assert table(stacks.out)["poison"] == ("diverged", 2, "-", ("", ""))
     assert (swept.code, stacks.code) == (1, 1)
-    assert "error: 1 of 6 jobs did not end well" in swept.err
+    assert "error: 1 of 6 jobs failed" in swept.err
     assert re.search(r"^seed=1 objective.how=poison  diverged  diverged: loss or gradient was not finite .*/train\.log$", swept.err, re.M)
     assert re.search(r"^objective.how=poison  diverged  1 of 2 models diverged: seed 1 at step 1 .*/train\.log$", stacks.err, re.M)
 
 
 def words_of(line):
-    """A line as it is typed: its words, and what it sets in the environment."""
+    """The words of a printed command, and the environment variables that it sets."""
     words = shlex.split(line)
     start = words.index("ebm")
     assert words[start : start + 2] == ["ebm", "train"]
@@ -196,7 +200,7 @@ def words_of(line):
 
 
 @pytest.mark.parametrize("stacked", [False, True], ids=["seed=0,1", "seeds=2"])
-def test_the_best_line_typed_again_finds_its_runs(seeded, stacked, monkeypatch, capsys):
+def test_the_best_line_reuses_its_runs(seeded, stacked, monkeypatch, capsys):
     outputs, swept, stacks, _ = seeded
     (best,) = re.findall("^best: (.*)$", (stacks if stacked else swept).out, re.MULTILINE)
     words, variables = words_of(best)
@@ -206,10 +210,10 @@ def test_the_best_line_typed_again_finds_its_runs(seeded, stacked, monkeypatch, 
         monkeypatch.setenv(name, value)
     assert __main__.main(["train", *words]) == 0
     assert times(outputs) == before
-    assert "finished before" in (captured := capsys.readouterr()).err or "[2/2]" in captured.err
+    assert "its stored result is shown" in (captured := capsys.readouterr()).err or "[2/2]" in captured.err
 
 
-def test_what_is_sorted_by_can_be_turned_round(seeded):
+def test_the_direction_of_the_table_can_be_reversed(seeded):
     outputs, *_ = seeded
     before, sweeps = times(outputs), {path.name for path in (outputs / "sweeps").iterdir()}
     turned = train(outputs, *TINY, "seeds=2", "objective.how=other,poison,well", "device=cpu", "group=stacks", "sweep.direction=max")
@@ -218,7 +222,7 @@ def test_what_is_sorted_by_can_be_turned_round(seeded):
     (best,) = re.findall("^best: (.*)$", turned.out, re.MULTILINE)
     assert "objective.how=other" in words_of(best)[0]
     assert times(outputs) == before
-    assert {path.name for path in (outputs / "sweeps").iterdir()} == sweeps  # it is no other sweep
+    assert {path.name for path in (outputs / "sweeps").iterdir()} == sweeps  # it is the same sweep
 
 
 def test_a_metric_that_no_run_will_have_is_refused_before_any_is_trained(seeded):
@@ -226,30 +230,30 @@ def test_a_metric_that_no_run_will_have_is_refused_before_any_is_trained(seeded)
     before = times(outputs)
     unknown = train(outputs, *TINY, "seeds=2", "objective.how=well", "device=cpu", "sweep.metric=test_los")
     assert unknown.code == 2
-    assert "error: sweep.metric=test_los: no run will have it\nhint: did you mean test_loss?\n" in unknown.err
+    assert "error: sweep.metric=test_los: no run will have this number\nhint: did you mean test_loss?\n" in unknown.err
     assert times(outputs) == before
 
 
-def test_a_metric_ranks_as_it_says_and_one_that_ranks_nothing_is_refused(tmp_path):
-    """Of draws more are better; of log Z neither less nor more."""
+def test_a_metric_defines_its_best_value_and_a_number_without_one_is_refused(tmp_path):
+    """A larger effective sample size is better; log Z has no best value."""
     words, found = ("objective=ssm", "device=cpu", "metric=[effective_sample_size,short_run_gap]"), {}
     for metric, more in (("ess", ()), ("short_run_energy_gap", ()), ("kl", ()), ("log_z", ("sweep.direction=max",))):
         lines = Lines((), here=True)
         assert lines.check((*words, f"sweep.metric={metric}", *more)) == []
         found[metric] = lines.best
-    assert found == {"ess": "greatest", "short_run_energy_gap": 0.0, "kl": "least", "log_z": "greatest"}
+    assert found == {"ess": "max", "short_run_energy_gap": 0.0, "kl": "min", "log_z": "max"}
     (problem,) = Lines((), here=True).check((*words, "sweep.metric=log_z"))
-    assert problem == Problem("sweep.metric=log_z: no value of it is better than another", "sweep.direction=min, or max")
+    assert problem == Problem("sweep.metric=log_z: this number does not rank runs", "add sweep.direction=min or sweep.direction=max")
     jobs = [Outcome((f"a={k}",), "finished", path=str(tmp_path / str(k))) for k in range(3)]
-    for one, gap in zip(jobs, (-3.0, 1.0, 2.0), strict=True):
-        Path(one.path).mkdir()
-        (Path(one.path) / "summary.json").write_text(json.dumps({"gap": gap}))
-    for best, order in {"least": (0, 1, 2), "greatest": (2, 1, 0), 0.0: (1, 2, 0)}.items():
+    for job, gap in zip(jobs, (-3.0, 1.0, 2.0), strict=True):
+        Path(job.path).mkdir()
+        (Path(job.path) / "summary.json").write_text(json.dumps({"gap": gap}))
+    for best, order in {"min": (0, 1, 2), "max": (2, 1, 0), 0.0: (1, 2, 0)}.items():
         ended = Sweep((), Job((), "id", "group", metric="gap", best=best, outcomes=jobs))
         assert [line.words for line in ended.lines()] == [(f"a={k}",) for k in order]
 
 
-def test_the_group_of_a_sweep_is_in_its_runs(seeded):
+def test_the_runs_of_a_sweep_store_its_group(seeded):
     outputs, swept, *_ = seeded
     (by_default,) = re.findall(r"/sweeps/(\w+)/sweep.json", swept.out)
     groups = {}
@@ -280,7 +284,7 @@ WORDS = ("objective=ssm,nce", "seed=0,1", "trainer.n_steps=20")
     ],
     ids=" ".join,
 )
-def test_what_changes_no_run_changes_no_sweeps_id(words):
+def test_settings_that_change_no_run_do_not_change_the_id_of_a_sweep(words):
     assert id_of(words) == id_of(WORDS)
 
 
@@ -289,12 +293,12 @@ def test_what_changes_no_run_changes_no_sweeps_id(words):
     [WORDS[:2], (*WORDS, "seeds=2"), (*WORDS[:2], "trainer.n_steps=21"), (*WORDS, "group=a"), (*WORDS, "hydra/sweeper=optuna")],
     ids=" ".join,
 )
-def test_what_changes_the_runs_changes_the_sweeps_id(words):
+def test_settings_that_change_the_runs_change_the_id_of_a_sweep(words):
     assert id_of(words) != id_of(WORDS)
 
 
 WRONG = {
-    "when the launcher looks": [
+    "when the launcher checks its settings": [
         ("hydra.launcher.jobs_per_gpu=0", "hydra.launcher.jobs_per_gpu: must be greater than or equal to 1, not 0"),
         ("hydra.launcher.cpu_jobs=-1", "hydra.launcher.cpu_jobs: must be greater than or equal to 1, not -1"),
         ("hydra.launcher.grace_s=soon", "hydra.launcher.grace_s: must be a number, not 'soon'"),
@@ -313,7 +317,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("when", WRONG)
-def test_wrong_settings_are_refused_and_leave_nothing(tmp_path, when):
+def test_invalid_settings_are_refused_and_leave_no_files(tmp_path, when):
     ended = train(tmp_path / "outputs", *TINY, "seed=0,1", *(word for word, _ in WRONG[when] if word))
     assert (ended.code, ended.out) == (2, "")
     for _, message in WRONG[when]:
@@ -339,18 +343,18 @@ def two_gpus(tmp_path, monkeypatch):
 
 
 def most_at_once(lines):
-    """{gpu: the most jobs that were between their first and their last line at one time}."""
+    """{gpu: the largest number of jobs that ran at the same time}, from the first to the last line of each job in the diary."""
     spans = {}
     for line in lines:
         spans.setdefault((line["gpu"], line["pid"]), []).append(line["time"])
     return {
-        gpu: max(sum(min(other) <= min(one) <= max(other) for (its, _), other in spans.items() if its == gpu) for one in spans.values())
+        gpu: max(sum(min(other) <= min(span) <= max(other) for (its, _), other in spans.items() if its == gpu) for span in spans.values())
         for gpu, _ in spans
     }
 
 
-def test_a_gpu_never_has_more_jobs_than_it_is_given(two_gpus, tmp_path):
-    """One of two jobs on each ends long before the other."""
+def test_a_gpu_never_runs_more_than_jobs_per_gpu(two_gpus, tmp_path):
+    """Of the two jobs on each GPU, one ends long before the other."""
     memory, pauses = tmp_path / "diary", "0.01,0.01,0.08,0.08"
     ended = train(tmp_path / "outputs", *TINY, "seed=range(6)", "hydra.launcher.jobs_per_gpu=2", ROGUE_DIARY=memory, ROGUE_PAUSE=pauses)
     assert ended.code == 0, ended.err
@@ -360,7 +364,7 @@ def test_a_gpu_never_has_more_jobs_than_it_is_given(two_gpus, tmp_path):
     assert most_at_once(lines) == {"0": 2, "1": 2}
 
 
-def test_with_cuda_visible_devices_only_those_are_used(two_gpus, tmp_path, monkeypatch):
+def test_only_the_gpus_of_cuda_visible_devices_are_used(two_gpus, tmp_path, monkeypatch):
     memory = tmp_path / "diary"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[1])
     ended = train(tmp_path / "outputs", *TINY, "seed=0", ROGUE_DIARY=memory)
@@ -368,15 +372,15 @@ def test_with_cuda_visible_devices_only_those_are_used(two_gpus, tmp_path, monke
     assert most_at_once(diary(memory)) == {UUIDS[1]: 1}
 
 
-def test_a_gpu_that_is_not_there_is_refused(two_gpus, tmp_path):
+def test_a_gpu_that_does_not_exist_is_refused(two_gpus, tmp_path):
     ended = train(tmp_path / "outputs", *TINY, "seed=0,1", "hydra.launcher.gpus=[0,2]")
     assert (ended.code, ended.out) == (2, "")
-    assert "error: hydra.launcher.gpus: there is no GPU 2; can be seen: 0, 1\n" in ended.err
+    assert "error: hydra.launcher.gpus: there is no GPU 2; visible GPUs: 0, 1\n" in ended.err
     assert not (tmp_path / "outputs").exists()
 
 
 def steps_begun(lines):
-    """{name: the seeds whose first step it took}."""
+    """{name of a command: the seeds that it started}."""
     begun = {}
     for line in lines:
         if line["here"] == "step/0":
@@ -398,8 +402,8 @@ def commands():
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_the_jobs_share_what_is_compiled(tmp_path):
-    """The second job finds the first one's code, and adds nothing to it."""
+def test_jobs_share_compiled_code(tmp_path):
+    """The second job reuses the code compiled by the first and compiles nothing."""
     cache, line = tmp_path / "cache", ("experiment=smoke", "objective=nce", "trainer.n_steps=4", "trainer.compile=true", "device=cpu")
     ended = train(tmp_path / "outputs", *line, "seed=0,1", "hydra.launcher.cpu_jobs=1", TORCHINDUCTOR_CACHE_DIR=cache)
     assert ended.code == 0, ended.err
@@ -420,24 +424,34 @@ def test_two_identical_sweeps_at_once_share_the_work(commands, tmp_path):
     assert (here.code, ended.code) == (0, 0), (here, ended)
     assert here.out == ended.out
     begun = steps_begun(diary(memory))
-    assert begun.keys() == {"here", "there"}  # neither was idle
+    assert begun.keys() == {"here", "there"}  # both trained
     assert sorted(begun["here"] + begun["there"]) == list(range(4))
     for run in there.runs:
         assert (run.path / "train.log").read_text().count("new run: ") == 1
-        assert "going on" not in (run.path / "train.log").read_text()
+        assert "continuing" not in (run.path / "train.log").read_text()
         assert run.state() == "finished"
 
 
-def test_what_another_sweep_had_to_leave_is_taken_over(commands, tmp_path):
-    """This one waits for both runs of that one, which is stuck in them and told to end: it goes on with them."""
+def test_a_sweep_takes_over_the_runs_of_an_interrupted_one(commands, tmp_path, monkeypatch):
+    """This sweep waits, without starting processes, for both runs of another one; when that one is interrupted, it continues the runs."""
     outputs, memory = tmp_path / "outputs", tmp_path / "diary"
     words = (*TINY, "device=cpu", "seed=0,1", "hydra.launcher.cpu_jobs=2", "trainer.log_every=1", "trainer.checkpoint_every=1")
     there = commands(outputs, *words, "hydra.launcher.grace_s=0.5", ROGUE_DIARY=memory, ROGUE_NAME="there", ROGUE_HOLD="sleep@step/3")
 
+    busy, began_before, see = set(), [], SweepProgress.see
+
+    def watched(self, number, event):
+        if event.get("event") == "busy":
+            busy.add(number)
+        see(self, number, event)
+
     def end_it():
-        there.wait_for(lambda: sum((line["name"], line["here"]) == ("here", "count") for line in diary(memory)) == 4)
-        time.sleep(0.2)
+        there.wait_for(lambda: busy == {0, 1})
+        time.sleep(0.5)
+        began_before.extend(line for line in diary(memory) if line["name"] == "here")
         there.kill(signal.SIGTERM)
+
+    monkeypatch.setattr(SweepProgress, "see", watched)
 
     there.wait_for_step(3, n_runs=2)
     thread = threading.Thread(target=end_it)
@@ -446,30 +460,31 @@ def test_what_another_sweep_had_to_leave_is_taken_over(commands, tmp_path):
     thread.join()
     assert there.end().code == 143
     assert here.code == 0, here
+    assert began_before == []
     for run in there.runs:
         assert run.state() == "finished"
-        assert re.findall(r"going on from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE) == ["3"]
+        assert re.findall(r"continuing from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE) == ["3"]
     assert [path.name for path in sweep_of(outputs)[0].iterdir()] == ["sweep.json"]
 
 
 TWICE = {
-    "seed=0,0": "a value stands twice in this sweep",
+    "seed=0,0": "this sweep lists a value twice\nhint: list each value once",
     "draws.n_steps=2,4": "draws.n_steps=2 and draws.n_steps=4 train the same run\nhint: `ebm evaluate RUN n_steps=4` measures",
     "sampler=mala,langevin": "sampler=mala and sampler=langevin train the same run\nhint: `ebm evaluate RUN sampler=langevin`",
-    "force=false,true": "force=False and force=True train the same run\nhint: take it out of the sweep",
-    "seed=0,1 seeds=2": "seed=0 and seed=1 with seeds=2: seed 1 would count twice\nhint: seeds 2 apart do not overlap",
+    "force=false,true": "force=False and force=True train the same run\nhint: remove it from the sweep",
+    "seed=0,1 seeds=2": "seed=0 and seed=1 with seeds=2: seed 1 would count twice\nhint: choose seeds that are 2 apart",
 }
 
 
 @pytest.mark.parametrize("words", TWICE)
-def test_a_sweep_that_would_count_a_run_twice_is_refused(tmp_path, words):
+def test_a_sweep_with_a_repeated_run_is_refused(tmp_path, words):
     ended = train(tmp_path / "outputs", *TINY, *words.split())
     assert (ended.code, ended.out) == (2, "")
     assert f"error: {TWICE[words]}" in ended.err
     assert not (tmp_path / "outputs").exists()
 
 
-def test_no_data_and_no_device_for_one_value_is_seen_before_the_first_run(tmp_path):
+def test_missing_data_and_devices_are_reported_before_the_first_run(tmp_path):
     line = ("experiment=smoke", "dataset=table", "dataset.path=no.csv,nor.csv", "device=cpu,cuda:9")
     ended = train(tmp_path / "outputs", *line)
     assert (ended.code, ended.out) == (2, "")
@@ -479,7 +494,7 @@ def test_no_data_and_no_device_for_one_value_is_seen_before_the_first_run(tmp_pa
     assert not (tmp_path / "outputs").exists()
 
 
-def test_the_jobs_go_on_from_the_run_that_was_the_last_when_the_line_was_typed(ebm, monkeypatch, tmp_path):
+def test_resume_last_is_resolved_before_the_first_job(ebm, monkeypatch, tmp_path):
     outputs = tmp_path / "outputs"
     assert ebm("train", "experiment=smoke", "trainer.n_steps=4", "device=cpu")[0] == 0
     (parent,) = map(Run, (outputs / "runs").iterdir())

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ebm_cli.optimizers.adam import Adam
-from ebm_cli.runs.run import find
+from ebm_cli.runs.catalog import find
 from ebm_cli.training import checkpoint
 
 LINE = (
@@ -74,7 +74,7 @@ def test_the_new_run_says_where_it_comes_from_and_is_a_run_like_others(ebm):
     assert parent.read("status.json")["state"] == "finished"
     code, out, err = ebm("train", f"resume={parent.id}", "trainer.n_steps=30")
     assert code == 0
-    assert err.startswith("finished before")
+    assert err == "this run is finished: its stored result is shown; force=true trains it anew\n"
     again = out
     code, out, _ = ebm("train", f"resume={parent.id}@20", "trainer.n_steps=30")
     assert (code, out) == (0, again)
@@ -91,7 +91,7 @@ def test_an_interrupted_one_goes_on_from_its_own_checkpoint(ebm):
     child.set_status("interrupted")
     code, _, err = ebm("train", f"resume={parent.id}", "trainer.n_steps=50")
     assert code == 0
-    assert "going on from step 40\n" in err
+    assert "continuing from step 40\n" in err
     assert state(child, 50) == expected
 
 
@@ -100,7 +100,7 @@ def test_an_interrupted_one_goes_on_from_its_own_checkpoint(ebm):
     [
         (["resume=nix"], "there is no run 'nix'"),
         (["resume=PARENT"], "trainer.n_steps: moons-ssm-s0-PARENT stands at step 20 already"),
-        (["resume=PARENT@15", "trainer.n_steps=40"], "resume: moons-ssm-s0-PARENT has no checkpoint of step 15, but of 10, 20"),
+        (["resume=PARENT@15", "trainer.n_steps=40"], "resume: moons-ssm-s0-PARENT has no checkpoint of step 15, only of 10, 20"),
         (["resume=PARENT@x", "trainer.n_steps=40"], "has no checkpoint of step x"),
         (["resume=PARENT", "trainer.n_steps=40", "energy.width=9"], "has other parameters: "),
         (["resume=PARENT", "trainer.n_steps=40", "seeds=2"], "has other parameters"),

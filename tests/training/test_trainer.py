@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from ebm_cli.core.device import pick_device
 from ebm_cli.errors import InputError
-from ebm_cli.training.trainer import pick_device
 
 
 def test_gradients_are_clipped_per_model(trainer):

@@ -1,6 +1,6 @@
-"""What Hydra finds of ours: the launchers `gpu`, `submitit_slurm`, `submitit_local` and `ray`, the sweepers `grid` and `optuna`.
+"""The Hydra plugins of this package: launchers `gpu`, `submitit_slurm`, `submitit_local` and `ray`, sweepers `grid` and `optuna`.
 
-Read at every start, so imports are light.
+Hydra imports this module at every start, so it must not import anything slow.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from hydra.plugins.sweeper import Sweeper
 
 
 class GpuLauncher(Launcher):
-    """One process per job, one GPU slot (or core) per process."""
+    """Runs one process per job and one slot (a GPU or a core) per process."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -22,55 +22,56 @@ class GpuLauncher(Launcher):
         self.job = task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        outcomes = self.outcomes(job_overrides, initial_job_idx)
-        return [JobReturn(overrides=list(one.words), status=JobStatus.COMPLETED, _return_value=one) for one in outcomes]
+        outcomes = self.job.launch(job_overrides, initial_job_idx, self.engine(job_overrides))
+        return [JobReturn(overrides=list(outcome.words), status=JobStatus.COMPLETED, _return_value=outcome) for outcome in outcomes]
 
-    def outcomes(self, lines: Sequence[Sequence[str]], first: int) -> list[Any]:
-        return self.job.launch(lines, self.settings, first)
+    def engine(self, lines: Sequence[Sequence[str]]) -> Any:
+        from ebm_cli.sweeps import local
+
+        return local.engine(self.settings, lines)
+
+    def plain(self, settings: Any) -> Any:
+        """The settings as plain data."""
+        from omegaconf import OmegaConf
+
+        return OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
 
 
 class SubmititLauncher(GpuLauncher):
-    """Submitit's processes on this machine."""
+    """Runs the jobs as processes of submitit on this machine."""
 
     cluster = "local"
 
-    def outcomes(self, lines: Sequence[Sequence[str]], first: int) -> list[Any]:
-        from omegaconf import OmegaConf
-
-        from ebm_cli.sweeps import remote
+    def engine(self, lines: Sequence[Sequence[str]]) -> Any:
         from ebm_cli.sweeps.slurm import Submitit
 
-        settings = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)
-        return remote.launch(self.job, lines, first, Submitit(self.cluster, settings, self.job.id))
+        return Submitit(self.cluster, self.plain(self.settings), self.job.id)
 
 
 class SlurmLauncher(SubmititLauncher):
-    """Slurm's array jobs, one task per job."""
+    """Runs the jobs as one Slurm array, one task per job."""
 
     cluster = "slurm"
 
 
 class RayLauncher(GpuLauncher):
-    """Ray's tasks, one per job."""
+    """Runs the jobs as Ray tasks, one task per job."""
 
-    def outcomes(self, lines: Sequence[Sequence[str]], first: int) -> list[Any]:
-        from omegaconf import OmegaConf
-
-        from ebm_cli.sweeps import remote
+    def engine(self, lines: Sequence[Sequence[str]]) -> Any:
         from ebm_cli.sweeps.ray import Ray
 
-        return remote.launch(self.job, lines, first, Ray(OmegaConf.to_container(self.settings["ray"], resolve=True)))
+        return Ray(self.plain(self.settings["ray"]))
 
 
 class GridSweeper(BasicSweeper):
-    """Every combination of the values, all in one batch."""
+    """Runs every combination of the values, all in one batch."""
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.job = task_function
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Every value was checked before Hydra saw it."""
+        """Does nothing: every value has been checked before Hydra starts."""
 
     def sweep(self, arguments: list[str]) -> None:
         from ebm_cli.config.hydra_section import with_params
@@ -81,7 +82,7 @@ class GridSweeper(BasicSweeper):
 
 
 class OptunaSweeper(Sweeper):
-    """Batch after batch, each chosen by what those before it gave."""
+    """Runs batches of trials, each chosen by the results of the earlier ones."""
 
     def __init__(self, params: Any, **settings: Any) -> None:
         self.params, self.settings = params, settings
@@ -102,7 +103,6 @@ class OptunaSweeper(Sweeper):
         def launch(lines: Sequence[Sequence[str]], first: int) -> list[Any]:
             return [returned.return_value for returned in self.launcher.launch(lines, first)]
 
-        plain = OmegaConf.to_container(self.config)
         words = hydra_section.with_params(self.params, arguments)
-        space = compose.space(words, self.job.dirs, plain)
+        space = compose.sweep_space(words, self.job.dirs, OmegaConf.to_container(self.config))
         search.Search(**search.settings(self.settings, [])).run(words, space, self.job, launch)

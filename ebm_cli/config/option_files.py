@@ -1,0 +1,83 @@
+"""The YAML files of the config groups: where they are, what they are called, and what their first lines say.
+
+The first comment line of an option's file describes it, the second names its source. `# chapter: 2.1 Title` gives its place in a course.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+
+class Option(NamedTuple):
+    """An option of a config group."""
+
+    description: str
+    reference: str
+    path: Path
+    chapter: str = ""
+
+
+def conf_dir() -> Path:
+    """The folder of the configs: inside an installed package, beside the package in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return next(path for path in (package / "conf", package.parent / "conf") if path.is_dir())
+
+
+def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
+    """Every group with its options, in the order of the course and then by name; the user's own folders are included."""
+    found: dict[str, dict[str, Option]] = {}
+    for folder in (conf_dir(), *dirs):
+        for path in sorted(folder.glob("*/*.yaml")):
+            found.setdefault(path.parent.name, {}).setdefault(path.stem, Option(*comments(path), path, chapter(path)))
+    return {
+        group: dict(sorted(options.items(), key=lambda item: (not item[1].chapter, item[1].chapter, item[0])))
+        for group, options in found.items()
+    }
+
+
+def node_of(path: Path) -> Any:
+    """The component that an option's file describes, without its defaults list; where it holds one named node, that one."""
+    node = {key: value for key, value in (yaml.safe_load(path.read_text()) or {}).items() if key != "defaults"}
+    inner = next(iter(node.values()), None)
+    return inner if len(node) == 1 and isinstance(inner, dict) else node
+
+
+def defaults(path: Path) -> dict[str, Any]:
+    """The options that a file's defaults list chooses, by group: a name, a list of names, or None."""
+    return {group: option for group, package, option in _entries(path) if package in ("", "_global_", f"_global_.{group}")}
+
+
+def placed(path: Path) -> dict[str, tuple[str, str]]:
+    """The options that a file's defaults list places inside the file's own node: by key, the group and the option."""
+    return {package: (group, option) for group, package, option in _entries(path) if package and not package.startswith("_global_")}
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Group, package and option of the entries of a defaults list."""
+    for entry in (yaml.safe_load(path.read_text()) or {}).get("defaults", ()):
+        for key, option in entry.items() if isinstance(entry, dict) else ():
+            group, _, package = key.removeprefix("override ").partition("@")
+            yield group.lstrip("/"), package, option
+
+
+@lru_cache
+def train_defaults() -> dict[str, Any]:
+    """The options of a line that names none."""
+    return defaults(conf_dir() / "train.yaml")
+
+
+def chapter(path: Path) -> str:
+    """`2.1 Title`; empty where an option has no place in the course."""
+    found = re.search(r"^# chapter: (.+)$", path.read_text(), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def comments(path: Path) -> tuple[str, str]:
+    """The first two comment lines of a config file."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    first, second, *_ = [*(line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line), "", ""]
+    return first, second

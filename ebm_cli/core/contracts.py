@@ -1,0 +1,297 @@
+"""The interfaces (contracts) of datasets, energies, references, objectives, samplers and all other components.
+
+A component has its contract as its base class and inherits the defaults of the contract. `requires` and `provides` are sets of the
+capability names that config/compatibility.py defines. The order of arguments is always: model, params, state or carry, x, noise or rng.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ebm_cli.core.standardize import Standardization
+from ebm_cli.types import Batch, Best, Info, Params, Space, SplitName
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+    from torch import Tensor
+
+    from ebm_cli.core.metric_context import MetricContext
+    from ebm_cli.core.model import Model
+    from ebm_cli.core.rng import Rng
+    from ebm_cli.core.scene import Scene
+
+REAL = frozenset({"real"})
+
+
+class Dataset(Protocol):
+    """A source of events, in the coordinates of the model."""
+
+    provides: ClassVar[frozenset[str]] = REAL  # the kind of its events and what else is available: {"real", "density", "labels"}
+    space: Space  # the space of one event
+    named: bool = False  # whether `column_names` come from the data
+    fingerprint: str = ""  # sha256 of the underlying file; "" if the data are generated
+    n_train: int | None  # size of the training set; None if every batch is a fresh draw
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event, d."""
+        return self.space.shape
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """A name for each coordinate of the data, in row-major order."""
+        return self.standardization.default_names
+
+    @property
+    def standardization(self) -> Standardization:
+        """The map between the coordinates of the model and those of the data."""
+        return Standardization.identity(self.shape)
+
+    def batch(self, step: int, n: int, rng: Rng) -> Batch:
+        """n events (*m, n, *d), a function of (seed, step) only: there is no iterator state to store."""
+        ...
+
+    def split(self, name: SplitName, n: int, rng: Rng) -> Batch:
+        """Up to n events of a split, (*m, n, *d)."""
+        ...
+
+
+class Energy(Protocol):
+    """An `nn.Module` x (B, *d) -> E(x) (B,).
+
+    The constructor receives the values of the config and, if its signature names them, the `space` and `shape` of an event, the `mean`
+    and `scale` (*d) of the training data, and the fitted `reference`. A class with `outputs_score = True` returns the score (B, *d)
+    instead of the energy. With `takes_noise_level = True` the module is called with `noise_level=` (B,), the standard deviation of the
+    noise; with `takes_labels = True` it is called with `label=` (B,). A class with `trainable = False` is analytic: it is built from its
+    config alone and has nothing to train (see energies/analytic.py).
+    """
+
+    requires: ClassVar[frozenset[str]] = REAL
+    outputs_score: ClassVar[bool] = False
+    takes_noise_level: ClassVar[bool] = False
+    takes_labels: ClassVar[bool] = False
+    trainable: ClassVar[bool] = True
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
+
+    def named_buffers(self) -> Any: ...
+
+
+class Reference(Protocol):
+    """A normalized distribution q on the events, fitted to the training data. An instance holds hyperparameters only.
+
+    Chains start and restart from it, noise-contrastive estimation contrasts the data with it, annealing begins at it, and energies are
+    tilted by it: E(x) = f(x) - log q(x). Here events are vectors, x (*m, N, d); `FittedReference` flattens events of other shapes.
+    """
+
+    requires: ClassVar[frozenset[str]] = REAL
+    smoothable: ClassVar[bool] = False  # whether `tilt` and `score` take a noise level: q_sigma is the distribution of x + sigma z
+    starts_at_zero: ClassVar[bool] = True  # whether a network tilted by it is initialized to f = 0, so that the initial model is q
+
+    def fit(self, x: Tensor, rng: Rng) -> Params:
+        """The fitted tensors, each of shape (*m, ...)."""
+        ...
+
+    def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:
+        """Independent draws, (*m, n, d); `stream` names the random numbers."""
+        ...
+
+    def log_prob(self, params: Params, x: Tensor) -> Tensor:
+        """log q(x) in nats, (*m, N)."""
+        ...
+
+    def tilt(self, params: Params, x: Tensor, u: Tensor, noise_level: Tensor | None = None) -> Tensor:
+        """-log q(x) up to the constant `log_normalizer`, (*m, N).
+
+        `u` are the same events, standardized by the mean and scale of the training data (and of the noise). A network has them already.
+        """
+        return -self.log_prob(params, x)
+
+    def log_normalizer(self, params: Params) -> Tensor | float:
+        """The log of the integral of exp(-tilt), (*m)."""
+        return 0.0
+
+    def score(self, params: Params, x: Tensor, u: Tensor, inverse_width: Tensor, noise_level: Tensor | None = None) -> Tensor:
+        """The score in the coordinates u, grad log q_sigma(x) / inverse_width, (*m, N, d). Only `smoothable` references have it."""
+        raise TypeError(f"{type(self).__name__} has no score")
+
+    def as_noise(self) -> Reference:
+        """The noise distribution for noise-contrastive estimation."""
+        return self
+
+
+class Sampler(Protocol):
+    """A transition kernel. An instance holds hyperparameters only.
+
+    A state has `x`, (*m, B, *d), and `step_size`, (*m,), if the kernel has a step size.
+    """
+
+    requires: ClassVar[frozenset[str]] = REAL  # what it needs of events and model: {"real", "energy"}, {"binary"}, {"noise_level"}
+    exact: ClassVar[bool] = False  # whether exp(-E) is stationary under a transition
+    target_acceptance: ClassVar[float | None] = None  # the target of step-size adaptation; None: there is nothing to adapt
+    differentiable: ClassVar[bool] = True  # whether gradients pass through its proposals
+    has_memory: ClassVar[bool] = False  # whether a transition depends on more than x, so that restarting at x changes the chain
+
+    @property
+    def temperature(self) -> float:
+        """The temperature T at which the chains run: they sample exp(-E / T)."""
+        return 1.0
+
+    def length(self, model: Model) -> int | None:
+        """The number of transitions after which a chain yields its single sample (a ladder of noise levels); None if it yields many."""
+        return None
+
+    def init(self, model: Model, params: Params, x: Tensor) -> Any: ...
+
+    def noise(self, rng: Rng, state: Any, n_steps: int) -> tuple[Tensor, ...]:
+        """The random numbers of `n_steps` transitions, each of shape (*m, n_steps, B, ...)."""
+        ...
+
+    def step(self, model: Model, params: Params, state: Any, noise: tuple[Tensor, ...]) -> tuple[Any, Info]:
+        """One transition: the new state, and an info per chain, (*m, B), that contains `divergence`. It is a pure function."""
+        ...
+
+    def finish(self, model: Model, params: Params, state: Any) -> Tensor:
+        """The sample that the chain yields in this state, (*m, B, *d)."""
+        return state.x
+
+
+class Objective(Protocol):
+    """A training objective. An instance holds hyperparameters only."""
+
+    requires: ClassVar[frozenset[str]] = REAL  # what it needs of events and model: {"real", "energy"}, {"noise_level"}
+    loss_is_comparable: ClassVar[bool] = True  # whether the value of the loss measures the fit
+    takes_labels: ClassVar[bool] = True  # false if it evaluates energies at points that have no label
+
+    def init(self, model: Model, params: Params, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
+        """Extra learned parameters, and the carry, which is passed from step to step: tensors (*m, ...)."""
+        return {}, {}
+
+    def prepare(self, model: Model, params: Params, carry: Params, x: Tensor, rng: Rng) -> tuple[Params, Params, Info]:
+        """(aux, carry, info), all (*m, ...). `aux` holds directions, noise, negative samples. No gradient flows to params from here."""
+        return {}, carry, {}
+
+    def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
+        """The loss of each sample, (*m, B), and an info that regularizers may read (`energy`, for example). It is a pure function."""
+        ...
+
+    def trained(self, model: Model) -> Model:
+        """The model that is evaluated and sampled, for example at the training temperature or at the smallest noise level."""
+        return model
+
+
+class Regularizer(Protocol):
+    """A penalty that is added to the loss of any objective."""
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+
+    def penalty(self, model: Model, params: Params, x: Tensor, aux: Params) -> Tensor:
+        """The penalty of each sample, (*m, B). `aux` holds what the objective prepared and the info of its loss."""
+        ...
+
+
+class Optimizer(Protocol):
+    """An update rule for the parameters. An instance holds hyperparameters only.
+
+    torch.optim is not used because its import takes seconds (it imports the compiler).
+    """
+
+    def init(self, theta: Tensor) -> Params:
+        """The initial state for the parameter vector `theta`, (*m, P)."""
+        ...
+
+    def update(self, theta: Tensor, gradient: Tensor, state: Params, *, step: int, lr: float) -> None:
+        """Update `theta` and `state` in place. The update is elementwise, so that the models of a stack do not interact."""
+        ...
+
+    def lr_at(self, step: int, n_steps: int) -> float:
+        """The learning rate at a step in 0 .. n_steps - 1."""
+        ...
+
+
+class Metric(Protocol):
+    """A measurement of one trained model."""
+
+    requires: ClassVar[frozenset[str]] = frozenset()  # what it needs of data and model; if it is missing, a reason replaces the numbers
+    units: ClassVar[Mapping[str, str]]  # the unit of each of its numbers, in display order; "" for a number without a unit
+    headline: ClassVar[Sequence[str]] = ()  # the numbers that lists of runs show
+    best: ClassVar[Mapping[str, Best]] = {}  # which value is best, for the numbers that rank models
+    unaveraged: ClassVar[Sequence[str]] = ()  # p-values and standard errors, which are not averaged over seeds
+    final_only: ClassVar[bool] = False  # whether it is measured only at the end of training: it needs samples, or is slow
+
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        """Its numbers. A sentence with the reason replaces a number, or all of them, that cannot be computed."""
+        ...
+
+
+class Figure(Protocol):
+    """A picture, or an animation, of one trained model."""
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+    suffix: ClassVar[str] = ".png"  # the suffix of its file, which is named after its option
+    shows_samples: ClassVar[bool] = True  # false if the figure does not depend on the samples: `ebm sample` then does not redraw it
+
+    def applies(self, scene: Scene) -> bool:
+        """Whether the figure can be drawn for this scene."""
+        return True
+
+    def plot(self, scene: Scene) -> Drawing:
+        """The matplotlib figure."""
+        ...
+
+    def save(self, scene: Scene, path: Path) -> None:
+        """Write the file. An animation overrides this."""
+        self.plot(scene).savefig(path, dpi=130, bbox_inches="tight")
+
+
+class RunFolder(Protocol):
+    """The folder of a run, as followers see it."""
+
+    path: Path
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def figures(self) -> Path: ...
+
+    def read(self, name: str) -> dict[str, Any]: ...
+
+    def write(self, name: str, data: Any) -> None: ...
+
+    def rows(self) -> list[dict[str, Any]]: ...
+
+    def log(self, line: str) -> None: ...
+
+    def n_replaced(self) -> int: ...
+
+
+class Follower(Protocol):
+    """An observer of a run during training: the terminal display, the table of a sweep, a logger."""
+
+    def start(self, run: RunFolder, config: Mapping[str, Any], step: int) -> None:
+        """Called when this process starts to train the run at a step."""
+        ...
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Called for every new row of metrics.jsonl."""
+        ...
+
+    def end(self, state: str, summary: Mapping[str, Any] | None) -> None:
+        """Called when the run has ended: finished, interrupted, failed or diverged. `summary` is None if there is none."""
+        ...
+
+
+class Logger(Follower, Protocol):
+    """A follower that mirrors a run elsewhere. It reads rows that it has missed (because the process was killed) from metrics.jsonl."""
+
+    @property
+    def where(self) -> str:
+        """The name of the destination in the run's mirrors.json."""
+        ...
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise `InputError` for settings that cannot work. This writes nothing."""
+        ...

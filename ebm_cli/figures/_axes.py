@@ -1,0 +1,36 @@
+"""Helpers for 2-D figures: scatter plots, images of a density, and their axes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ebm_cli.core.scene import Scene
+
+BLUE, RED = "#1f4e79", "#b03a2e"
+
+
+def scatter(axis: Axes, points: np.ndarray) -> None:
+    """Draw points (n, 2). The more points there are, the smaller they are drawn."""
+    axis.scatter(*points.T, s=np.clip(8000 / len(points), 2, 16), alpha=0.5, linewidths=0, color=BLUE)
+
+
+def image(axis: Axes, scene: Scene, values: np.ndarray, **style: Any) -> Any:
+    """Draw values (n * n,) on the grid of the scene."""
+    x, y, _ = scene.grid()
+    return axis.pcolormesh(x, y, values.reshape(len(y), len(x)), rasterized=True, **style)
+
+
+def frame(axis: Axes, scene: Scene, *, names: Sequence[str] | None = None, equal: bool) -> None:
+    """Set limits and labels and, with `equal`, the same scale for both axes."""
+    names = names or scene.column_names
+    axis.set(xlim=scene.box[0], ylim=scene.box[1], xlabel=names[0], ylabel=names[1])
+    if equal:
+        axis.set_aspect("equal")
+
+
+def aspect(scene: Scene) -> float:
+    """The width of the frame divided by its height."""
+    (a, b), (c, d) = scene.box
+    return (b - a) / (d - c)

@@ -1,0 +1,82 @@
+"""Checks of the lines of a sweep before its first run: each line on its own and against the earlier lines."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ebm_cli.config import schema, settings
+from ebm_cli.core.device import pick_device
+from ebm_cli.errors import InputError, Problem, nearest
+from ebm_cli.runner import experiment, results
+from ebm_cli.runner.line import compose_line
+from ebm_cli.types import Best
+
+
+@dataclass
+class Lines:
+    """The lines that have been checked so far."""
+
+    dirs: tuple[Path, ...]
+    here: bool  # whether the jobs run on this machine; other machines may have other devices
+    first: dict[str, Any] = field(default_factory=dict)  # the config of the first line
+    best: Best = "min"  # which value of the metric of the sweep is best
+    _runs: dict[str, Sequence[str]] = field(default_factory=dict)  # lines by the identity of their run
+    _seeds: dict[tuple[str, ...], dict[int, str]] = field(default_factory=dict)  # seeds by the other words of the line
+    _data: set[str] = field(default_factory=set)  # datasets that have been loaded
+
+    def check(self, line: Sequence[str]) -> list[Problem]:
+        """The problems of a line; the line is remembered."""
+        try:
+            composed = compose_line(line, self.dirs)
+            typed = experiment.check(composed)
+            if self.here:
+                pick_device(typed["device"])
+            if (data := json.dumps(typed["dataset"])) not in self._data:
+                _ = schema.build(typed["dataset"]).standardization  # reads the file of the dataset, if it has one
+                self._data.add(data)
+        except InputError as error:
+            return list(error.problems)
+        metrics = {name: schema.build(node) for name, node in typed["metric"].items()}
+        metric, direction = typed["sweep"]["metric"], typed["sweep"]["direction"]
+        if metric not in (known := results.units_of(metrics)):
+            return [Problem(f"sweep.metric={metric}: no run will have this number", nearest(metric, known))]
+        best = results.best_of(metrics).get(metric) if direction is None else direction
+        if best is None:
+            return [Problem(f"sweep.metric={metric}: this number does not rank runs", "add sweep.direction=min or sweep.direction=max")]
+        self.best = best
+        self.first = self.first or composed.config
+        other = self._runs.setdefault(settings.identity(typed), line)
+        return self._double_seeds(line, typed) if other is line else [_same_run(line, other)]
+
+    def _double_seeds(self, line: Sequence[str], typed: dict[str, Any]) -> list[Problem]:
+        """The problem of two lines that differ only in their seeds and have a seed in common."""
+        taken = self._seeds.setdefault(tuple(word for word in line if not word.startswith("seed=")), {})
+        own = f"seed={typed['seed']}"
+        double = [seed for seed in settings.seeds_of(typed) if taken.setdefault(seed, own) != own]
+        if not double:
+            return []
+        words = f"{taken[double[0]]} and {own} with seeds={typed['seeds']}"
+        return [Problem(f"{words}: seed {double[0]} would count twice", f"choose seeds that are {typed['seeds']} apart")]
+
+
+def _same_run(line: Sequence[str], other: Sequence[str]) -> Problem:
+    """The problem of two lines that train the same run."""
+    changed = [word for word, before in zip(line, other, strict=True) if word != before]
+    if not changed:
+        return Problem("this sweep lists a value twice", "list each value once")
+    before = next(word for word, after in zip(other, line, strict=True) if word != after)
+    hint = "remove it from the sweep"
+    if settings.role(changed[0]) in (settings.DRAWS, settings.MEASURES):
+        hint = f"`ebm evaluate RUN {changed[0].removeprefix('draws.')}` measures a run with other settings"
+    return Problem(f"{before} and {changed[0]} train the same run", hint)
+
+
+def id_of(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
+    """The id of a sweep: a hash of the overrides that change results (in any order), the group, and the user's option folders."""
+    roles = (settings.TRAINS, settings.DRAWS)
+    counted = [word for word in words if settings.role(word) in roles or word.startswith("group=")]
+    counted += [f"--config-dir={path.resolve()}" for path in dirs]
+    return sha256("\n".join(sorted(counted)).encode()).hexdigest()[:8]

@@ -1,0 +1,314 @@
+"""The vocabulary: of every word a pair of components that is refused, in a sentence with both sides and options that work."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ebm_cli.config import compatibility, compose, option_files
+from ebm_cli.config.compatibility import VOCABULARY
+from ebm_cli.core import contracts
+
+GROUPS = option_files.groups()
+REAL = frozenset({"real"})
+
+
+class Coins(contracts.Dataset):
+    provides = frozenset({"binary"})
+
+
+class Dice(contracts.Dataset):
+    provides = frozenset({"categorical"})
+
+
+class Classes(contracts.Dataset):
+    provides = frozenset({"real", "labels"})
+
+
+class CoinEnergy(contracts.Energy):
+    requires = frozenset({"binary"})
+
+
+class DiceEnergy(contracts.Energy):
+    requires = frozenset({"categorical"})
+
+
+class LabelledEnergy(contracts.Energy):
+    takes_labels = True
+
+
+class Flips(contracts.Sampler):
+    requires = frozenset({"binary"})
+
+
+class CoinReference(contracts.Reference):
+    requires = frozenset({"binary"})
+
+
+class OfDensity(contracts.Objective):
+    requires = frozenset({"real", "density"})
+
+
+class OfAnyEvents(contracts.Objective):
+    requires = frozenset({"energy"})
+
+
+class WithoutLabels(contracts.Objective):
+    requires = frozenset({"real", "unconditional"})
+
+
+class AtPointsWithoutLabels(contracts.Objective):
+    takes_labels = False
+
+
+class Misspelt(contracts.Objective):
+    requires = frozenset({"real", "enrgy"})
+
+
+class WithOwnSampler(contracts.Objective):
+    def __init__(self, sampler: contracts.Sampler): ...
+
+
+OWN = {
+    "dataset": {"coins": "Coins", "dice": "Dice", "classes": "Classes"},
+    "energy": {"coin_energy": "CoinEnergy", "dice_energy": "DiceEnergy", "labelled": "LabelledEnergy"},
+    "sampler": {"flips": "Flips"},
+    "reference": {"coin_reference": "CoinReference"},
+    "objective": {
+        **{"of_density": "OfDensity", "of_any_events": "OfAnyEvents", "without_labels": "WithoutLabels"},
+        **{"at_points": "AtPointsWithoutLabels", "misspelt": "Misspelt", "own_sampler": "WithOwnSampler"},
+    },
+}
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """A folder with these components as options."""
+    monkeypatch.setenv("EBM_ALLOW", __name__)
+    for group, options in OWN.items():
+        Path("own", group).mkdir(parents=True)
+        for name, target in options.items():
+            extra = "sampler:\n  _target_: ebm_cli.samplers.mala.MALA\n" if name == "own_sampler" else ""
+            Path("own", group, f"{name}.yaml").write_text(f"# {name}\n# {target}\n_target_: {__name__}.{target}\n{extra}")
+    return [Path("own")]
+
+
+def problems(line, dirs=()):
+    return compatibility.problems(compose.compose(line.split(), dirs))
+
+
+def ways(hint):
+    """The overrides that a hint offers."""
+    assert re.fullmatch(r"\w+=[\w\[\]]+( or [\w\[\]]+)*(, or \w+=[\w\[\]]+( or [\w\[\]]+)*)*", hint), hint
+    for part in hint.split(", or "):
+        group, _, options = part.partition("=")
+        yield from (f"{group}={option}" for option in options.split(" or "))
+
+
+COINS = "energy=coin_energy sampler=flips reference=coin_reference objective=of_any_events"
+PAIRS = [  # word, line, sentence, an option of each side that works; "" where there is none
+    ("real", f"dataset=coins {COINS} objective=ism", "objective=ism needs real events, and dataset=coins", "objective=nce", ""),
+    (
+        "real",
+        "dataset=coins",
+        "sampler=mala needs real events, and dataset=coins has events of another kind",
+        "sampler=flips",
+        "dataset=moons",
+    ),
+    ("real", "dataset=dice", "reference=gaussian needs real events, and dataset=dice has events of another kind", "", "dataset=banana"),
+    ("binary", "reference=bernoulli", "reference=bernoulli needs binary events, and dataset=moons has ev", "reference=uniform", ""),
+    ("binary", "sampler=flips", "sampler=flips needs binary events, and dataset=moons has events of another kind", "sampler=mala", ""),
+    ("binary", f"dataset=dice {COINS}", "sampler=flips needs binary events, and dataset=dice has events of anoth", "", "dataset=coins"),
+    ("categorical", "energy=dice_energy", "energy=dice_energy needs categorical events, and dataset=moons has ", "energy=mlp", ""),
+    ("labels", "energy=labelled", "energy=labelled needs labels, and dataset=moons has none", "energy=residual_mlp", "dataset=classes"),
+    (
+        "density",
+        "dataset=table objective=of_density",
+        "objective=of_density needs a known density, and dataset=table has none",
+        "objective=ssm",
+        "dataset=moons",
+    ),
+    (
+        "energy",
+        "energy=score_mlp objective=nce",
+        "objective=nce needs an energy, and energy=score_mlp outputs the score itself",
+        "objective=ssm",
+        "energy=mlp",
+    ),
+    (
+        "energy",
+        "energy=score_mlp sampler=mala",
+        "sampler=mala needs an energy, and energy=score_mlp outputs the score itself",
+        "sampler=langevin",
+        "energy=mlp",
+    ),
+    (
+        "energy",
+        "energy=score_mlp regularizer=[energy_l2,weight_decay]",
+        "regularizer=[energy_l2,weight_decay] needs an energy, and",
+        "regularizer=weight_decay",
+        "energy=mlp",
+    ),
+    (
+        "noise_level",
+        "objective=dsm_multi energy=mlp",
+        "objective=dsm_multi works on a ladder of noise levels, and energy=mlp takes none",
+        "objective=dsm",
+        "energy=noise_mlp",
+    ),
+    (
+        "noise_level",
+        "sampler=annealed",
+        "sampler=annealed works on a ladder of noise levels, and energy=residual_mlp takes none",
+        "sampler=hmc",
+        "",
+    ),
+    (
+        "noise_level",
+        "energy=noise_mlp objective=ssm",
+        "energy=noise_mlp takes a noise level, and objective=ssm gives it none",
+        "objective=dsm_multi",
+        "energy=mlp",
+    ),
+    (
+        "unconditional",
+        "dataset=classes energy=labelled objective=without_labels",
+        "objective=without_labels needs an energy without labels, and energy=labelled takes labels",
+        "objective=ssm",
+        "energy=mlp",
+    ),
+    (
+        "unconditional",
+        "dataset=classes energy=labelled objective=at_points",
+        "energy=labelled takes labels, and objective=at_points evaluates points that have none",
+        "objective=ssm",
+        "energy=mlp",
+    ),
+]
+
+
+def test_every_word_has_a_pair():
+    assert {word for word, *_ in PAIRS} == VOCABULARY.keys()
+
+
+@pytest.mark.parametrize(("word", "line", "sentence", "here", "there"), PAIRS, ids=[f"{word}: {line}" for word, line, *_ in PAIRS])
+def test_a_pair_that_does_not_go_together_is_refused(own, word, line, sentence, here, there):
+    found = problems(line, own)
+    (problem,) = [problem for problem in found if problem.message.startswith(sentence)]
+    offered = [*ways(problem.hint)] if problem.hint else []
+    assert {here, there} - {""} <= {*offered}
+    for way in offered:  # each mends this fault and brings no other
+        changed = " ".join([*(part for part in line.split() if part.partition("=")[0] != way.partition("=")[0]), way])
+        assert {message for message, _ in problems(changed, own)} <= {message for message, _ in found} - {problem.message}, way
+
+
+def test_components_of_another_kind_of_events_go_together(own):
+    assert problems(f"dataset=coins {COINS}", own) == []
+    assert problems("dataset=classes energy=labelled objective=ssm", own) == []
+
+
+@pytest.mark.parametrize("objective", GROUPS["objective"])
+def test_every_objective_goes_with_what_it_brings(objective):
+    assert problems(f"objective={objective}") == []
+
+
+@pytest.mark.parametrize("energy", [name for name, node in compatibility.options("energy", ()).items() if compatibility.trainable(node)])
+def test_every_energy_has_an_objective(energy):
+    (problem, *_) = [*problems(f"energy={energy}"), None]
+    for way in ways(problem.hint) if problem else ["objective=ssm"]:
+        if way.startswith("objective="):
+            assert problems(f"energy={energy} {way}") == []
+            return
+    pytest.fail(f"nothing trains {energy}")
+
+
+LINES = [
+    *(
+        f"objective={objective} energy={energy}"
+        for objective in ("ssm", "nce", "dsm_multi", "recovery", "pcd")
+        for energy in GROUPS["energy"]
+    ),
+    *(f"sampler={sampler} energy={energy}" for sampler in GROUPS["sampler"] for energy in ("score_mlp", "noise_score_mlp", "noise_mlp")),
+    *(f"sampler=annealed objective={objective}" for objective in GROUPS["objective"]),
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_hint_offers_only_what_works(line):
+    """Where a line has one fault, every option that its hint offers makes a line without a fault."""
+    found = problems(line)
+    if len(found) == 1 and "ebm sample" not in found[0].hint:
+        offered = [*ways(found[0].hint)]
+        chosen = dict(word.split("=") for word in line.split())
+        for way in offered[:2] + offered[-2:]:
+            assert problems(" ".join(f"{group}={option}" for group, option in (chosen | dict([way.split("=")])).items())) == [], way
+
+
+def test_an_analytic_energy_is_not_trained():
+    for name, node in compatibility.options("energy", ()).items():
+        if not compatibility.trainable(node):
+            (problem,) = problems(f"energy={name}")
+            assert problem == (f"energy={name} is analytic: there is nothing to train", f"sample it: ebm sample energy={name}")
+
+
+def test_no_hint_offers_an_energy_that_cannot_be_trained(own):
+    for _, line, *_ in PAIRS:
+        offered = {way for problem in problems(line, own) if problem.hint for way in ways(problem.hint)}
+        assert offered.isdisjoint({"energy=four_wells", "energy=exact", "energy=banana", "energy=compose"})
+
+
+def test_a_sampler_speaks_for_itself_and_not_through_the_objective(own):
+    """The sampler of an objective is that of the line: one fault, not two. One of its own counts for the objective."""
+    assert [message for message, _ in problems("objective=cd sampler=annealed")] == [
+        "sampler=annealed works on a ladder of noise levels, and energy=residual_mlp takes none"
+    ]
+    (problem,) = problems("objective=own_sampler energy=score_mlp", own)
+    assert problem.message == "objective=own_sampler needs an energy, and energy=score_mlp outputs the score itself"
+
+
+def test_a_sampler_gives_the_energy_no_noise_level_in_training():
+    """One that anneals reads the levels from the energy; an objective without a ladder trains none of them."""
+    message = "energy=noise_mlp takes a noise level, and objective=cd gives it none"
+    assert [problem.message for problem in problems("objective=cd energy=noise_mlp sampler=annealed")] == [message]
+
+
+def test_a_word_that_does_not_exist_is_named(own):
+    (problem,) = problems("objective=misspelt", own)
+    assert problem.message == "objective=misspelt requires 'enrgy', which nothing provides"
+    assert "objective=ssm" in ways(problem.hint)
+
+
+def test_nodes_that_name_no_component_are_left_to_the_schema():
+    assert problems("objective._target_=os.system") == []
+    assert problems("energy._target_=ebm_cli.gone.Gone sampler._target_=3") == []
+    assert problems("objective=3") == []
+
+
+@pytest.mark.parametrize("word", VOCABULARY)
+def test_the_reason_where_one_word_is_lacking(word):
+    assert compatibility.lacking(frozenset({word}), frozenset(VOCABULARY) - {word}) == VOCABULARY[word].reason
+    assert compatibility.lacking(frozenset({word}), frozenset({word})) is None
+
+
+def test_the_reason_where_several_words_are_lacking():
+    """The first in the order of the vocabulary; a word that does not exist is always lacking."""
+    assert compatibility.lacking(frozenset({"energy", "density"}), REAL) == "the true density of this dataset is not known"
+    assert compatibility.lacking(frozenset(), frozenset()) is None
+    assert compatibility.lacking(frozenset({"real", "enrgy"}), REAL) == "nothing provides 'enrgy'"
+
+
+def test_what_components_require_is_in_the_vocabulary():
+    for group in ("energy", "reference", "objective", "sampler", "regularizer", "metric", "figure"):
+        for name, node in compatibility.options(group, ()).items():
+            assert compatibility.requires(node, group) <= VOCABULARY.keys(), name
+    for name, node in compatibility.options("dataset", ()).items():
+        assert compatibility.class_of(node, "dataset").provides <= VOCABULARY.keys(), name
+
+
+def test_what_a_config_provides(own):
+    def of(line):
+        return compatibility.provides(compose.compose(line.split(), own).config)
+
+    assert of("dataset=moons energy=mlp") == {"real", "density", "energy", "unconditional"}
+    assert of("dataset=table energy=noise_score_mlp") == {"real", "noise_level", "unconditional"}
+    assert of("dataset=classes energy=labelled") == {"real", "labels", "energy"}

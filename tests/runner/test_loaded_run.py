@@ -1,0 +1,77 @@
+"""A run in Python: the numbers are those of the verbs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ebm_cli
+from ebm_cli import load_run
+from ebm_cli.errors import InputError
+
+LINE = ("experiment=smoke", "trainer.n_steps=50", "energy=mlp", "energy.hidden=[8]", "device=cpu", "draws.n_samples=40", "draws.n_steps=4")
+
+
+@pytest.fixture
+def table():
+    """Rows of two columns, far from standard."""
+    rows = np.random.default_rng(0).normal(size=(200, 2)) * [3.0, 0.5] + [10.0, -2.0]
+    Path("rows.csv").write_text("a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in rows.tolist()))
+    return rows
+
+
+def test_energy_and_log_prob_are_those_of_ebm_score(ebm, table):
+    assert ebm("train", *LINE, "dataset=table", "dataset.path=rows.csv", "metric=[quadrature]")[0] == 0
+    code, out, _ = ebm("score", "last", "data=rows.csv")
+    assert code == 0
+    scored = np.array([line.split(",") for line in out.splitlines()[1:]], dtype=float)
+    run = load_run("last")
+    np.testing.assert_array_equal(run.energy(table), scored[:, 2])
+    np.testing.assert_array_equal(run.log_prob(table), scored[:, 3])
+    assert isinstance(run.energy(torch.from_numpy(table)), torch.Tensor)
+    assert run.shape == (2,)
+    assert run.log_z == run.summary["log_z"]
+
+
+def test_score_is_the_gradient_of_log_prob_in_data_units(ebm, table):
+    assert ebm("train", *LINE, "dataset=table", "dataset.path=rows.csv", "metric=[quadrature]")[0] == 0
+    run, h = load_run("last"), 1e-3
+    x = table[:5]
+    for i in range(2):
+        step = h * np.eye(2)[i]
+        differences = (run.log_prob(x + step) - run.log_prob(x - step)) / (2 * h)
+        np.testing.assert_allclose(run.score(x)[:, i], differences, rtol=1e-3, atol=1e-4)
+
+
+def test_samples_are_those_of_ebm_sample(ebm, tmp_path):
+    assert ebm("train", *LINE, "metric=[]", "seeds=2")[0] == 0
+    run = load_run("last", model=1)
+    assert ebm("sample", "last", "model=1", "n_samples=30", "n_steps=6", "sampler=langevin", "out=drawn.npy", "seed=3")[0] == 0
+    drawn = run.sample(30, "n_steps=6", "sampler=langevin", seed=3)
+    np.testing.assert_array_equal(drawn, np.load("drawn.npy"))
+    assert drawn.shape == (30, 2)
+
+
+def test_what_cannot_be_answered_is_refused(ebm):
+    with pytest.raises(InputError, match="there is no run"):
+        load_run("nothing")
+    assert ebm("train", *LINE[:2], *LINE[4:], "energy=score_mlp", "energy.hidden=[8]", "metric=[]")[0] == 0
+    run = load_run("last")
+    with pytest.raises(InputError, match="outputs the score itself"):
+        run.energy(np.zeros((3, 2)))
+    with pytest.raises(InputError, match="log Z is not known"):
+        run.log_prob(np.zeros((3, 2)))
+    with pytest.raises(InputError, match=r"events of shape \(3, 5\)"):
+        run.score(np.zeros((3, 5)))
+    with pytest.raises(InputError, match="step_size"):
+        run.sample(3, "sampler.step_size=-1")
+
+
+def test_importing_the_package_imports_no_torch():
+    code = "import ebm_cli, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ebm_cli.nothing

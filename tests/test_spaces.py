@@ -1,0 +1,274 @@
+"""Whole runs on every space of events: the plane, images, bits, and the plane with labels, with the components of components.py.
+
+Seeded. Statistical tolerances are five standard errors, false alarms in less than one seed of 10^5; those of what is learned are stated.
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from components import ALLOWED, OPTIONS, SPACES, TwoClasses
+
+from ebm_cli.config import option_files
+from ebm_cli.runner.trained_model import TrainedModel
+from ebm_cli.runs.catalog import find
+from ebm_cli.types import Space
+
+DIRS = ("--config-dir", str(OPTIONS))
+SHAPES = {"real": (2,), "image": (1, 8, 8), "binary": (16,), "labelled": (2,)}
+OBJECTIVES = {"real": "ssm", "image": "dsm", "binary": "pcd", "labelled": "nce"}
+FIGURES = {  # that apply, of all
+    "real": ["density.png", "energy.png", "training.png"],
+    "image": ["marginals.png", "mean_image.pdf", "training.png"],
+    "binary": ["marginals.png", "rows.png", "training.png"],
+    "labelled": ["density.png", "training.png"],
+}
+REASONS = {
+    "binary": "the events are not real",
+    "labelled": "the energy depends on a label",
+    "image": "quadrature takes at most 3 coordinates",
+}
+QUICK = {"ais": "n_temperatures=10", "c2st": "n_steps=20", "ksd": "n_points=100", "mmd": "n_points=100", "ais_of_bits": "n_temperatures=5"}
+QUICK = (*(f"metric.{name}.{word}" for name, word in QUICK.items()), "metric.ais.n_chains=20", "metric.ais.n_repeats=3")
+TRAINED = ("trainer.ema_decay=0.99", "trainer.evaluate_every=100000", "regularizer=[]", "figure=[]", "device=cpu")
+FEW = ("draws.n_samples=1000", "draws.n_chains=500", "draws.n_steps=20")
+BITS = ("dataset.flip=0.35", "optimizer.lr=0.03", "trainer.n_steps=1000")
+
+
+@pytest.fixture(autouse=True)
+def _allowed(monkeypatch):
+    monkeypatch.setenv("EBM_ALLOW", ALLOWED)
+
+
+def words_of(space):
+    return [f"{group}={option}" for group, option in SPACES[space].items()]
+
+
+def every(group):
+    """All options of a group, ours among them."""
+    return f"{group}=[{','.join(option_files.groups([OPTIONS])[group])}]"
+
+
+@pytest.fixture
+def train(ebm):
+    """`train(space, ...)` is the summary of a run that ends well."""
+
+    def call(space, *words):
+        code, _, err = ebm("train", *DIRS, *words_of(space), *words)
+        assert code == 0, err
+        return find("last").read("summary.json")
+
+    return call
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_whole_run(ebm, space):
+    """Trained, drawn from, measured by all metrics, pictured, and then drawn from, measured and pictured again: a stack of two models."""
+    shape, draws = SHAPES[space], ("draws.n_samples=200", "draws.n_chains=40", "draws.n_steps=20")
+    words = [*words_of(space), f"objective={OBJECTIVES[space]}", "experiment=smoke", "trainer.n_steps=30", "trainer.evaluate_every=15"]
+    words += [every("metric"), *QUICK, every("figure"), *draws, "seeds=2", "device=cpu"]
+    words += ["objective.n_chains=256", "objective.n_steps=2"] if space == "binary" else []
+    code, out, err = ebm("train", *DIRS, *words)
+    assert code == 0, err
+    assert f"EBM_ALLOW=components ebm train --config-dir={OPTIONS} {words[0]}" in out
+    run = find("last")
+    summary, stored = run.read("summary.json"), run.read("dataset.json")
+    kind = "binary" if space == "binary" else "real"
+    assert (stored["shape"], stored["kind"]) == (list(shape), kind)
+    assert TrainedModel.load(run, torch.device("cpu")).space == Space(shape, kind)
+    for name in summary["units"]:
+        values, reasons = summary["per_seed"].get(name), summary["reasons"].get(name, [None, None])
+        if values is not None:  # a cost has one number
+            assert all((value is None) == isinstance(reason, str) for value, reason in zip(values, reasons, strict=True)), name
+    reasons = summary["reasons"].get("kl", [""])
+    assert reasons[0].startswith(REASONS.get(space, "")) if space in REASONS else "kl" not in summary["reasons"]
+    assert summary["sliced_wasserstein"] > 0
+    assert (summary["enumerated_kl"] is not None) == (space == "binary")
+    assert sorted(path.name for path in run.figures.iterdir()) == FIGURES[space]
+
+    def drawn():
+        x = np.load(run.path / "samples.npz")["x"]
+        assert np.isfinite(x).all()
+        assert space != "binary" or set(np.unique(x)) == {0.0, 1.0}
+        return x
+
+    assert drawn().shape == (2, 200, *shape)
+    code, out, err = ebm("sample", "last", "n_samples=30", "n_chains=30", "n_steps=4", "model=1")
+    assert code == 0, err
+    assert drawn().shape == (30, *shape)
+    assert {path.name for path in run.figures.iterdir() if str(path) in out} == {*FIGURES[space]} - {"energy.png", "training.png"}
+    assert ebm("evaluate", "last", *DIRS, "n_samples=100")[0] == 0
+    assert drawn().shape == (2, 100, *shape)
+    again = run.read("summary.json")
+    assert again["test_loss"] == summary["test_loss"]
+    code, out, err = ebm("plot", "last", *DIRS, "model=1", "figure=[training,marginals]")
+    assert code == 0, err
+    code, _, err = ebm("train", *DIRS, *words)
+    assert (code, "its stored result is shown" in err) == (0, True)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_samples_start_where_they_are_told(ebm, train, space):
+    """Chains of no transitions to speak of: from the data, from a file of a run's own samples, from the buffer."""
+    words = ("objective.n_chains=256",) if space == "binary" else ()
+    train(space, f"objective={OBJECTIVES[space]}", "experiment=smoke", "trainer.n_steps=5", "metric=[]", "figure=[]", "device=cpu", *words)
+    few = ("n_samples=20", "n_chains=20", "n_steps=2")
+    assert ebm("sample", "last", "start=data", "out=first.npy", *few)[0] == 0
+    assert np.load("first.npy").shape == (20, *SHAPES[space])
+    assert ebm("sample", "last", "start=first.npy", "out=second.csv", *few)[0] == 0
+    assert ebm("sample", "last", "start=second.csv", "out=third.npy", *few)[0] == 0
+    assert (ebm("sample", "last", "start=buffer", "out=third.npy", *few)[0] == 0) == (space == "binary")
+    code, out, err = ebm("score", "last", "data=first.npy")
+    assert (code, "takes a label" in err) == ((2, True) if space == "labelled" else (0, False))
+    assert space == "labelled" or len(out.splitlines()) == 21
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nce_learns_log_z_of_bits(train, seed):
+    """By a sum over all 2^16 states. Eight seeds were within 0.02 nats; the KL of seven nats of log Z is then small too."""
+    words = ("dataset.flip=0.35", "optimizer.lr=0.2", "trainer.n_steps=2000", *TRAINED, *FEW, "metric=[enumeration]", f"seed={seed}")
+    summary = train("binary", "objective=nce", *words)
+    assert summary["log_z_learned"] == pytest.approx(summary["enumerated_log_z"], abs=0.05)
+    assert summary["enumerated_log_z"] > 5
+    assert 0 < summary["enumerated_kl"] < 0.01
+
+
+@pytest.mark.parametrize("objective", ["pcd", "pseudo_likelihood"])
+def test_bits_are_learned(train, objective):
+    """With Gibbs transitions, which have no step size. The KL was 0.001 to 0.002 nats, that of independent bits is 0.68."""
+    chains = ("objective.n_steps=1", "objective.n_chains=1024", "objective.adapt=0.1") if objective == "pcd" else ()
+    words = (*BITS, *TRAINED, *FEW, *chains, "metric=[enumeration,sliced_wasserstein,ais_of_bits]")
+    summary = train("binary", f"objective={objective}", *words)
+    assert 0 < summary["enumerated_kl"] < 0.01
+    assert "step_size" not in summary["sampling"]
+    assert summary["sliced_wasserstein"] < 3 * summary["sliced_wasserstein_floor"]
+    covers_log_z(summary)
+
+
+def covers_log_z(summary):
+    """The bounds are intervals of 95 %: twice as wide they miss in 10^-3 of all seeds, by the normal law."""
+    lower, upper = (summary[f"ais_log_z_{side}"] for side in ("lower", "upper"))
+    assert lower - 2 * summary["ais_log_z_lower_error"] <= summary["enumerated_log_z"] <= upper + 2 * summary["ais_log_z_upper_error"]
+    assert abs(upper - lower) < 0.2
+
+
+@pytest.mark.parametrize("reference", ["bernoulli", "fair_bits"])
+def test_ais_of_bits_bounds_log_z(train, reference):
+    """Of couplings that are far from the reference, whatever it is."""
+    words = ("dataset.n_bits=12", "dataset.flip=0.2", "optimizer.lr=0.1", "trainer.n_steps=400", *TRAINED, *FEW, f"reference={reference}")
+    summary = train(
+        "binary", "objective=pseudo_likelihood", *words, "metric=[enumeration,ais_of_bits]", "metric.ais_of_bits.n_temperatures=60"
+    )
+    assert summary["enumerated_log_z"] > 3
+    covers_log_z(summary)
+
+
+@pytest.mark.parametrize("objective", ["nce", "ssm", "energy_discrepancy"])
+def test_labels_reach_the_energy(train, objective):
+    """p(x | y): centres and widths of both classes, to four hundredths; without labels in place both centres would be the mean."""
+    summary = train(
+        "labelled", f"objective={objective}", "optimizer.lr=0.05", "trainer.n_steps=600", *TRAINED, *FEW, "metric=[sliced_wasserstein]"
+    )
+    params = TrainedModel.load(find("last"), torch.device("cpu")).params
+    torch.testing.assert_close(params["centre"], torch.tensor(TwoClasses.centre), rtol=0, atol=0.04)
+    torch.testing.assert_close(params["log_std"].exp(), torch.tensor(TwoClasses.std), rtol=0, atol=0.04)
+    if objective == "nce":  # Z = 2 pi for each class
+        assert summary["log_z_learned"] == pytest.approx(math.log(2 * math.pi), abs=0.04)
+    x = np.load(find("last").path / "samples.npz")["x"]
+    share = (x[:, 0] < 0).mean()  # labels are those of the training data, one for each of 500 chains; of class 1 a fortieth is left of 0
+    expected = 0.25 + 0.75 * 0.5 * math.erfc(2 / 2**0.5)
+    assert share == pytest.approx(expected, abs=5 * (0.25 * 0.75 / 500) ** 0.5)
+
+
+def test_a_convolution_that_is_tilted_by_the_exact_density_has_its_log_z(train):
+    """The images are Gaussian: with the full covariance the network has nothing to add, log Z = 0 as learned and as AIS has it."""
+    ais = ("metric=[ais]", "metric.ais.n_temperatures=30", "metric.ais.n_chains=50", "metric.ais.n_repeats=4")
+    summary = train("image", "objective=nce", "reference=full_gaussian", "trainer.n_steps=60", *TRAINED, *FEW, *ais)
+    assert summary["log_z_learned"] == pytest.approx(0, abs=0.05)
+    for side in ("lower", "upper"):
+        assert summary[f"ais_log_z_{side}"] == pytest.approx(summary["log_z_learned"], abs=0.1)
+
+
+def test_a_sweep_is_sorted_by_a_metric_of_our_own(ebm):
+    words = (*words_of("binary"), "objective=pseudo_likelihood", *TRAINED, "experiment=smoke", "metric=[enumeration]", "trainer.n_steps=20")
+    code, out, err = ebm("train", "-m", *DIRS, *words, "sweep.metric=enumerated_kl", "optimizer.lr=0.0001,0.1", "hydra/launcher=basic")
+    assert code == 0, err
+    assert out.index("0.1 ") < out.index("0.0001 ")
+
+
+def problems(ebm, *words):
+    code, _, err = ebm("train", *DIRS, *words)
+    assert code == 2, err
+    return err
+
+
+def test_what_does_not_go_with_bits_is_refused_with_what_does(ebm, tmp_path):
+    err = problems(ebm, "dataset=chain_of_bits")
+    for group, option, works in (
+        ("energy", "residual_mlp", "couplings"),
+        ("reference", "gaussian", "bernoulli or fair_bits"),
+        ("objective", "ssm", "mle or cd or pcd or short_run or nce or pseudo_likelihood"),
+        ("sampler", "mala", "gibbs"),
+    ):
+        assert (
+            f"error: {group}={option} needs real events, and dataset=chain_of_bits has events of another kind\nhint: {group}={works}" in err
+        )
+    err = problems(ebm, "energy=couplings", *words_of("binary")[2:], "objective=nce")  # the data alone are wrong
+    assert "error: energy=couplings needs binary events, and dataset=moons has events of another kind" in err
+    assert "dataset=chain_of_bits" in err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_what_does_not_go_with_labels_is_refused(ebm):
+    err = problems(ebm, "energy=class_centres")
+    assert "error: energy=class_centres needs labels, and dataset=moons has none" in err
+    assert "dataset=two_classes" in err
+    err = problems(ebm, *words_of("labelled"), "objective=pcd")
+    assert "energy=class_centres takes labels, and objective=pcd evaluates points that have none" in err
+
+
+def test_a_sampler_of_another_kind_is_refused_after_training_too(ebm, train):
+    train("binary", "objective=pseudo_likelihood", "experiment=smoke", "trainer.n_steps=5", "metric=[]", "figure=[]", "device=cpu")
+    for verb in ("sample", "evaluate"):
+        code, _, err = ebm(verb, "last", "sampler=mala")
+        assert (code, "MALA needs real events, and those of this run are binary" in err) == (2, True)
+    code, _, err = ebm("sample", "energy=compose", "energy.runs=[last]")
+    assert (code, "is of binary events: it cannot be composed" in err) == (2, True)
+
+
+def test_an_energy_that_takes_a_label_is_not_composed(ebm, train):
+    train("labelled", "objective=nce", "experiment=smoke", "trainer.n_steps=5", "metric=[]", "figure=[]", "device=cpu")
+    code, _, err = ebm("sample", "energy=compose", "energy.runs=[last]")
+    assert (code, "takes a label: it cannot be composed" in err) == (2, True)
+
+
+def test_pictures_of_two_bits_are_not_those_of_the_plane(train):
+    words = ("dataset.n_bits=2", every("figure"), "experiment=smoke", "trainer.n_steps=5", "metric=[]", "device=cpu")
+    train("binary", "objective=pseudo_likelihood", *words)
+    assert sorted(path.name for path in find("last").figures.iterdir()) == FIGURES["binary"]
+
+
+def test_a_metric_needs_what_the_sampler_inside_it_needs(train):
+    """The transitions of metric=ais are of real events."""
+    words = ("experiment=smoke", "trainer.n_steps=5", "metric=[ais]", "figure=[]", "device=cpu")
+    assert train("binary", "objective=pseudo_likelihood", *words)["reasons"]["ais_log_z_lower"] == "the events are not real"
+
+
+def test_the_grid_has_a_reason_where_there_is_no_energy(train):
+    words = ("experiment=smoke", "trainer.n_steps=5", "metric=[mode_weights]", "figure=[]", "device=cpu", "draws.n_samples=20")
+    summary = train("real", "dataset=eight_gaussians", "energy=score_mlp", *words)
+    assert summary["mode_weight_error"] is not None
+    assert summary["reasons"]["mode_weight_error_density"] == "a grid needs real events, and an energy that takes no labels"
+
+
+def test_the_summary_is_strict_json(train):
+    train(
+        "binary", "objective=pcd", "objective.n_chains=256", "experiment=smoke", "trainer.n_steps=5", "metric=[enumeration]", "device=cpu"
+    )
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    json.loads((find("last").path / "summary.json").read_text(), parse_constant=refuse)
