@@ -30,7 +30,7 @@ class Uniform(Reference):
 
     def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:
         low, high = (params[name].unsqueeze(-2) for name in ("low", "high"))
-        return torch.minimum(low + (high - low) * rng.uniform(stream, n, low.shape[-1]), high)  # rounding may exceed `high`
+        return torch.minimum(low + (high - low) * rng.uniform(stream, n, low.shape[-1]), high)  # a guard against rounding
 
     def log_prob(self, params: Params, x: Tensor) -> Tensor:
         low, high = (params[name].unsqueeze(-2) for name in ("low", "high"))
