@@ -15,6 +15,16 @@ import torch
 from torch import Tensor
 
 
+def varies(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
+    """Whether a coordinate takes more than one value along an axis. The border pixels of images often do not."""
+    return x.amax(dim, keepdim=keepdim) > x.amin(dim, keepdim=keepdim)
+
+
+def spread(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
+    """The standard deviation along an axis. It is 1 for a constant coordinate, so that one can divide by it."""
+    return x.std(dim, keepdim=keepdim).where(varies(x, dim, keepdim=keepdim), 1)
+
+
 @dataclass(frozen=True)
 class Standardization:
     """`mean` and `scale` are (*d), in double precision; `matrix` is (d, K), or None without principal components."""

@@ -21,6 +21,7 @@ from ebm_cli.core.adam import adam_
 from ebm_cli.core.contracts import Objective
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import spread
 from ebm_cli.types import Count, Info, Params, Positive
 
 BETAS, EPS = (0.5, 0.9), 1e-8  # of the critic's Adam; beta_1 is low because the target of the critic changes
@@ -39,7 +40,7 @@ class LearnedSteinDiscrepancy(Objective):
     def init(self, model: Model, params: Params, x_train: Tensor, rng: Rng) -> tuple[Params, Params]:
         batch, d = -1 - model.event_ndim, x_train.shape[x_train.ndim - model.event_ndim :].numel()
         carry = {"critic.n": x_train.new_zeros(rng.model_shape)}
-        moments = {"mean": x_train.mean(batch, keepdim=True), "scale": x_train.std(batch, keepdim=True)}
+        moments = {"mean": x_train.mean(batch, keepdim=True), "scale": spread(x_train, batch, keepdim=True)}
         carry |= {name: value.flatten(-model.event_ndim) for name, value in moments.items()}
         widths = [d, *self.hidden, d]
         for i, (n_in, n_out) in enumerate(pairwise(widths)):

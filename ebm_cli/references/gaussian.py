@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ebm_cli.core.contracts import Reference
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import spread
 from ebm_cli.references.full_gaussian import FullGaussian
 from ebm_cli.types import Params
 
@@ -28,7 +29,7 @@ class Gaussian(Reference):
     starts_at_zero: ClassVar[bool] = False
 
     def fit(self, x: Tensor, rng: Rng) -> Params:
-        return {"mean": x.mean(-2), "scale": x.std(-2)}
+        return {"mean": x.mean(-2), "scale": spread(x, -2)}
 
     def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:
         mean, scale = (params[name].unsqueeze(-2) for name in ("mean", "scale"))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ebm_cli.core.contracts import Reference
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import varies
 from ebm_cli.types import Count, Params
 
 N_ITERATIONS = 100  # iterations of expectation maximisation
@@ -35,7 +36,8 @@ class FittedMixture(NamedTuple):
         """Fit the mixture to x (*m, N, d). A single component has the mean and covariance of the data."""
         data = x.cpu().double()
         n, d = data.shape[-2:]
-        ridge = RIDGE * torch.diag_embed(data.var(-2, correction=0)).unsqueeze(-3)
+        variance = data.var(-2, correction=0).where(varies(data, -2), 1)
+        ridge = RIDGE * torch.diag_embed(variance).unsqueeze(-3)
         first = rng.permutation("mixture", n)[..., :n_components].cpu()
         nearest = torch.cdist(data, data.gather(-2, first.unsqueeze(-1).expand(*first.shape, d))).argmin(-1)
         share = torch.nn.functional.one_hot(nearest, n_components).double()

@@ -25,7 +25,7 @@ class Uniform(Reference):
 
     def fit(self, x: Tensor, rng: Rng) -> Params:
         low, high = x.amin(-2), x.amax(-2)
-        beyond = self.margin * (high - low)
+        beyond = (self.margin * (high - low)).where(high > low, 0.5)  # a constant coordinate has a box of width 1
         return {"low": low - beyond, "high": high + beyond}
 
     def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:

@@ -3,12 +3,15 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Normal
 
+from ebm_cli.config import compose
 from ebm_cli.core.rng import Rng
-from ebm_cli.core.standardize import Standardization
+from ebm_cli.core.standardize import Standardization, spread
+from ebm_cli.runner.experiment import Experiment
 
 UNITS = Standardization(torch.tensor([3.0, -1.0], dtype=torch.double), torch.tensor([2.0, 0.5], dtype=torch.double))
 
@@ -82,3 +85,38 @@ def test_identity_changes_nothing():
     y = torch.tensor([[0.1, 5.0]], dtype=torch.double)
     assert torch.equal(Standardization.identity((2,)).to_data(y), y)
     assert Standardization.identity((2,)).log_det == 0
+
+
+def test_spread_is_the_standard_deviation_and_one_for_a_constant_coordinate():
+    x = Rng(0).normal("x", 3, 40, 2)
+    x[1, :, 0] = 0.1  # of one model of a stack
+    expected = x.std(1)
+    expected[1, 0] = 1.0
+    assert torch.equal(spread(x, 1), expected)
+    assert spread(x, -2, keepdim=True).shape == (3, 1, 2)
+
+
+LINES = {
+    "gaussian": ["objective=nce"],
+    "full_gaussian": ["objective=nce", "reference=full_gaussian"],
+    "mixture": ["objective=nce", "reference=mixture"],
+    "uniform": ["objective=nce", "reference=uniform", "reference.margin=1"],
+    "lsd": ["objective=lsd", "objective.hidden=[8]"],
+    "pcd": ["objective=pcd", "objective.n_steps=2", "objective.n_chains=64"],
+    "noise": ["objective=dsm_multi", "energy=noise_mlp"],
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_a_pixel_that_never_changes_does_not_end_training(line):
+    images = np.random.default_rng(0).normal(size=(300, 1, 2, 2))
+    images[:, 0, 0, 1] = 0.1
+    np.save("images.npy", images)
+    words = ["dataset=table", "dataset.path=images.npy", "energy=mlp", *line, "energy.hidden=[8]", "trainer.batch_size=64", "metric=[]"]
+    trainer = Experiment.of(compose.compose([*words, "device=cpu"])).trainer()
+    for _ in range(3):
+        trainer.step()
+    assert all(value.isfinite().all() for value in trainer.params.values())
+    x = trainer.dataset.batch(0, 64, trainer.rng).x
+    aux, _, _ = trainer.objective.prepare(trainer.model, trainer.frozen, trainer.state.carry, x, trainer.rng.at("step").at(9))
+    assert trainer.objective.loss(trainer.model, trainer.params, x, aux)[0].isfinite().all()
