@@ -263,13 +263,14 @@ def test_known_and_busy_tasks_take_no_slot(launch, monkeypatch):
 
 
 def signal_when_ready(number, n_tasks):
-    """A callback that sends a signal to the launcher once `n_tasks` tasks are ready."""
+    """A callback that sends a signal to the launcher once `n_tasks` tasks are ready; its `sent_at` is the time of the signal."""
     ready = []
 
     def see(task, event):
         if event.get("event") == "ready":
             ready.append(task)
             if len(ready) == n_tasks:
+                see.sent_at = time.monotonic()
                 os.kill(os.getpid(), number)
 
     return see
@@ -278,11 +279,11 @@ def signal_when_ready(number, n_tasks):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_tasks_and_starts_no_others(launch, tmp_path, number):
     tasks = [partial(save_at_sigterm, tmp_path / "saved"), ignore_sigterm, partial(give, "never")]
-    before = time.monotonic()
+    see = signal_when_ready(number, 2)
     with pytest.raises(Interrupted) as stopped:
-        launch(*tasks, grace_s=1.0, see=signal_when_ready(number, 2))
+        launch(*tasks, grace_s=1.0, see=see)
     assert stopped.value.signal == number
-    assert 1 <= time.monotonic() - before < 20
+    assert 1 <= time.monotonic() - see.sent_at < 20
     assert (tmp_path / "saved").read_text() == "saved"  # the other task was killed
     results = {task: event["result"] for task, event in launch.events if event.get("event") == "ended"}
     assert results.keys() == {0, 1}
@@ -293,10 +294,10 @@ def test_a_signal_ends_all_tasks_and_starts_no_others(launch, tmp_path, number):
 
 
 def test_cancelling_does_not_wait_for_the_grace_period_if_tasks_end_earlier(launch, tmp_path):
-    before = time.monotonic()
+    see = signal_when_ready(signal.SIGTERM, 1)
     with pytest.raises(Interrupted):
-        launch(partial(save_at_sigterm, tmp_path / "saved"), grace_s=LONG, see=signal_when_ready(signal.SIGTERM, 1))
-    assert time.monotonic() - before < 10
+        launch(partial(save_at_sigterm, tmp_path / "saved"), grace_s=LONG, see=see)
+    assert time.monotonic() - see.sent_at < 10
     assert (tmp_path / "saved").exists()
 
 
