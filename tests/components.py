@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import softplus
 
-from ebm_cli.core.contracts import Dataset, Energy, Figure, Metric, Objective, Reference, Sampler
+from ebm_cli.core.contracts import Dataset, Energy, Objective, Reference, Sampler
 from ebm_cli.core.densities import Density
+from ebm_cli.core.figure import Figure, Scene
 from ebm_cli.core.fitted_reference import FittedReference
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.model import Model, constant
 from ebm_cli.core.pointwise import energy_of
 from ebm_cli.core.rng import Rng
-from ebm_cli.core.scene import Scene
 from ebm_cli.energies.network import EnergyNetwork, Positivity
 from ebm_cli.types import Batch, Best, Count, Info, NonNegative, Params, Share, Space, SplitName
 

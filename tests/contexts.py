@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal
 from ebm_cli.config import compatibility
 from ebm_cli.core.densities import Density
 from ebm_cli.core.fitted_reference import FittedReference
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import ebm_cli
@@ -33,6 +34,14 @@ def test_imports_run_one_way():
         assert package != "ebm_cli" or room == other or FLOOR[other] < FLOOR[room], f"{room}/{file} imports {name}"
         assert package not in ("hydra", "omegaconf") or room in KNOWS_HYDRA, f"{room}/{file} imports {name}"
     assert len(list(ROOT.glob("*.py"))) <= 6
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """The sorter raises CycleError with the files of a circle."""
+    module = {path: ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__") for path in FILES}
+    known = set(module.values())
+    graph = {module[path]: {name if name in known else name.rpartition(".")[0] for name in imports(path)} & known for path in FILES}
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_command_starts_with_the_standard_library_alone():

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ebm_cli.config import compatibility, compose, option_files, schema
 from ebm_cli.core import chain
 from ebm_cli.core.fitted_reference import FittedReference
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.wrappers import AtNoiseLevel

@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, ValidationError, create_model
 
 from ebm_cli.config.settings import OPTIONAL, SweepSettings, TrainerSettings, root
-from ebm_cli.core import contracts
+from ebm_cli.core import contracts, figure, metric
 from ebm_cli.core.chain import Draws
 from ebm_cli.errors import InputError, Problem, nearest
 
@@ -28,7 +28,7 @@ KINDS = {
     "optimizer": contracts.Optimizer,
     "logger": contracts.Logger,
 }
-KINDS_OF_LISTS = {"metric": contracts.Metric, "regularizer": contracts.Regularizer, "figure": contracts.Figure}
+KINDS_OF_LISTS = {"metric": metric.Metric, "regularizer": contracts.Regularizer, "figure": figure.Figure}
 PLAIN = {"trainer": TrainerSettings, "draws": Draws, "sweep": SweepSettings}
 INJECTED = ("space", "shape", "mean", "scale", "reference")  # what an energy is given by the data rather than by its config
 FENCE = ("ebm_cli", "torch.nn", "torch.optim")
@@ -114,7 +114,7 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
     elif not isclass(found) or not _inside(found.__module__, allowed):
         problems.append(Problem(f"{where} is no class of {', '.join(allowed)}"))
     elif missing := [method for method in _methods(kind) if not callable(getattr(found, method, None))]:
-        hint = f"derive it from ebm_cli.core.contracts.{kind.__name__}, and write what that leaves open"
+        hint = f"derive it from {kind.__module__}.{kind.__name__}, and write what that leaves open"
         problems.append(Problem(f"{where} is no {kind.__name__.lower()}: it has no {', '.join(missing)}", hint))
     else:
         return found

@@ -1,4 +1,4 @@
-"""The interfaces (contracts) of datasets, energies, references, objectives, samplers and all other components.
+"""The interfaces (contracts) of components. Those of metrics and figures are in metric.py and figure.py, with the input of each.
 
 A component has its contract as its base class and inherits the defaults of the contract. `requires` and `provides` are sets of the
 capability names that config/compatibility.py defines. The order of arguments is always: model, params, state or carry, x, noise or rng.
@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ebm_cli.core.standardize import Standardization
-from ebm_cli.types import Batch, Best, Info, Params, Space, SplitName
+from ebm_cli.types import Batch, Info, Params, Space, SplitName
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
     from torch import Tensor
 
-    from ebm_cli.core.metric_context import MetricContext
     from ebm_cli.core.model import Model
     from ebm_cli.core.rng import Rng
-    from ebm_cli.core.scene import Scene
 
 REAL = frozenset({"real"})
 
@@ -209,41 +206,6 @@ class Optimizer(Protocol):
     def lr_at(self, step: int, n_steps: int) -> float:
         """The learning rate at a step in 0 .. n_steps - 1."""
         ...
-
-
-class Metric(Protocol):
-    """A measurement of one trained model."""
-
-    requires: ClassVar[frozenset[str]] = frozenset()  # what it needs of data and model; if it is missing, a reason replaces the numbers
-    units: ClassVar[Mapping[str, str]]  # the unit of each of its numbers, in display order; "" for a number without a unit
-    headline: ClassVar[Sequence[str]] = ()  # the numbers that lists of runs show
-    best: ClassVar[Mapping[str, Best]] = {}  # which value is best, for the numbers that rank models
-    unaveraged: ClassVar[Sequence[str]] = ()  # p-values and standard errors, which are not averaged over seeds
-    final_only: ClassVar[bool] = False  # whether it is measured only at the end of training: it needs samples, or is slow
-
-    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
-        """Its numbers. A sentence with the reason replaces a number, or all of them, that cannot be computed."""
-        ...
-
-
-class Figure(Protocol):
-    """A picture, or an animation, of one trained model."""
-
-    requires: ClassVar[frozenset[str]] = frozenset()
-    suffix: ClassVar[str] = ".png"  # the suffix of its file, which is named after its option
-    shows_samples: ClassVar[bool] = True  # false if the figure does not depend on the samples: `ebm sample` then does not redraw it
-
-    def applies(self, scene: Scene) -> bool:
-        """Whether the figure can be drawn for this scene."""
-        return True
-
-    def plot(self, scene: Scene) -> Drawing:
-        """The matplotlib figure."""
-        ...
-
-    def save(self, scene: Scene, path: Path) -> None:
-        """Write the file. An animation overrides this."""
-        self.plot(scene).savefig(path, dpi=130, bbox_inches="tight")
 
 
 class RunFolder(Protocol):

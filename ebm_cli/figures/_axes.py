@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ebm_cli.core.scene import Scene
+from ebm_cli.core.figure import Scene
 
 BLUE, RED = "#1f4e79", "#b03a2e"
 

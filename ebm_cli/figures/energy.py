@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
-from ebm_cli.core.contracts import Figure
-from ebm_cli.core.scene import Scene
+from ebm_cli.core.figure import Figure, Scene
 from ebm_cli.figures._axes import aspect, frame
 
 N_ARROWS = 22  # number of arrows per axis

@@ -6,8 +6,7 @@ from math import ceil
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from ebm_cli.core.contracts import Figure
-from ebm_cli.core.scene import Scene
+from ebm_cli.core.figure import Figure, Scene
 from ebm_cli.figures._axes import BLUE, RED
 
 MOST = 12  # maximum number of columns that are shown

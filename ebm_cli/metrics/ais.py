@@ -28,8 +28,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ebm_cli.core import chain
-from ebm_cli.core.contracts import Metric, Sampler
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.contracts import Sampler
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import spread
 from ebm_cli.core.student_t import quantile

@@ -22,8 +22,7 @@ from torch import Tensor
 from torch.nn.functional import silu, softplus
 
 from ebm_cli.core.adam import adam_
-from ebm_cli.core.contracts import Metric
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.types import Best, Count, Positive
 

@@ -16,8 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.core.contracts import Metric
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.types import Best
 
 FEWEST = 4  # minimum number of draws per chain

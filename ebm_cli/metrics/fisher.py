@@ -16,9 +16,8 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ebm_cli.core.contracts import Metric
 from ebm_cli.core.densities import Density
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.pointwise import score_of
 from ebm_cli.types import Best
 

@@ -13,8 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ebm_cli.core.contracts import Metric
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.pointwise import energy_of
 from ebm_cli.types import Count
 

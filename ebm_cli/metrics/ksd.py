@@ -21,8 +21,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ebm_cli.core import stein_kernel
-from ebm_cli.core.contracts import Metric
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.pointwise import score_of
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.mmd import COINCIDE, median_distance

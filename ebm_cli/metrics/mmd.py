@@ -21,8 +21,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ebm_cli.core.contracts import Metric
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.types import Best, Positive
 
 FEWEST = 4  # minimum number of points, for the variance of the null distribution

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli.core.contracts import Dataset, Metric
+from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.densities import Density
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.model import Model
 from ebm_cli.core.pointwise import energy_of
 from ebm_cli.core.rng import Rng

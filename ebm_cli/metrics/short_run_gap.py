@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ebm_cli.core import chain
-from ebm_cli.core.contracts import Metric, Sampler
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.contracts import Sampler
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.pointwise import energy_of
 from ebm_cli.core.wrappers import Tempered
 from ebm_cli.metrics import sliced_wasserstein

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ebm_cli.config import compatibility
-from ebm_cli.core.contracts import Dataset, Metric, Objective
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.contracts import Dataset, Objective
+from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.student_t import interval, mean
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.types import Best

@@ -10,8 +10,10 @@ from ebm_cli import console
 from ebm_cli.config import compatibility, schema
 from ebm_cli.config.compose import Composed
 from ebm_cli.config.settings import TrainerSettings, identity, seeds_of
-from ebm_cli.core.contracts import Dataset, Figure, Metric
+from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
+from ebm_cli.core.figure import Figure
+from ebm_cli.core.metric import Metric
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.loggers.guarded_logger import GuardedLogger
 from ebm_cli.runs.run import SCHEMA, Run

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ebm_cli import console
 from ebm_cli.config import compatibility
-from ebm_cli.core.contracts import Figure
-from ebm_cli.core.scene import Scene
+from ebm_cli.core.figure import Figure, Scene
 
 
 def save_figures(folder: Path, figures: Mapping[str, Figure], scene: Scene) -> list[Path]:

@@ -7,7 +7,7 @@ from ebm_cli import console
 from ebm_cli.config import schema
 from ebm_cli.config.settings import DRAWS, MEASURES, with_role
 from ebm_cli.core.chain import Draws
-from ebm_cli.core.contracts import Metric
+from ebm_cli.core.metric import Metric
 from ebm_cli.errors import RunFailed, bad
 from ebm_cli.metrics.quadrature import Quadrature
 from ebm_cli.runner import evaluate, sample_files

@@ -23,7 +23,7 @@ from ebm_cli.config import compatibility, schema
 from ebm_cli.core.chain import Draws
 from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
-from ebm_cli.core.scene import Scene
+from ebm_cli.core.figure import Scene
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.io.atomic import reporting
 from ebm_cli.runner import analytic_numbers, evaluate, sample_files

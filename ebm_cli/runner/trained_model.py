@@ -13,10 +13,10 @@ from ebm_cli.config.settings import seeds_of
 from ebm_cli.core import chain
 from ebm_cli.core.chain import Draws
 from ebm_cli.core.contracts import Dataset, Sampler
+from ebm_cli.core.figure import Scene
 from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
-from ebm_cli.core.scene import Scene
 from ebm_cli.core.standardize import Standardization
 from ebm_cli.core.wrappers import Tempered
 from ebm_cli.errors import bad

@@ -82,7 +82,7 @@ def test_plot_draws_the_figures_that_are_named(ebm, stack):
 FIGURE = """
 from matplotlib.figure import Figure as Drawing
 
-from ebm_cli.core.contracts import Figure
+from ebm_cli.core.figure import Figure
 
 
 class Steps(Figure):

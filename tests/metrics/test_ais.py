@@ -13,7 +13,8 @@ from torch import nn
 
 from ebm_cli.config import option_files, schema
 from ebm_cli.core import log_densities
-from ebm_cli.core.contracts import Dataset, Metric
+from ebm_cli.core.contracts import Dataset
+from ebm_cli.core.metric import Metric
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
 from ebm_cli.datasets.gaussian_mixture import GaussianMixture

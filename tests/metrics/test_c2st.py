@@ -8,7 +8,7 @@ from contexts import Normal
 from scipy.stats import binom, norm
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.c2st import ClassifierTwoSampleTest, labels, logit
 

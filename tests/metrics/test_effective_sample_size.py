@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.effective_sample_size import EffectiveSampleSize, effective_sample_size, variogram
 

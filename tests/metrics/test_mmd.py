@@ -8,7 +8,7 @@ import torch
 from contexts import Normal
 from targets import assert_mean
 
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.table import TableDataset
 from ebm_cli.metrics.mmd import MaximumMeanDiscrepancy, kernel, median_distance, null_variance

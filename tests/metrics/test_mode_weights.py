@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ebm_cli.core import log_densities
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.mode_weights import ModeWeights

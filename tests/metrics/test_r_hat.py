@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chi2, norm, rankdata
 
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.r_hat import RHat, median, of_ranks, r_hat
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ebm_cli.core.densities import Density
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.sliced_wasserstein import SlicedWasserstein, distance
 

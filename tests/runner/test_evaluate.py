@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ebm_cli.core.metric_context import MetricContext
+from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
 from ebm_cli.core.student_t import interval

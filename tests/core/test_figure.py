@@ -11,10 +11,10 @@ from contexts import Normal
 from targets import Coupled, CoupledScore
 from torch import nn
 
-from ebm_cli.core import scene as scene_module
+from ebm_cli.core import figure as figure_module
+from ebm_cli.core.figure import N_POINTS, Scene
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
-from ebm_cli.core.scene import N_POINTS, Scene
 from ebm_cli.core.standardize import Standardization
 from ebm_cli.datasets.table import TableDataset
 
@@ -74,7 +74,7 @@ def test_data_of_a_table_are_rows_of_all_splits_with_the_test_rows_first(monkeyp
     np.testing.assert_allclose(np.sort(scene.data, 0), np.sort(values, 0), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(scene.data[:60], dataset.rows("test"), rtol=1e-5, atol=1e-5)
     assert not scene.knows_density
-    monkeypatch.setattr(scene_module, "N_POINTS", 70)
+    monkeypatch.setattr(figure_module, "N_POINTS", 70)
     few = scene_of(dataset=dataset, standardization=dataset.standardization).data
     np.testing.assert_array_equal(few, scene.data[:70])
     assert scene_of().data is None

@@ -1,9 +1,10 @@
-"""The input of a figure: one model with its data, its samples and its rows. Arrays are in data units."""
+"""The interface of figures, and their input: one model with its data, its samples and its rows. Arrays are in data units."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from ebm_cli.core.pointwise import in_chunks
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
 from ebm_cli.types import Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 N_POINTS = 4000  # maximum number of points in a scatter plot
 N_GRID = 200  # number of grid points per axis of an image
@@ -107,3 +111,23 @@ class Scene:
         """s at points in data units, (N, d), per unit of the model, so that arrows have the angle they have in standardized columns."""
         u = self.standardization.from_data(y).to(self.draws)
         return in_chunks(lambda part: self.model.score(self.params, part).flatten(1), u).numpy()
+
+
+class Figure(Protocol):
+    """A picture, or an animation, of one trained model."""
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+    suffix: ClassVar[str] = ".png"  # the suffix of its file, which is named after its option
+    shows_samples: ClassVar[bool] = True  # false if the figure does not depend on the samples: `ebm sample` then does not redraw it
+
+    def applies(self, scene: Scene) -> bool:
+        """Whether the figure can be drawn for this scene."""
+        return True
+
+    def plot(self, scene: Scene) -> "Drawing":
+        """The matplotlib figure."""
+        ...
+
+    def save(self, scene: Scene, path: Path) -> None:
+        """Write the file. An animation overrides this."""
+        self.plot(scene).savefig(path, dpi=130, bbox_inches="tight")

@@ -1,8 +1,8 @@
-"""The input of a metric: one trained model, the data, and samples drawn from the model."""
+"""The interface of metrics, and their input: one trained model, the data, and samples drawn from the model."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Params
+from ebm_cli.types import Best, Params
 
 Value = TypeVar("Value")
 
@@ -53,3 +53,18 @@ class MetricContext:
         if key not in self._known:
             self._known[key] = make()
         return self._known[key]
+
+
+class Metric(Protocol):
+    """A measurement of one trained model."""
+
+    requires: ClassVar[frozenset[str]] = frozenset()  # what it needs of data and model; if it is missing, a reason replaces the numbers
+    units: ClassVar[Mapping[str, str]]  # the unit of each of its numbers, in display order; "" for a number without a unit
+    headline: ClassVar[Sequence[str]] = ()  # the numbers that lists of runs show
+    best: ClassVar[Mapping[str, Best]] = {}  # which value is best, for the numbers that rank models
+    unaveraged: ClassVar[Sequence[str]] = ()  # p-values and standard errors, which are not averaged over seeds
+    final_only: ClassVar[bool] = False  # whether it is measured only at the end of training: it needs samples, or is slow
+
+    def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
+        """Its numbers. A sentence with the reason replaces a number, or all of them, that cannot be computed."""
+        ...
