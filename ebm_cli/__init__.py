@@ -1,6 +1,6 @@
-"""ebm: a config-driven command-line experiment runner for energy-based models, p(x) = exp(-E(x)) / Z.
+"""ebm: a config-driven command-line runner for experiments with energy-based models, p(x) = exp(-E(x)) / Z.
 
-From Python, `load_run` opens a trained run:
+`load_run` opens a trained run from Python:
 
     from ebm_cli import load_run
 
@@ -14,7 +14,7 @@ __all__ = ["load_run"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load_run` is imported when it is used: the command must start without torch."""
+    """Import `load_run` on first use: it imports torch, without which the command must start."""
     if name != "load_run":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ebm_cli.runner.loaded_run import load_run

@@ -1,6 +1,7 @@
-"""The `ebm` command: a table of verbs, did-you-mean, exit codes. Standard library only, so that help is instant.
+"""The `ebm` command: it dispatches to the module of a verb, and turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 the run failed; 2 bad input (nothing was started); 130 / 143 interrupted with the state saved.
+It uses only the standard library, so that help is printed without delay. Exit codes: 0 done; 1 the run failed; 2 bad input (nothing was
+started); 130 / 143 interrupted by SIGINT / SIGTERM with the state saved.
 """
 
 import atexit
@@ -16,17 +17,17 @@ from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest,
 
 COMMANDS = {
     "train": "train one model, a stack of seeds (seeds=8), or a sweep (-m)",
-    "sample": "draw samples from a trained run, or from an energy that needs no training",
-    "evaluate": "measure a trained run again",
-    "score": "energy and log-density of the rows of a file",
+    "sample": "draw samples from a trained run, or from an analytic energy",
+    "evaluate": "measure a trained run again, or with other metrics",
+    "score": "write the energy and log-density of every row of a file",
     "runs": "list runs and their results",
-    "compare": "runs side by side, over their seeds, at their ends or at equal cost",
-    "show": "a run's config, environment and results",
+    "compare": "put runs side by side, over their seeds, at their ends or at equal cost",
+    "show": "print a run's config, environment and results",
     "plot": "draw the pictures of a run again",
-    "list": "the options of every config group",
+    "list": "describe the options of every config group",
     "rm": "remove runs",
-    "completion": "what makes TAB complete all this, for bash, zsh or fish",
-    "doctor": "what works here, and how to mend what does not",
+    "completion": "print the completion script of a shell: bash, zsh or fish",
+    "doctor": "check the installation, and say how to repair it",
 }
 
 USAGE = """ebm: train, sample and measure energy-based models, p(x) = exp(-E(x)) / Z
@@ -35,19 +36,19 @@ usage: ebm COMMAND ...
 
 {commands}
 
-  ebm train objective=ssm dataset=moons     the first run
-  ebm COMMAND --help                        what a command takes
-  ebm --version
+  ebm train objective=ssm dataset=moons     train a first model
+  ebm COMMAND --help                        print the arguments of a command
+  ebm --version                             print the version
 
-Results go to outputs/, or to the folder that EBM_OUTPUTS names."""
+Results are written to outputs/, or to the folder that the environment variable EBM_OUTPUTS names."""
 
 
 def run() -> NoReturn:
-    """The process. It ends at once: that Python takes torch apart at its end would cost every command a third of a second."""
+    """Run the command and end the process. It skips the finalization of the interpreter, which takes a third of a second with torch."""
     code = main()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody listens any more
+        with suppress(OSError):  # the reader has closed the stream
             stream.flush()
     os._exit(code)
 
@@ -67,13 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return report((Problem(f"interrupted by {Signals(stop.signal).name}", stop.hint),), 128 + stop.signal)
     except KeyboardInterrupt:
         return report((Problem("interrupted by SIGINT"),), 130)
-    except BrokenPipeError:  # `ebm runs | head -1`: the reader has what it wanted
+    except BrokenPipeError:  # the reader has closed the pipe, as in `ebm runs | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if os.environ.get("EBM_DEBUG"):
             raise
-        return report((Problem(f"{type(error).__name__}: {error}", "EBM_DEBUG=1 shows the traceback"),), 1)
+        return report((Problem(f"{type(error).__name__}: {error}", "set EBM_DEBUG=1 to see the traceback"),), 1)
 
 
 def dispatch(argv: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""What a person sees: a live view of training on a terminal, plain lines elsewhere, and tables of results.
+"""Console output: messages, a progress display for slow operations, and tables of results.
 
 Progress goes to stderr, results to stdout.
 """
@@ -16,19 +16,19 @@ HIDDEN = ("seed", "seeds", "n_steps")
 
 
 def say(line: str) -> None:
-    """One line about what is going on."""
-    with contextlib.suppress(BrokenPipeError):  # who reads progress no longer must not end what is in progress
+    """Print a line about the progress to stderr."""
+    with contextlib.suppress(BrokenPipeError):  # a closed stderr must not end the work
         print(line, file=sys.stderr, flush=True)
 
 
 def is_live() -> bool:
-    """Whether progress goes to a terminal that takes colours and moving lines."""
+    """Whether stderr is a terminal on which colors and moving lines are allowed."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Say what takes long, while it does: a moving line on a terminal, else a line now and then."""
+    """Show that a slow operation is in progress: a spinner on a terminal, a line every few seconds elsewhere."""
     if is_live():
         from rich.console import Console
 
@@ -51,7 +51,7 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def results(summary: Mapping[str, Any]) -> None:
-    """The table of final metrics, on stdout. Of a stack: mean, 95 % interval and every seed."""
+    """Print the table of the final metrics to stdout. For a stack, it has the mean, the 95 % interval and the value of every seed."""
     per_seed, reasons, units = summary.get("per_seed"), summary["reasons"], summary.get("units", {})
     numbers = [key for key, value in summary.items() if (value is None or isinstance(value, (int, float))) and key not in HIDDEN]
     rows = []
@@ -60,7 +60,7 @@ def results(summary: Mapping[str, Any]) -> None:
         if per_seed:
             low_high = summary["ci95"].get(key)
             value.append(f"[{text(low_high[0])}, {text(low_high[1])}]" if low_high else "")
-            value.append(" ".join(text(one) for one in per_seed.get(key, [])))
+            value.append(" ".join(text(number) for number in per_seed.get(key, [])))
         rows.append([key, *value])
     heads = ["", "mean" if per_seed else "value", "unit", *(["95 % interval", "per seed"] if per_seed else [])]
     table(heads, rows)
@@ -76,7 +76,7 @@ def results(summary: Mapping[str, Any]) -> None:
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ("value", "mean"), file: TextIO | None = None
 ) -> None:
-    """Aligned columns, on stdout where no file is named; empty ones are left out."""
+    """Print aligned columns to `file`, by default stdout. Columns without a heading and without content are left out."""
     used = [i for i, head in enumerate(heads) if head or any(row[i] for row in rows)]
     widths = {i: max(len(row[i]) for row in (heads, *rows)) for i in used}
     for row in (heads, *rows):
@@ -85,7 +85,7 @@ def table(
 
 
 def text(value: Any) -> str:
-    """A number as a table has it."""
+    """A number in the format of the tables."""
     if value is None:
         return "-"
     if isinstance(value, float):

@@ -1,22 +1,22 @@
-"""What a user did wrong, and how a run ends early. Standard library only: every verb starts here."""
+"""Errors in the user's input, and the ways in which a run ends early. It uses only the standard library: every command imports it."""
 
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-MOST_NAMED = 12  # words that a hint lists
+MOST_NAMED = 12  # a hint lists at most this many words
 
 
 class Problem(NamedTuple):
-    """One fault of the input: what and where, and how to mend it."""
+    """An error in the input: the message says what is wrong and where, and the hint says how to repair it."""
 
     message: str
     hint: str = ""
 
 
 class InputError(Exception):
-    """Bad input: nothing was started. Holds every problem found, so that all can be mended at once. Exit code 2."""
+    """Bad input: nothing was started. It holds all problems that were found, so that they can be repaired at once. Exit code 2."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(problem.message for problem in problems))
@@ -24,7 +24,7 @@ class InputError(Exception):
 
 
 class RunFailed(Exception):
-    """A run that started and did not end well (diverged, disk full). Exit code 1."""
+    """A run started and failed (it diverged, or the disk is full). Exit code 1."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class RunFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM, with the state saved. Exit code 128 + signal."""
+    """A run was interrupted by SIGINT or SIGTERM and has saved its state. Exit code 128 + signal."""
 
     def __init__(self, signal: int, hint: str = "") -> None:
         super().__init__(signal)
@@ -40,11 +40,11 @@ class Interrupted(BaseException):
 
 
 class Busy(InputError):
-    """The run is being trained by another process."""
+    """Another process is training the run."""
 
 
 def report(problems: Iterable[Problem], code: int) -> int:
-    """Print every problem in the one form that errors have, on stderr."""
+    """Print every problem to stderr in the common format of errors, and return the exit code."""
     for message, hint in problems:
         print(f"error: {message}", file=sys.stderr)
         if hint:
@@ -53,15 +53,15 @@ def report(problems: Iterable[Problem], code: int) -> int:
 
 
 def bad(message: str, hint: str = "") -> InputError:
-    """An `InputError` of one problem."""
+    """An `InputError` with a single problem."""
     return InputError(Problem(message, hint))
 
 
 def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """A hint that names the known word nearest to `word`, or all of them where none is near."""
+    """A hint that names the known word closest to `word`, or lists the known words if none is close."""
     known = sorted(known)
     near = get_close_matches(word, known, 1, 0.5)
     if near:
         return f"did you mean {prefix}{near[0]}?"
     more = ", ..." if len(known) > MOST_NAMED else ""
-    return f"there is {', '.join(prefix + name for name in known[:MOST_NAMED])}{more}" if known else ""
+    return f"available: {', '.join(prefix + name for name in known[:MOST_NAMED])}{more}" if known else ""

@@ -23,7 +23,7 @@ BATCH, N_STEPS, HIDDEN, N_TRANSITIONS = 256, 6000, 64, 15
 
 
 class Energy(nn.Module):
-    """A plain implementation of the energy: two hidden layers on standardised inputs, and the tilt."""
+    """A plain implementation of the energy: two hidden layers on standardized inputs, and the tilt."""
 
     def __init__(self, mean, scale):
         super().__init__()

@@ -1,6 +1,6 @@
-"""Components of our own, one of each kind and a dataset for each space of events, by which the contracts are shown to carry.
+"""Custom components for the tests of the contracts: one of each kind, and a dataset for each space of events.
 
-Their options are the files of tests/options. A line uses them with `--config-dir tests/options` and EBM_ALLOW=components.
+Their options are the files of tests/options. A command uses them with `--config-dir tests/options` and EBM_ALLOW=components.
 """
 
 import math
@@ -29,7 +29,7 @@ from ebm_cli.types import Batch, Best, Count, Info, NonNegative, Params, Share, 
 
 OPTIONS = Path(__file__).parent / "options"
 ALLOWED = "components"
-SPACES = {  # options by group, where they are not the default ones; a real space takes energies of its own
+SPACES = {  # the options of each space by group, where they differ from the defaults; the test chooses the energy of a real space
     "real": {"dataset": "moons"},
     "image": {"dataset": "gaussian_images", "energy": "convolution"},
     "binary": {"dataset": "chain_of_bits", "energy": "couplings", "reference": "bernoulli", "sampler": "gibbs"},
@@ -39,7 +39,7 @@ SPACES = {  # options by group, where they are not the default ones; a real spac
 
 @dataclass(frozen=True)
 class ChainOfBits(Dataset):
-    """A Markov chain of `n_bits` bits: the first is fair, each of the others differs from the one before with probability `flip`."""
+    """A Markov chain of `n_bits` bits. The first bit is fair; each other bit differs from the previous bit with probability `flip`."""
 
     n_bits: Count
     flip: Share
@@ -68,8 +68,10 @@ class ChainOfBits(Dataset):
 
 @dataclass(frozen=True)
 class GaussianImages(Density):
-    """Images of 1 x 8 x 8: a slope from side to side, and Gaussian noise of which two pixels at (i, j) and (k, l) have the correlation
-    `correlation`^(|i - k| + |j - l|)."""
+    """Images of 1 x 8 x 8 pixels: a horizontal ramp plus Gaussian noise of unit variance.
+
+    The noise of the pixels (i, j) and (k, l) has the correlation `correlation`^(|i - k| + |j - l|).
+    """
 
     correlation: Share
 
@@ -83,7 +85,7 @@ class GaussianImages(Density):
 
     @property
     def length_scale(self) -> float:
-        return torch.linalg.eigvalsh(self._covariance)[0].item()  # of the covariance of all pixels, the square of this is the least
+        return torch.linalg.eigvalsh(self._covariance)[0].item()  # its square is the smallest eigenvalue for all pixels
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         z = rng.normal("pixels", n, *self.shape)
@@ -92,8 +94,8 @@ class GaussianImages(Density):
 
     def log_prob(self, x: Tensor) -> Tensor:
         covariance = torch.kron(self._covariance, self._covariance)
-        law = MultivariateNormal(self.mean.flatten().to(x.device), covariance.to(x.device))
-        return law.log_prob(x.flatten(-3).double())
+        distribution = MultivariateNormal(self.mean.flatten().to(x.device), covariance.to(x.device))
+        return distribution.log_prob(x.flatten(-3).double())
 
     @cached_property
     def mean(self) -> Tensor:
@@ -101,19 +103,19 @@ class GaussianImages(Density):
 
     @cached_property
     def _numbers(self) -> tuple[list, list]:
-        """The mean and the Cholesky factor of a row."""
+        """The mean, and the Cholesky factor of the covariance of a row."""
         return self.mean.tolist(), torch.linalg.cholesky(self._covariance).tolist()
 
     @cached_property
     def _covariance(self) -> Tensor:
-        """Of a row of pixels, and of a column."""
+        """The covariance of a row of pixels, which is also that of a column."""
         place = torch.arange(8, dtype=torch.double)
         return self.correlation ** (place.unsqueeze(-1) - place).abs()
 
 
 @dataclass(frozen=True)
 class TwoClasses(Density):
-    """Events of the plane with labels: p(y), and p(x | y) = N(centre_y, std_y^2 I)."""
+    """Labelled events in the plane, with label probabilities p(y) = weight_y and p(x | y) = N(centre_y, std_y^2 I)."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"real", "density", "labels"})
     centre: ClassVar[tuple[tuple[float, float], ...]] = ((-2.0, 0.0), (2.0, 1.0))
@@ -145,7 +147,7 @@ class TwoClasses(Density):
 
 
 class Convolution(EnergyNetwork):
-    """Two convolutions and a linear layer, x (B, c, h, w) -> E(x) (B,), with the tilt of every network."""
+    """Two convolutions and a linear layer, x (B, c, h, w) -> E(x) (B,), tilted like every network."""
 
     def __init__(
         self,
@@ -169,7 +171,7 @@ class Convolution(EnergyNetwork):
 
 
 class Couplings(nn.Module, Energy):
-    """A fully visible Boltzmann machine, E(x) = -b'x - sum over i < j of J_ij x_i x_j, on bits."""
+    """A fully visible Boltzmann machine on bits, E(x) = -b'x - sum over i < j of J_ij x_i x_j."""
 
     requires: ClassVar[frozenset[str]] = frozenset({"binary"})
 
@@ -184,7 +186,7 @@ class Couplings(nn.Module, Energy):
 
 
 class ClassCentres(nn.Module, Energy):
-    """A Gaussian for each label, E(x, y) = |x - c_y|^2 / (2 s_y^2) + d log s_y: Z = (2 pi)^(d/2) for all of them."""
+    """A Gaussian for each label, E(x, y) = |x - c_y|^2 / (2 s_y^2) + d log s_y. Z = (2 pi)^(d/2) for every label."""
 
     takes_labels: ClassVar[bool] = True
 
@@ -204,7 +206,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Gibbs(Sampler):
-    """One transition draws every bit in turn given the others. It has no step size. Geman & Geman 1984."""
+    """A transition draws every bit in turn given the other bits. There is no step size. Geman & Geman 1984."""
 
     requires: ClassVar[frozenset[str]] = frozenset({"binary", "energy"})
     exact: ClassVar[bool] = True
@@ -242,7 +244,7 @@ class PseudoLikelihood(Objective):
 
 @dataclass(frozen=True)
 class Enumeration(Metric):
-    """log Z and the KL divergence of a model of few bits, by a sum over all their states."""
+    """log Z and the KL divergence of a model of a few bits, by a sum over all states."""
 
     requires: ClassVar[frozenset[str]] = frozenset({"binary", "density", "energy", "unconditional"})
     units: ClassVar[Mapping[str, str]] = {"enumerated_kl": "nats", "enumerated_log_z": "nats"}
@@ -257,14 +259,14 @@ class Enumeration(Metric):
 
 
 def states(space: Space) -> Tensor:
-    """Every state of some bits, (2^D, *d)."""
+    """Every state of the bits of a space, (2^D, *d)."""
     n = math.prod(space.shape)
     return (torch.arange(2**n).unsqueeze(-1) >> torch.arange(n) & 1).to(torch.get_default_dtype()).unflatten(-1, space.shape)
 
 
 @dataclass(frozen=True)
 class Rows(Figure):
-    """The first samples of bits, one in each row."""
+    """The first samples of bits, with one sample in each row."""
 
     requires: ClassVar[frozenset[str]] = frozenset({"binary"})
 
@@ -291,7 +293,7 @@ class MeanImage(Figure):
 
 @dataclass(frozen=True)
 class FairBits(Reference):
-    """Independent bits, each 0 or 1 with probability 1/2: nothing is fitted but their number."""
+    """Independent fair bits. Only their number is taken from the data."""
 
     requires: ClassVar[frozenset[str]] = frozenset({"binary"})
 

@@ -1,4 +1,4 @@
-"""Shared fixtures: the command in this process and in one of its own, and small experiments."""
+"""Shared fixtures: the command in this process and in its own process, and small experiments."""
 
 import os
 import subprocess
@@ -17,21 +17,21 @@ SMALL = ("energy=mlp", "energy.hidden=[16,16]", "trainer.batch_size=32", "metric
 
 @pytest.fixture(autouse=True)
 def _outputs(tmp_path, monkeypatch):
-    """Every test has an outputs folder of its own, stands in an empty one, and sees nothing of the user's."""
+    """Every test has its own outputs folder, runs in an empty folder, and is isolated from the user's settings."""
     monkeypatch.setenv("EBM_OUTPUTS", str(tmp_path / "outputs"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for name in ("EBM_ALLOW", "EBM_DEBUG", "NO_COLOR", *(name for name in os.environ if name.startswith("WANDB_"))):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"WANDB_MODE": "offline", "NETRC": str(tmp_path / "netrc"), "WANDB_SILENT": ""}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("WANDB_SILENT")  # and gone again after the test, which may set it
+    monkeypatch.delenv("WANDB_SILENT")  # the variable was set first so that it is restored even if the test sets it
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
 
 @pytest.fixture
 def ebm(capsys):
-    """`ebm(...)` runs the command in this process: (exit code, stdout, stderr)."""
+    """`ebm(...)` runs the command in this process and returns (exit code, stdout, stderr)."""
 
     def call(*words):
         capsys.readouterr()
@@ -44,7 +44,7 @@ def ebm(capsys):
 
 @pytest.fixture
 def ebm_process():
-    """`ebm_process(...)` starts the command in a process of its own and returns its Popen."""
+    """`ebm_process(...)` starts the command in its own process and returns the Popen."""
 
     def start(*words, **options):
         command = [sys.executable, "-m", "ebm_cli", *words]
@@ -56,7 +56,7 @@ def ebm_process():
 
 @pytest.fixture
 def trainer():
-    """`trainer("objective=nce", "seeds=3")` is a small trainer that has taken no step."""
+    """`trainer("objective=nce", "seeds=3")` is a small trainer before its first step."""
 
     def build(*words):
         return Experiment.of(compose.compose([*SMALL, *words])).trainer()
@@ -66,7 +66,7 @@ def trainer():
 
 @pytest.fixture
 def double():
-    """Closed forms are held to in double precision."""
+    """Run the test in double precision, for comparisons with closed forms."""
     torch.set_default_dtype(torch.double)
     yield
     torch.set_default_dtype(torch.float)

@@ -1,4 +1,4 @@
-"""Whether a sampler leaves its target alone: targets with exact draws and distribution functions, and the tests that they allow.
+"""Tests of whether a sampler leaves its target invariant: targets with exact draws and distribution functions, and checks that use them.
 
 All draws are seeded.
 """
@@ -56,11 +56,11 @@ class Gumbel(Line):
 
     def __init__(self):
         super().__init__()
-        self.one = nn.Parameter(torch.ones(()))
+        self.slope = nn.Parameter(torch.ones(()))
 
     def forward(self, x):
         u = x.flatten(1)
-        return (self.one * u + (-u).exp()).sum(-1)
+        return (self.slope * u + (-u).exp()).sum(-1)
 
     def uniforms(self, x):
         return [(-(-x).exp()).exp().flatten()]

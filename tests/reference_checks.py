@@ -15,7 +15,7 @@ def fit(reference, x_train):
 
 
 def coordinates(x_train, x, noise_level=None):
-    """u and the inverse width as a network passes them to a reference: x is standardised by the training data (and the noise)."""
+    """u and the inverse width as a network passes them to a reference: x is standardized by the training data (and the noise)."""
     variance = x_train.var(-2, keepdim=True)
     if noise_level is not None:
         variance = variance + noise_level.square().unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""The default reference with given moments, by which networks are tilted in tests."""
+"""The default reference with given moments, by which the networks of tests are tilted."""
 
 from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.rng import Rng
@@ -11,5 +11,5 @@ def gaussian(mean, scale):
 
 
 def reference(x, model):
-    """The tensors of that Gaussian fitted to x, (*m, N, *d), as in the `params` of a model."""
+    """The tensors of the default reference fitted to x, (*m, N, *d), as in the `params` of a model."""
     return FittedReference.fit(Gaussian(), x, x.shape[x.ndim - model.event_ndim :], Rng(0)).named

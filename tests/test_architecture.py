@@ -1,4 +1,4 @@
-"""The architecture: imports run one way, component packages do not know each other, only a few rooms know Hydra, files are short."""
+"""The architecture: imports run in one direction, component packages are independent, few packages import Hydra, and files are short."""
 
 import ast
 import sys
@@ -9,12 +9,12 @@ import ebm_cli
 
 ROOT = Path(ebm_cli.__file__).parent
 COMPONENTS = "datasets energies references objectives samplers regularizers optimizers metrics"
-FLOORS = [  # a room imports from itself and from the rooms on the floors below it
+LAYERS = [  # a package or module imports only from itself and from lower layers
     *("errors types", "console core io", COMPONENTS, "config runs", "figures loggers training"),
     *("comparison runner", "sweeps", "commands plugins", "__init__ __main__"),
 ]
-FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
-KNOWS_HYDRA = {"config", "sweeps", "commands", "plugins"}
+LAYER = {name: i for i, names in enumerate(LAYERS) for name in names.split()}
+USES_HYDRA = {"config", "sweeps", "commands", "plugins"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -27,24 +27,24 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_imports_run_one_way():
-    arrows = [(path.relative_to(ROOT).parts[0].removesuffix(".py"), name, path.name) for path in FILES for name in imports(path)]
-    for room, name, file in arrows:
+def test_imports_run_in_one_direction():
+    pairs = [(path.relative_to(ROOT).parts[0].removesuffix(".py"), name, path.name) for path in FILES for name in imports(path)]
+    for part, name, file in pairs:
         package, other, *_ = [*name.split("."), ""]
-        assert package != "ebm_cli" or room == other or FLOOR[other] < FLOOR[room], f"{room}/{file} imports {name}"
-        assert package not in ("hydra", "omegaconf") or room in KNOWS_HYDRA, f"{room}/{file} imports {name}"
+        assert package != "ebm_cli" or part == other or LAYER[other] < LAYER[part], f"{part}/{file} imports {name}"
+        assert package not in ("hydra", "omegaconf") or part in USES_HYDRA, f"{part}/{file} imports {name}"
     assert len(list(ROOT.glob("*.py"))) <= 6
 
 
-def test_no_files_import_each_other_in_a_circle():
-    """The sorter raises CycleError with the files of a circle."""
+def test_there_are_no_import_cycles():
+    """`prepare` raises CycleError with the modules of a cycle."""
     module = {path: ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__") for path in FILES}
     known = set(module.values())
     graph = {module[path]: {name if name in known else name.rpartition(".")[0] for name in imports(path)} & known for path in FILES}
     TopologicalSorter(graph).prepare()
 
 
-def test_the_command_starts_with_the_standard_library_alone():
+def test_the_command_starts_with_only_the_standard_library():
     packages = {name.partition(".")[0] for file in ("__main__.py", "errors.py") for name in imports(ROOT / file)}
     assert packages - {"ebm_cli"} <= sys.stdlib_module_names
 

@@ -1,4 +1,4 @@
-"""The benchmark's scripts: what a budget buys, what is skipped, and the tables by hand."""
+"""The scripts of the benchmark: the steps within a budget, the cells that are skipped, and the tables. Expected values are by hand."""
 
 import importlib.util
 import json
@@ -34,8 +34,8 @@ def row(objective, dataset, seed, kl, **more):
     }
 
 
-def test_what_a_budget_buys(scripts, tmp_path, monkeypatch):
-    """45 s at 3.7 ms, the median over datasets, are 12,162 steps, of which two digits count."""
+def test_the_number_of_steps_within_a_budget(scripts, tmp_path, monkeypatch):
+    """45 s at 3.7 ms per step (the median over datasets) are 12,162 steps, rounded to two digits."""
     benchmark = scripts["benchmark"]
     monkeypatch.setattr(benchmark, "STEPS", tmp_path / "steps.json")
     (tmp_path / "steps.json").write_text(json.dumps({"moons nce": 0.0037, "rings nce": 0.003, "pinwheel nce": 0.01, "moons cnce": 1.0}))
@@ -43,7 +43,7 @@ def test_what_a_budget_buys(scripts, tmp_path, monkeypatch):
     assert benchmark.n_steps("nce", 3.0) == 810
 
 
-def test_cells_that_are_there_are_skipped_and_the_others_are_appended(scripts, tmp_path, monkeypatch):
+def test_stored_cells_are_skipped_and_new_cells_are_appended(scripts, tmp_path, monkeypatch):
     benchmark, trained = scripts["benchmark"], []
     plan = benchmark.Plan(1.0, ("moons",), (("ssm", "moons"),), tmp_path, tmp_path)
     monkeypatch.setattr(benchmark, "OBJECTIVES", ("nce", "ssm"))
@@ -62,7 +62,7 @@ def test_cells_that_are_there_are_skipped_and_the_others_are_appended(scripts, t
 
 
 def test_tables_by_hand(scripts):
-    """Mean and t interval (4.3027 standard errors of three seeds), the best but `exact` in bold, no mean where a seed has none."""
+    """Means with t intervals (4.3027 standard errors for three seeds). The best after `exact` is bold; a missing seed: no mean."""
     tables = scripts["benchmark_tables"]
     rows = [row("exact", "moons", seed, 0.001) for seed in range(3)]
     rows += [row("nce", "moons", seed, kl) for seed, kl in enumerate((0.01, 0.02, 0.03))]
@@ -77,8 +77,8 @@ def test_tables_by_hand(scripts):
 
 
 @pytest.mark.parametrize(("budget", "expected"), [(1e6, "-"), (1.6e6, "0.5000"), (2.4e6, "0.3162"), (4e6, "0.1000"), (4.1e6, "-")])
-def test_at_equal_evaluations_the_curve_is_read_off(scripts, budget, expected):
-    """4,000 evaluations a step: 400 steps are 1.6 million. Halfway between 0.5 and 0.2 is the square root of 0.1."""
+def test_the_number_at_equal_evaluations_is_interpolated(scripts, budget, expected):
+    """At 4,000 evaluations per step, 400 steps are 1.6 million. Halfway between 0.5 and 0.2 on a log scale is the square root of 0.1."""
     tables = scripts["benchmark_tables"]
     assert tables.at_equal_evaluations([row("nce", "moons", seed, 0.1) for seed in range(2)], budget).split(" ")[0] == expected
 
@@ -92,7 +92,7 @@ def test_at_equal_evaluations_the_curve_is_read_off(scripts, budget, expected):
         (0.1, [[400, 0.5], [800, 0.2], [1000, None]], "0.3162"),
     ],
 )
-def test_at_equal_evaluations_there_is_no_number_where_a_run_had_none(scripts, kl, curve, expected):
+def test_there_is_no_number_at_equal_evaluations_where_the_run_had_none(scripts, kl, curve, expected):
     tables = scripts["benchmark_tables"]
     assert tables.at_equal_evaluations([row("nce", "moons", 0, kl, curve=curve)], 2.4e6) == expected
 
@@ -113,8 +113,8 @@ def test_the_whole_page(scripts, tmp_path, monkeypatch):
     assert "| `dsm` | -; 0.1250 ± 0.0000 |" in page
 
 
-def test_a_run_that_diverged_has_a_row_and_no_number(scripts, tmp_path, monkeypatch):
-    """Of the runner itself: not finite from the first steps on."""
+def test_a_diverged_run_has_a_row_without_a_number(scripts, tmp_path, monkeypatch):
+    """A real run that is not finite from the first steps on."""
     benchmark, tables = scripts["benchmark"], scripts["benchmark_tables"]
     plan = benchmark.Plan(0.0, ("moons",), (), tmp_path, tmp_path / "results")
     monkeypatch.setattr(benchmark, "OBJECTIVES", ("ssm",))
@@ -133,14 +133,14 @@ def test_a_run_that_diverged_has_a_row_and_no_number(scripts, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_from_the_runner_to_the_page(scripts, tmp_path, monkeypatch):
-    """One cell of 40 steps for real: a curve that ends at the result, a page and a picture."""
+    """A real cell of 40 steps gives a curve that ends at the result, a page and a picture."""
     benchmark, tables = scripts["benchmark"], scripts["benchmark_tables"]
     plan = benchmark.Plan(0.0, ("moons",), (), tmp_path, tmp_path / "results")
     monkeypatch.setattr(benchmark, "OBJECTIVES", ("exact",))
     monkeypatch.setattr(benchmark, "SEEDS", (3,))
     benchmark.run(plan)
     rows = [json.loads(line) for line in plan.rows.read_text().splitlines()]
-    assert [(one["seed"], one["n_steps"], one["energy"]) for one in rows] == [(3, 40, "residual_mlp")]
+    assert [(row["seed"], row["n_steps"], row["energy"]) for row in rows] == [(3, 40, "residual_mlp")]
     assert [step for step, _ in rows[0]["curve"]] == list(range(2, 41, 2))
     assert 0 < rows[0]["kl"] < rows[0]["curve"][0][1]
     tables.write(plan)

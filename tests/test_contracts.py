@@ -1,8 +1,8 @@
-"""Every option of every group through the contract of its kind: shapes, purity, a stack equals its models, one whole graph.
+"""The contracts, for every option of every group: shapes, purity, a stack equals its models, and tracing into a single graph.
 
-Four spaces of events are covered: the plane, images, bits, and the plane with labels. A new option is tested here without a line of test
-being written for it. Components that no space of events has among the options are those of components.py. `EXCUSED` names what may not
-trace whole, with the reason.
+Four spaces of events are covered: the plane, images, bits, and the plane with labels. A new option is tested here automatically. The
+package has no components for some spaces; those of components.py are used there. `EXCUSED` names options that need not trace into a single
+graph, with the reason.
 """
 
 import csv
@@ -30,15 +30,15 @@ from ebm_cli.types import Space
 
 GROUPS = option_files.groups([OPTIONS])
 SHIPPED = option_files.groups()
-EXCUSED: dict[str, str] = {}  # option: why its loss or step does not trace whole
+EXCUSED: dict[str, str] = {}  # why the loss or step of an option does not trace into a single graph
 SMALL = ["trainer.batch_size=32", "trainer.n_steps=50", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
-OWN = {chosen["dataset"]: space for space, chosen in SPACES.items()}  # datasets that are not of the plane without labels
-REFUSED = {("image", "exact"): "at most 2 coordinates"}  # what a space's objectives are refused for when they see the events
-NARROW = {"hidden": "energy.hidden=[16,16]", "width": "energy.width=16", "channels": "energy.channels=2"}  # where an energy has such a key
-SHORT = {  # small, and away from what is neutral
+OWN = {chosen["dataset"]: space for space, chosen in SPACES.items()}  # the space of each dataset of SPACES
+REFUSED = {("image", "exact"): "at most 2 coordinates"}  # why an objective is refused once the events are known
+NARROW = {"hidden": "energy.hidden=[16,16]", "width": "energy.width=16", "channels": "energy.channels=2"}  # for energies with these keys
+SHORT = {  # small values that are not neutral
     "cd": ["objective.n_steps=3", "objective.kl_weight=0.3"],
     "exact": ["objective.n_points=20"],
-    "fd_ssm": ["objective.eps=0.5"],  # in single precision smaller differences are known to fewer digits
+    "fd_ssm": ["objective.eps=0.5"],  # smaller differences lose digits in single precision
     "lsd": ["objective.hidden=[8]", "objective.n_critic=2"],
     "mle": ["objective.n_steps=3"],
     "nce": ["reference=mixture", "reference.n_components=3"],
@@ -46,20 +46,20 @@ SHORT = {  # small, and away from what is neutral
     "recovery": ["objective.n_steps=3"],
     "short_run": ["objective.n_steps=3"],
 }
-SHORT_OF = {  # in place of these
-    ("binary", "cd"): ["objective.n_steps=3"],  # no gradient passes through bits
+SHORT_OF = {  # these replace SHORT on some spaces
+    ("binary", "cd"): ["objective.n_steps=3"],  # bits have no gradient
     ("binary", "nce"): [],
-    ("image", "fd_ssm"): ["objective.eps=4.0"],  # of 64 coordinates
-    ("image", "nce"): [],  # 32 points do not fit three covariances of 64 pixels
+    ("image", "fd_ssm"): ["objective.eps=4.0"],  # 64 coordinates
+    ("image", "nce"): [],  # 32 points are too few to fit three covariances of 64 pixels
 }
 
 
-TRACED = ("real", "binary")  # spaces on which the slow tests take every component; on the others they take a few
+TRACED = ("real", "binary")  # the slow tests cover all components on these spaces, and a few on the others
 
 
 @pytest.fixture(autouse=True)
 def _allowed(monkeypatch):
-    """A config may name the components of our own."""
+    """Allow configs to name the components of components.py."""
     monkeypatch.setenv("EBM_ALLOW", ALLOWED)
 
 
@@ -68,7 +68,7 @@ def options(group, known=GROUPS):
 
 
 def nodes(group, known=GROUPS):
-    """Every option's node, from its file alone."""
+    """The node of every option, read from its file."""
     return {option: option_files.node_of(found.path) for option, found in known[group].items()}
 
 
@@ -80,7 +80,7 @@ def table(tmp_path):
 
 
 def experiment(tmp_path, *words, space="real"):
-    """A small experiment on a space of events. Words given replace those of the space."""
+    """A small experiment on a space of events. The given words override those of the space."""
     chosen = {"energy": "mlp"} | SPACES[space] | dict(word.split("=", 1) for word in words)
     node, objective = nodes("energy")[chosen["energy"]], chosen.get("objective")
     own = [f"{group}={option}" for group, option in ({"energy": "mlp"} | SPACES[space]).items() if f"{group}=" not in " ".join(words)]
@@ -96,13 +96,13 @@ def trainer_of(tmp_path, *words, space="real"):
 
 
 def offered(space, energy=None):
-    """What the data of a space, and an energy of it, provide."""
+    """The capabilities that the dataset of a space and an energy provide."""
     chosen = {group: nodes(group)[option] for group, option in SPACES[space].items()}
     return compatibility.provides(chosen | ({"energy": nodes("energy")[energy]} if energy else {}))
 
 
 def fits(space, objective, energy):
-    """Whether an objective can train an energy on a space: it has what is asked for, and is asked for what it gives."""
+    """Whether an objective can train an energy on a space: requirements are met, and existing noise levels and labels are used."""
     node, has = nodes("objective")[objective], offered(space, energy)
     needs = compatibility.requires(node, "objective") | compatibility.requires(nodes("energy")[energy], "energy")
     labels = "unconditional" in has or compatibility.class_of(node, "objective").takes_labels
@@ -110,7 +110,7 @@ def fits(space, objective, energy):
 
 
 def pairs():
-    """Every objective with the plainest energy of each space that it can train, and every energy that learns with one such objective."""
+    """On each space, every objective with the first energy that it can train, and every trainable energy with the first such objective."""
     objectives = sorted(options("objective"), key=lambda name: (name != "ssm", name))
     trainable = sorted(
         (name for name, node in nodes("energy").items() if compatibility.trainable(node)), key=lambda name: (len(name), name)
@@ -124,7 +124,7 @@ def pairs():
             yield pytest.param(space, f"objective={objective}", f"energy={energy}", id=f"{space}-{objective}-{energy}")
 
 
-with pytest.MonkeyPatch.context() as patch:  # while tests are collected
+with pytest.MonkeyPatch.context() as patch:  # during the collection of tests
     patch.setenv("EBM_ALLOW", ALLOWED)
     PAIRS = list(pairs())
     FEW = [pair for pair in PAIRS if pair.values[0] in TRACED or pair.values[1].partition("=")[2] in ("ssm", "nce", "pcd")]
@@ -138,7 +138,7 @@ with pytest.MonkeyPatch.context() as patch:  # while tests are collected
 
 
 def prepared(trainer):
-    """What a trainer's loss takes in its first step: parameters with the labels, events, and what the objective prepared."""
+    """The arguments of a trainer's loss in its first step: parameters with labels, events, and the results of `prepare`."""
     x, label = trainer._batch(0)
     aux, carry, info = trainer.objective.prepare(
         trainer.model, trainer.frozen | label, trainer.state.carry, x, trainer.rng.at("step").at(0)
@@ -148,7 +148,7 @@ def prepared(trainer):
 
 @pytest.fixture
 def tracing():
-    """torch.compile may look into torch.autograd.grad, as `trainer.compile` has it."""
+    """Let torch.compile trace torch.autograd.grad, as `trainer.compile` does."""
     torch._dynamo.reset()
     with torch._dynamo.config.patch(trace_autograd_ops=True):
         yield
@@ -179,13 +179,13 @@ def test_objective(tmp_path, space, objective, energy, seeds):
 
 
 @pytest.mark.parametrize(("space", "objective"), REFUSED)
-def test_objective_that_does_not_suit_the_events(tmp_path, space, objective):
+def test_an_objective_that_does_not_suit_the_events_is_refused(tmp_path, space, objective):
     with pytest.raises(InputError, match=REFUSED[space, objective]):
         trainer_of(tmp_path, f"objective={objective}", space=space)
 
 
 @pytest.mark.parametrize(("space", "objective", "energy"), FEW)
-def test_loss_is_one_graph(tmp_path, space, objective, energy, tracing):
+def test_the_loss_traces_into_a_single_graph(tmp_path, space, objective, energy, tracing):
     if objective in EXCUSED:
         pytest.skip(EXCUSED[objective])
     for seeds in ("null", "2"):
@@ -201,27 +201,27 @@ def test_loss_is_one_graph(tmp_path, space, objective, energy, tracing):
 
 
 class NoReadBack(TorchDispatchMode):
-    """Raises where a value leaves the device, or comes to it from a list: on a GPU the host would wait."""
+    """Raises if a value is copied from the device, or to the device from a list, since the host would wait for a GPU."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         aten = torch.ops.aten
         assert func not in (aten._local_scalar_dense.default, aten.nonzero.default), f"a step reads a value back: {func}"
-        assert func is not aten.lift_fresh.default, "a step brings a list of the host to the device"
+        assert func is not aten.lift_fresh.default, "a step copies a list from the host to the device"
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("seeds", ["null", "3"])
 @pytest.mark.parametrize(("space", "objective", "energy"), PAIRS)
-def test_a_step_reads_nothing_back(tmp_path, space, objective, energy, seeds, monkeypatch):
+def test_a_step_copies_nothing_between_host_and_device(tmp_path, space, objective, energy, seeds, monkeypatch):
     trainer = trainer_of(tmp_path, objective, energy, f"seeds={seeds}", space=space)
     trainer.step()
     with monkeypatch.context() as patch, NoReadBack():
-        for name in ("tolist", "numpy", "cpu"):  # on the CPU these pass the dispatcher by
+        for name in ("tolist", "numpy", "cpu"):  # on the CPU these bypass the dispatcher
             patch.setattr(torch.Tensor, name, lambda *_: pytest.fail("a step reads a value back"))
         trainer.step()
     with pytest.raises(AssertionError, match="reads a value back"), NoReadBack():
         bool(trainer.state.alive.all())
-    with pytest.raises(AssertionError, match="a list of the host"), NoReadBack():
+    with pytest.raises(AssertionError, match="a list from the host"), NoReadBack():
         torch.tensor([1.0, 2.0])
 
 
@@ -230,10 +230,10 @@ def test_a_step_reads_nothing_back(tmp_path, space, objective, energy, seeds, mo
     [pytest.param(*pair.values, f"dataset={SPACES[pair.values[0]]['dataset']}", id=pair.id) for pair in FEW]
     + [pytest.param("real", "objective=nce", "energy=mlp", f"dataset={name}", id=name) for name in options("dataset") if name not in OWN],
 )
-def test_stack_equals_its_models(tmp_path, space, objective, energy, dataset):
-    """Model m of a stack: the single run with its seed. Draws are equal to the bit; parameters, after 50 steps, to 1e-5."""
+def test_a_stack_equals_its_models(tmp_path, space, objective, energy, dataset):
+    """Model m of a stack equals the single run with its seed: draws bit by bit, and parameters after 50 steps to within 1e-5."""
     needs = compatibility.requires(nodes("objective")[objective.removeprefix("objective=")], "objective")
-    # a constant in the energy, which no gradient but the penalty's moves, would follow the sign of rounding errors
+    # without the penalty, the gradient of a constant in the energy is only rounding errors, whose sign Adam would follow
     words = [dataset, objective, energy, *(["regularizer=[energy_l2]"] if "energy" in needs else [])]
     words += ["trainer.n_steps=10"] if space == "image" else []
     stack = trainer_of(tmp_path, *words, "seeds=3", space=space)
@@ -270,7 +270,7 @@ class NoiseConditional(nn.Module):
 
 
 def asked(kernel, trainer, *, outputs_score=False):
-    """The trainer's model, with labels where it takes them; a noise-conditional one for a sampler that walks down its levels."""
+    """The trainer's model with its params and labels; for a sampler over noise levels, a noise-conditional model."""
     if "noise_level" not in kernel.requires:
         return trainer.model, trainer.frozen | trainer._batch(0)[1]
     shape = trainer.dataset.shape
@@ -318,11 +318,11 @@ def test_sampler(tmp_path, space, sampler, seeds, tracing):
 
 
 @pytest.mark.parametrize("sampler", options("sampler"))
-def test_sampler_needs_what_it_says(tmp_path, sampler):
-    """A sampler that claims to need no energy runs on a score network."""
+def test_a_sampler_requires_what_it_uses(tmp_path, sampler):
+    """A sampler that does not require an energy runs on a score network."""
     kernel = schema.build(nodes("sampler")[sampler])
     if "energy" in kernel.requires:
-        pytest.skip("needs an energy, and says so")
+        pytest.skip("it requires an energy")
     trainer = trainer_of(tmp_path, "energy=score_mlp")
     model, params = asked(kernel, trainer, outputs_score=True)
     x, _ = chain.run(kernel, model, params, trainer.dataset.batch(0, 16, trainer.rng).x, trainer.rng, n_steps=3)
@@ -365,8 +365,8 @@ def test_dataset(tmp_path, dataset):
     torch.testing.assert_close(round_trip, x.double(), atol=1e-6, rtol=0)
 
 
-def test_densities_of_our_own_are_those_of_their_draws(tmp_path):
-    """Bits: all states sum to one, and frequencies of 40,000 draws. Images: E |L^-1 (x - mean)|^2 = 64, from log p alone."""
+def test_the_custom_densities_are_those_of_their_draws(tmp_path):
+    """Bits: probabilities sum to one and match the frequencies of 40,000 draws. Images: E |L^-1 (x - mean)|^2 = 64, from log p."""
     bits = schema.build(nodes("dataset")["chain_of_bits"] | {"n_bits": 4})
     x = states(bits.space)
     p = bits.log_prob(x).exp()
@@ -382,8 +382,7 @@ def test_densities_of_our_own_are_those_of_their_draws(tmp_path):
 
 
 def built(energy, seed=0):
-    """An energy of its option for the events of its space, with a network's own weights; and 8 such events, with labels where it takes
-    them."""
+    """The energy of an option with random weights, 8 events of its space, and labels if it takes them."""
     node = nodes("energy")[energy]
     space = next((space for space, chosen in SPACES.items() if chosen.get("energy") == energy), "real")
     shape = {"image": (1, 8, 8), "binary": (16,)}.get(space, (2,))
@@ -397,9 +396,9 @@ def built(energy, seed=0):
     return schema.build(node, space=events, shape=shape, mean=mean, scale=scale, reference=gaussian(mean, scale)), x, params
 
 
-@pytest.mark.parametrize("energy", sorted(set(options("energy")) - {"compose"}))  # compose: of runs, in test_composition.py
+@pytest.mark.parametrize("energy", sorted(set(options("energy")) - {"compose"}))  # compose needs runs: test_composition.py
 def test_energy(energy):
-    """Shapes, purity, finite far from the data, no event touches another, a stack equals its models."""
+    """Shapes and purity; values are finite far from the data and independent between events; a stack equals its models."""
     trainable = energy in LEARNED
     modules, (x, label) = [built(energy, seed)[0] for seed in range(2 if trainable else 1)], built(energy)[1:]
     if not trainable and modules[0].shape != x.shape[1:]:
@@ -416,7 +415,7 @@ def test_energy(energy):
         assert torch.equal(answer, ask(params[0] | label, far, *level))
         some = {name: value[3:5] for name, value in label.items()}
         torch.testing.assert_close(ask(params[0] | some, far[3:5], *(part[3:5] for part in level)), answer[3:5])
-        if label:  # of 2 x 8 events the second half has the labels of the first
+        if label:  # the labels are repeated for the second half of 2 x 8 events
             twice = ask(params[0] | label, torch.cat([far, far]))
             torch.testing.assert_close(twice, torch.cat([answer, answer]))
             assert not torch.allclose(ask(params[0] | {"label": 1 - label["label"]}, far), answer)
@@ -432,8 +431,8 @@ def test_energy(energy):
             torch.testing.assert_close(answers[m], ask(params[m] | label, far, *level))
 
 
-def test_a_convolution_starts_at_the_reference_that_it_is_tilted_by(tmp_path):
-    """f = 0: E = -log q, on events of three axes."""
+def test_a_tilted_convolution_starts_at_the_reference(tmp_path):
+    """f = 0, so E = -log q, on events with three axes."""
     trainer = trainer_of(tmp_path, "objective=nce", "reference=full_gaussian", space="image")
     x = trainer.dataset.batch(0, 8, trainer.rng).x
     torch.testing.assert_close(trainer.model.energy(trainer.frozen, x), -trainer.reference.log_prob(x))
@@ -445,7 +444,7 @@ REFERENCES = [pytest.param(option, id=option) for option in options("reference")
 
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_reference(reference):
-    """Shapes, purity, fitted to each model's own data, -log q from the tilt and its constant, scores from the tilt."""
+    """Shapes and purity; fits to the data of each model; -log q from the tilt and its constant; scores from the tilt."""
     node = nodes("reference")[reference]
     q = schema.build(node | ({"n_components": 3} if "n_components" in node else {}))
     x = Rng((0, 1)).normal("x", 200, 2, 3)
@@ -476,7 +475,7 @@ def test_reference(reference):
 
 
 @pytest.mark.parametrize("energy", sorted(set(options("energy")) - set(LEARNED)))
-def test_what_learns_nothing_is_not_trained(energy):
+def test_an_energy_without_parameters_is_not_trained(energy):
     with pytest.raises(InputError, match="nothing to train") as refused:
         Experiment.of(compose.compose([f"energy={energy}"]))
     assert f"ebm sample energy={energy}" in refused.value.problems[0].hint
@@ -496,26 +495,26 @@ def test_regularizer(tmp_path, regularizer, space):
 
 
 @pytest.mark.parametrize("optimizer", options("optimizer"))
-def test_optimizer_leaves_a_diverged_model_of_a_stack_alone(tmp_path, optimizer):
-    """From the first gradient that is not finite a model stands still; the others' bits do not notice."""
-    whole, hurt = (trainer_of(tmp_path, f"optimizer={optimizer}", "objective=nce", "seeds=3") for _ in range(2))
+def test_a_diverged_model_of_a_stack_is_frozen(tmp_path, optimizer):
+    """A model is frozen from its first non-finite gradient on. The other models stay bit-identical."""
+    intact, diverged = (trainer_of(tmp_path, f"optimizer={optimizer}", "objective=nce", "seeds=3") for _ in range(2))
     for step in range(20):
         if step == 10:
-            before = hurt.state.theta.clone()
-            hurt.params["network.0.weight"].data[1, 0, 0] = float("nan")
-            before[1] = hurt.state.theta[1]
-        whole.step()
-        hurt.step()
+            before = diverged.state.theta.clone()
+            diverged.params["network.0.weight"].data[1, 0, 0] = float("nan")
+            before[1] = diverged.state.theta[1]
+        intact.step()
+        diverged.step()
     for m in (0, 2):
-        assert torch.equal(whole.state.theta[m], hurt.state.theta[m])
-    torch.testing.assert_close(hurt.state.theta[1], before[1], equal_nan=True, rtol=0, atol=0)
-    assert hurt.dead() == {1: 10}
-    assert not torch.equal(hurt.state.theta[0], before[0])
+        assert torch.equal(intact.state.theta[m], diverged.state.theta[m])
+    torch.testing.assert_close(diverged.state.theta[1], before[1], equal_nan=True, rtol=0, atol=0)
+    assert diverged.dead() == {1: 10}
+    assert not torch.equal(diverged.state.theta[0], before[0])
 
 
 @pytest.mark.parametrize("metric", options("metric"))
 def test_metric(tmp_path, metric):
-    """On the space that it is for. Where a requirement is not met it is not called: see test_evaluate.py."""
+    """Every metric on a space that meets its requirements; test_evaluate.py tests unmet requirements."""
     space = "binary" if metric in options("metric") and metric not in SHIPPED["metric"] else "real"
     short = ["metric.ais.n_temperatures=30"] if metric == "ais" else []
     measured = experiment(tmp_path, "objective=nce", f"metric=[{metric}]", *short, space=space)
@@ -536,8 +535,8 @@ def test_metric(tmp_path, metric):
         assert all(isinstance(value, (float, str)) for value in numbers.values())
 
 
-def test_what_ranks_models():
-    """Neither a lower bound, nor what a metric says of itself."""
+def test_the_metrics_that_rank_models():
+    """Lower bounds, and diagnostics of a metric itself, do not rank models."""
     found = {}
     for node in nodes("metric", SHIPPED).values():
         module, _, name = node["_target_"].rpartition(".")
@@ -547,8 +546,8 @@ def test_what_ranks_models():
     assert found == dict.fromkeys([*least.split(), "mode_weight_error", "mode_weight_error_density"], "min") | others
 
 
-def test_an_option_of_a_sampler_has_its_modules_name():
-    """By it a comparison names the sampler of `ebm evaluate`."""
+def test_sampler_options_are_named_like_their_modules():
+    """A comparison uses this to name the sampler of `ebm evaluate`."""
     shipped = nodes("sampler", SHIPPED)
     assert {option: node["_target_"].split(".")[-2] for option, node in shipped.items()} == {name: name for name in shipped}
 
@@ -557,7 +556,7 @@ def test_an_option_of_a_sampler_has_its_modules_name():
     ("group", "option"), [(group, option) for group in {**schema.KINDS, **schema.KINDS_OF_LISTS} for option in options(group)]
 )
 def test_yaml_and_signature_have_the_same_keys(group, option):
-    """Values stand in YAML only: every parameter has a key, and no class has a second set of defaults."""
+    """Values are defined only in YAML: every parameter has a key, and classes have no defaults."""
     node = nodes(group)[option]
     module, _, name = node.pop("_target_").rpartition(".")
     target = vars(import_module(module))[name]
@@ -567,14 +566,14 @@ def test_yaml_and_signature_have_the_same_keys(group, option):
 
 
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in options(group)])
-def test_every_option_says_what_it_is(group, option):
+def test_every_option_has_a_description_and_a_reference(group, option):
     found = GROUPS[group][option]
     assert len(found.description) > 3
     assert found.reference
 
 
 @pytest.mark.parametrize("group", [*schema.KINDS, *schema.KINDS_OF_LISTS])
-def test_what_components_require_and_provide_is_of_the_vocabulary(group):
+def test_requirements_and_capabilities_are_in_the_vocabulary(group):
     for node in nodes(group).values() if group in GROUPS else ():
         target = compatibility.class_of(node, group)
         words = getattr(target, "provides" if group == "dataset" else "requires", frozenset())

@@ -1,4 +1,4 @@
-"""README and docs/ say what is so: generated parts are those of the scripts, links lead somewhere, lines compose, examples run."""
+"""README and docs/ are correct: generated parts are up to date, links resolve, commands compose, and examples run."""
 
 import os
 import re
@@ -19,7 +19,7 @@ SHORT = "experiment=smoke trainer.n_steps=20 metric=[] draws.n_samples=40 draws.
 
 
 def test_generated_parts_are_up_to_date():
-    """`make docs` writes them."""
+    """`make docs` writes the generated parts."""
     done = subprocess.run([sys.executable, ROOT / "scripts" / "docs.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -36,7 +36,7 @@ def test_the_readme_links_every_page():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files_and_headings(page):
+def test_links_resolve_to_files_and_headings(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if re.match(r"https?:", target):
             continue
@@ -77,13 +77,13 @@ def followed(page, energy, outputs):
 
 
 def test_the_objective_of_the_readme(tmp_path):
-    """As README says, to the letter, in an empty folder; only the runs are made short."""
+    """The README is followed literally in an empty folder, except that the runs are short."""
     names = followed((ROOT / "README.md").read_text(), "energy.width=8", tmp_path / "outputs")
     assert names == ["moons-dsm-s0", "moons-dsm-s1", "moons-dsm-s2", *["moons-robust-s0"] * 2, "moons-robust-s1", "moons-robust-s2"]
 
 
 def test_the_images_of_the_extending_page(tmp_path):
-    """A dataset, an energy and a figure, as the page says."""
+    """The page adds a dataset, an energy and a figure."""
     assert followed((ROOT / "docs" / "extending.md").read_text(), "energy.width=2", tmp_path / "outputs") == ["digits-dsm-s0"]
     (run,) = (tmp_path / "outputs" / "runs").iterdir()
     assert sorted(path.name for path in (run / "figures").iterdir()) == ["gallery.png", "training.png"]

@@ -1,4 +1,4 @@
-"""A user's own objective, in a folder of their own: a file, a config, and a package allowed by name."""
+"""A user's objective in their own folder: a module, an option file, and a package that EBM_ALLOW names."""
 
 import json
 import sys
@@ -44,7 +44,7 @@ def theirs(monkeypatch):
         del sys.modules[name]
 
 
-def test_it_trains_by_its_name(theirs, ebm, monkeypatch, tmp_path):
+def test_it_is_trained_by_its_name(theirs, ebm, monkeypatch, tmp_path):
     monkeypatch.setenv("EBM_ALLOW", "theirs")
     code, out, err = ebm(
         "train", "--config-dir", "options", "objective=denoising", "experiment=smoke", "energy=score_mlp", "objective.sigma=0.3"
@@ -59,16 +59,16 @@ def test_it_trains_by_its_name(theirs, ebm, monkeypatch, tmp_path):
     assert " ".join(line.split()) == "objective denoising Denoising score matching at one noise level Vincent 2011"
 
 
-def test_without_leave_it_is_outside_the_fence(theirs, ebm, tmp_path):
+def test_a_package_that_is_not_allowed_is_refused(theirs, ebm, tmp_path):
     code, _, err = ebm("train", "--config-dir", "options", "objective=denoising")
     assert code == 2
     assert "theirs.denoising.Denoising lies outside" in err
     assert "EBM_ALLOW=" in err
-    assert "theirs" not in sys.modules  # importing is running
+    assert "theirs" not in sys.modules  # not even imported, since an import runs code
     assert not (tmp_path / "outputs").exists()
 
 
-def test_its_values_are_checked_by_its_signature(theirs, ebm, monkeypatch):
+def test_values_are_checked_against_the_signature(theirs, ebm, monkeypatch):
     monkeypatch.setenv("EBM_ALLOW", "theirs")
     code, _, err = ebm("train", "--config-dir", "options", "objective=denoising", "objective.sigma=-1")
     assert code == 2

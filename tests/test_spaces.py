@@ -1,6 +1,7 @@
-"""Whole runs on every space of events: the plane, images, bits, and the plane with labels, with the components of components.py.
+"""Complete runs on every space of events (the plane, images, bits, and the plane with labels) with the components of components.py.
 
-Seeded. Statistical tolerances are five standard errors, false alarms in less than one seed of 10^5; those of what is learned are stated.
+All runs are seeded. Statistical tolerances are five standard errors: less than one false alarm in 10^5 seeds. The tests of learned numbers
+state their tolerances.
 """
 
 import json
@@ -19,7 +20,7 @@ from ebm_cli.types import Space
 DIRS = ("--config-dir", str(OPTIONS))
 SHAPES = {"real": (2,), "image": (1, 8, 8), "binary": (16,), "labelled": (2,)}
 OBJECTIVES = {"real": "ssm", "image": "dsm", "binary": "pcd", "labelled": "nce"}
-FIGURES = {  # that apply, of all
+FIGURES = {  # the figures that apply to each space
     "real": ["density.png", "energy.png", "training.png"],
     "image": ["marginals.png", "mean_image.pdf", "training.png"],
     "binary": ["marginals.png", "rows.png", "training.png"],
@@ -47,13 +48,13 @@ def words_of(space):
 
 
 def every(group):
-    """All options of a group, ours among them."""
+    """All options of a list group, including those of the tests."""
     return f"{group}=[{','.join(option_files.groups([OPTIONS])[group])}]"
 
 
 @pytest.fixture
 def train(ebm):
-    """`train(space, ...)` is the summary of a run that ends well."""
+    """`train(space, ...)` trains a run and returns its summary."""
 
     def call(space, *words):
         code, _, err = ebm("train", *DIRS, *words_of(space), *words)
@@ -64,8 +65,8 @@ def train(ebm):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_whole_run(ebm, space):
-    """Trained, drawn from, measured by all metrics, pictured, and then drawn from, measured and pictured again: a stack of two models."""
+def test_a_complete_run(ebm, space):
+    """A stack of two models is trained, sampled, measured by all metrics and plotted; then it is sampled, measured and plotted again."""
     shape, draws = SHAPES[space], ("draws.n_samples=200", "draws.n_chains=40", "draws.n_steps=20")
     words = [*words_of(space), f"objective={OBJECTIVES[space]}", "experiment=smoke", "trainer.n_steps=30", "trainer.evaluate_every=15"]
     words += [every("metric"), *QUICK, every("figure"), *draws, "seeds=2", "device=cpu"]
@@ -110,8 +111,8 @@ def test_a_whole_run(ebm, space):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_samples_start_where_they_are_told(ebm, train, space):
-    """Chains of no transitions to speak of: from the data, from a file of a run's own samples, from the buffer."""
+def test_chains_start_at_the_given_points(ebm, train, space):
+    """Short chains start from the data, from a file of the run's samples, and from the buffer."""
     words = ("objective.n_chains=256",) if space == "binary" else ()
     train(space, f"objective={OBJECTIVES[space]}", "experiment=smoke", "trainer.n_steps=5", "metric=[]", "figure=[]", "device=cpu", *words)
     few = ("n_samples=20", "n_chains=20", "n_steps=2")
@@ -127,7 +128,7 @@ def test_samples_start_where_they_are_told(ebm, train, space):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nce_learns_log_z_of_bits(train, seed):
-    """By a sum over all 2^16 states. Eight seeds were within 0.02 nats; the KL of seven nats of log Z is then small too."""
+    """The exact log Z is a sum over all 2^16 states. The error of the learned log Z was within 0.02 nats for eight seeds."""
     words = ("dataset.flip=0.35", "optimizer.lr=0.2", "trainer.n_steps=2000", *TRAINED, *FEW, "metric=[enumeration]", f"seed={seed}")
     summary = train("binary", "objective=nce", *words)
     assert summary["log_z_learned"] == pytest.approx(summary["enumerated_log_z"], abs=0.05)
@@ -136,8 +137,8 @@ def test_nce_learns_log_z_of_bits(train, seed):
 
 
 @pytest.mark.parametrize("objective", ["pcd", "pseudo_likelihood"])
-def test_bits_are_learned(train, objective):
-    """With Gibbs transitions, which have no step size. The KL was 0.001 to 0.002 nats, that of independent bits is 0.68."""
+def test_the_distribution_of_bits_is_learned(train, objective):
+    """Gibbs transitions have no step size. The KL was 0.001 to 0.002 nats; that of independent bits is 0.68."""
     chains = ("objective.n_steps=1", "objective.n_chains=1024", "objective.adapt=0.1") if objective == "pcd" else ()
     words = (*BITS, *TRAINED, *FEW, *chains, "metric=[enumeration,sliced_wasserstein,ais_of_bits]")
     summary = train("binary", f"objective={objective}", *words)
@@ -148,7 +149,7 @@ def test_bits_are_learned(train, objective):
 
 
 def covers_log_z(summary):
-    """The bounds are intervals of 95 %: twice as wide they miss in 10^-3 of all seeds, by the normal law."""
+    """log Z is within twice the 95 % intervals of the bounds: one false alarm in 10^3 seeds, for normal errors."""
     lower, upper = (summary[f"ais_log_z_{side}"] for side in ("lower", "upper"))
     assert lower - 2 * summary["ais_log_z_lower_error"] <= summary["enumerated_log_z"] <= upper + 2 * summary["ais_log_z_upper_error"]
     assert abs(upper - lower) < 0.2
@@ -156,7 +157,7 @@ def covers_log_z(summary):
 
 @pytest.mark.parametrize("reference", ["bernoulli", "fair_bits"])
 def test_ais_of_bits_bounds_log_z(train, reference):
-    """Of couplings that are far from the reference, whatever it is."""
+    """The couplings are far from both references."""
     words = ("dataset.n_bits=12", "dataset.flip=0.2", "optimizer.lr=0.1", "trainer.n_steps=400", *TRAINED, *FEW, f"reference={reference}")
     summary = train(
         "binary", "objective=pseudo_likelihood", *words, "metric=[enumeration,ais_of_bits]", "metric.ais_of_bits.n_temperatures=60"
@@ -167,7 +168,7 @@ def test_ais_of_bits_bounds_log_z(train, reference):
 
 @pytest.mark.parametrize("objective", ["nce", "ssm", "energy_discrepancy"])
 def test_labels_reach_the_energy(train, objective):
-    """p(x | y): centres and widths of both classes, to four hundredths; without labels in place both centres would be the mean."""
+    """Centres and widths of p(x | y) are learned to within 0.04. With misplaced labels, both centres would be the overall mean."""
     summary = train(
         "labelled", f"objective={objective}", "optimizer.lr=0.05", "trainer.n_steps=600", *TRAINED, *FEW, "metric=[sliced_wasserstein]"
     )
@@ -177,13 +178,13 @@ def test_labels_reach_the_energy(train, objective):
     if objective == "nce":  # Z = 2 pi for each class
         assert summary["log_z_learned"] == pytest.approx(math.log(2 * math.pi), abs=0.04)
     x = np.load(find("last").path / "samples.npz")["x"]
-    share = (x[:, 0] < 0).mean()  # labels are those of the training data, one for each of 500 chains; of class 1 a fortieth is left of 0
+    share = (x[:, 0] < 0).mean()  # each of the 500 chains has a label of the training data; P(x_0 < 0 | class 1) = 0.023
     expected = 0.25 + 0.75 * 0.5 * math.erfc(2 / 2**0.5)
     assert share == pytest.approx(expected, abs=5 * (0.25 * 0.75 / 500) ** 0.5)
 
 
-def test_a_convolution_that_is_tilted_by_the_exact_density_has_its_log_z(train):
-    """The images are Gaussian: with the full covariance the network has nothing to add, log Z = 0 as learned and as AIS has it."""
+def test_a_convolution_tilted_by_the_exact_density_is_normalized(train):
+    """The images are Gaussian, so with the full covariance the network stays near zero. The learned log Z and the bounds of AIS are 0."""
     ais = ("metric=[ais]", "metric.ais.n_temperatures=30", "metric.ais.n_chains=50", "metric.ais.n_repeats=4")
     summary = train("image", "objective=nce", "reference=full_gaussian", "trainer.n_steps=60", *TRAINED, *FEW, *ais)
     assert summary["log_z_learned"] == pytest.approx(0, abs=0.05)
@@ -191,7 +192,7 @@ def test_a_convolution_that_is_tilted_by_the_exact_density_has_its_log_z(train):
         assert summary[f"ais_log_z_{side}"] == pytest.approx(summary["log_z_learned"], abs=0.1)
 
 
-def test_a_sweep_is_sorted_by_a_metric_of_our_own(ebm):
+def test_a_sweep_is_sorted_by_a_custom_metric(ebm):
     words = (*words_of("binary"), "objective=pseudo_likelihood", *TRAINED, "experiment=smoke", "metric=[enumeration]", "trainer.n_steps=20")
     code, out, err = ebm("train", "-m", *DIRS, *words, "sweep.metric=enumerated_kl", "optimizer.lr=0.0001,0.1", "hydra/launcher=basic")
     assert code == 0, err
@@ -204,7 +205,7 @@ def problems(ebm, *words):
     return err
 
 
-def test_what_does_not_go_with_bits_is_refused_with_what_does(ebm, tmp_path):
+def test_options_that_do_not_work_with_bits_are_refused_and_alternatives_are_named(ebm, tmp_path):
     err = problems(ebm, "dataset=chain_of_bits")
     for group, option, works in (
         ("energy", "residual_mlp", "couplings"),
@@ -213,50 +214,50 @@ def test_what_does_not_go_with_bits_is_refused_with_what_does(ebm, tmp_path):
         ("sampler", "mala", "gibbs"),
     ):
         assert (
-            f"error: {group}={option} needs real events, and dataset=chain_of_bits has events of another kind\nhint: {group}={works}" in err
+            f"error: {group}={option} needs real events, but dataset=chain_of_bits has events of another kind\nhint: {group}={works}" in err
         )
-    err = problems(ebm, "energy=couplings", *words_of("binary")[2:], "objective=nce")  # the data alone are wrong
-    assert "error: energy=couplings needs binary events, and dataset=moons has events of another kind" in err
+    err = problems(ebm, "energy=couplings", *words_of("binary")[2:], "objective=nce")  # only the dataset is wrong
+    assert "error: energy=couplings needs binary events, but dataset=moons has events of another kind" in err
     assert "dataset=chain_of_bits" in err
     assert not (tmp_path / "outputs").exists()
 
 
-def test_what_does_not_go_with_labels_is_refused(ebm):
+def test_options_that_do_not_work_with_labels_are_refused(ebm):
     err = problems(ebm, "energy=class_centres")
-    assert "error: energy=class_centres needs labels, and dataset=moons has none" in err
+    assert "error: energy=class_centres needs labels, but dataset=moons has none" in err
     assert "dataset=two_classes" in err
     err = problems(ebm, *words_of("labelled"), "objective=pcd")
-    assert "energy=class_centres takes labels, and objective=pcd evaluates points that have none" in err
+    assert "energy=class_centres takes labels, but objective=pcd evaluates points without labels" in err
 
 
-def test_a_sampler_of_another_kind_is_refused_after_training_too(ebm, train):
+def test_an_unsuitable_sampler_is_refused_after_training_too(ebm, train):
     train("binary", "objective=pseudo_likelihood", "experiment=smoke", "trainer.n_steps=5", "metric=[]", "figure=[]", "device=cpu")
     for verb in ("sample", "evaluate"):
         code, _, err = ebm(verb, "last", "sampler=mala")
-        assert (code, "MALA needs real events, and those of this run are binary" in err) == (2, True)
+        assert (code, "MALA needs real events, but those of this run are binary" in err) == (2, True)
     code, _, err = ebm("sample", "energy=compose", "energy.runs=[last]")
     assert (code, "is of binary events: it cannot be composed" in err) == (2, True)
 
 
-def test_an_energy_that_takes_a_label_is_not_composed(ebm, train):
+def test_an_energy_that_takes_a_label_cannot_be_composed(ebm, train):
     train("labelled", "objective=nce", "experiment=smoke", "trainer.n_steps=5", "metric=[]", "figure=[]", "device=cpu")
     code, _, err = ebm("sample", "energy=compose", "energy.runs=[last]")
     assert (code, "takes a label: it cannot be composed" in err) == (2, True)
 
 
-def test_pictures_of_two_bits_are_not_those_of_the_plane(train):
+def test_figures_of_the_plane_do_not_apply_to_two_bits(train):
     words = ("dataset.n_bits=2", every("figure"), "experiment=smoke", "trainer.n_steps=5", "metric=[]", "device=cpu")
     train("binary", "objective=pseudo_likelihood", *words)
     assert sorted(path.name for path in find("last").figures.iterdir()) == FIGURES["binary"]
 
 
-def test_a_metric_needs_what_the_sampler_inside_it_needs(train):
-    """The transitions of metric=ais are of real events."""
+def test_a_metric_requires_what_its_sampler_requires(train):
+    """The sampler of metric=ais requires real events."""
     words = ("experiment=smoke", "trainer.n_steps=5", "metric=[ais]", "figure=[]", "device=cpu")
     assert train("binary", "objective=pseudo_likelihood", *words)["reasons"]["ais_log_z_lower"] == "the events are not real"
 
 
-def test_the_grid_has_a_reason_where_there_is_no_energy(train):
+def test_a_metric_on_a_grid_gives_a_reason_if_there_is_no_energy(train):
     words = ("experiment=smoke", "trainer.n_steps=5", "metric=[mode_weights]", "figure=[]", "device=cpu", "draws.n_samples=20")
     summary = train("real", "dataset=eight_gaussians", "energy=score_mlp", *words)
     assert summary["mode_weight_error"] is not None

@@ -1,4 +1,4 @@
-"""The wheel holds all that a run needs: built, installed apart from the checkout, and run from another folder."""
+"""The wheel contains all that a run needs. It is built, installed outside the checkout, and run from another folder."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The folder of an environment with the wheel in it, which sees the packages of this one but not the checkout."""
+    """The folder of an environment with the wheel. It shares the packages of this environment, but not the checkout."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", folder / "bin" / "python"]
@@ -41,10 +41,10 @@ def installed(wheel, tmp_path_factory):
     return folder
 
 
-def test_the_wheel_holds_the_package_and_its_configs(wheel):
+def test_the_wheel_contains_the_package_and_its_configs(wheel):
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
-    plugins = "ebm_cli/plugins/"  # Hydra finds what it calls hydra_plugins, at the top
+    plugins = "ebm_cli/plugins/"  # Hydra expects the package hydra_plugins at the top level
     modules = {str(path.relative_to(ROOT)).removeprefix(plugins) for path in (ROOT / "ebm_cli").rglob("*.py")}
     configs = {f"ebm_cli/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert inside >= modules | configs
@@ -65,4 +65,4 @@ def test_a_run_from_the_wheel(installed, tmp_path):
     assert json.loads((path / "status.json").read_text())["state"] == "finished"
     assert json.loads((path / "summary.json").read_text())["kl"] > 0
     assert json.loads((path / "environment.json").read_text())["git"] == {}
-    assert [one.name for one in (tmp_path / "here").iterdir()] == ["outputs"]
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["outputs"]

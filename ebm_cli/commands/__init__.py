@@ -1,1 +1,1 @@
-"""One file per verb: parse, call, print. Files with an underscore are shared by the verbs."""
+"""The verbs of the command line, one file each: parse, call, print. The verbs share the files whose names begin with an underscore."""

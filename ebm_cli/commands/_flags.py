@@ -1,4 +1,4 @@
-"""The flags of a command line, wherever in the line they stand."""
+"""Separates the flags of a command line from its other words. A flag may stand anywhere in the line."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from ebm_cli.errors import bad, nearest
 
 
 def split(words: Sequence[str], flags: Mapping[str, bool]) -> tuple[dict[str, list[str]], list[str]]:
-    """Flags with their values, and the overrides. `flags` says of each flag whether a value follows it."""
+    """The flags with their values, and the overrides. `flags` maps each known flag to whether it takes a value."""
     given: dict[str, list[str]] = {}
     overrides, rest = [], iter(words)
     for word in rest:

@@ -1,4 +1,4 @@
-"""The help of `ebm train`: groups, options and keys in tables, from the files of the configs, at the width of the terminal."""
+"""The help text of `ebm train`. Its tables of groups, options and keys are read from the config files and fit the width of the terminal."""
 
 import shutil
 import textwrap
@@ -11,8 +11,8 @@ from ebm_cli.config import option_files
 
 HELP = """usage: ebm train [group=option ...] [key=value ...] [-m] [--cfg job] [--config-dir DIR]
 
-Train one energy-based model. With -m and values separated by commas: one model for each combination. The same command again shows the
-stored result, or continues an interrupted run.
+Train one energy-based model. With -m, values separated by commas make a sweep: one model for each combination. The same command again
+shows the stored result, or continues an interrupted run.
 
 Groups (group=option; `ebm list GROUP` describes the options):
 
@@ -28,14 +28,14 @@ Keys (key=value; `ebm train --cfg job` also prints the keys of the chosen option
 
 Flags:
 
-  -m, --multirun      a sweep: objective=ssm,nce seed=0,1,2
+  -m, --multirun      run a sweep: objective=ssm,nce seed=0,1,2
   --cfg job           print the config and run nothing
   --config-dir DIR    a folder with options of your own, DIR/GROUP/OPTION.yaml
 
 Environment:
 
-  EBM_OUTPUTS         the folder for results (outputs)
-  EBM_ALLOW           your own packages that a config may name, separated by commas
+  EBM_OUTPUTS         the folder for results (default: outputs)
+  EBM_ALLOW           packages of your own that a config may use, separated by commas
 
 Examples:
 
@@ -46,7 +46,7 @@ Examples:
 
 
 def train_help(dirs: Sequence[Path]) -> str:
-    """The whole text."""
+    """The complete help text."""
     train, groups = option_files.conf_dir() / "train.yaml", option_files.groups(dirs)
     comments, chosen = beside(train), option_files.train_defaults()
     rows = [(group, text(chosen.get(group)), comments.get(f"- {group}", "")) for group in groups]
@@ -60,7 +60,7 @@ def train_help(dirs: Sequence[Path]) -> str:
 
 
 def keys_of(path: Path) -> Iterator[tuple[str, str]]:
-    """The keys of a config file, dotted, each with its value; a key that holds others has none."""
+    """The dotted keys of a config file with their values. A key that holds other keys has an empty value."""
     for key, value in yaml.safe_load(path.read_text()).items():
         if key == "defaults":
             continue
@@ -70,7 +70,7 @@ def keys_of(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def beside(path: Path) -> dict[str, str]:
-    """The comment beside each key, by its dotted name, and beside each entry of the defaults list, by `- GROUP`."""
+    """The comment beside each key (under its dotted name) and beside each entry of the defaults list (under `- GROUP`)."""
     found, parent = {}, ""
     for line in path.read_text().splitlines():
         code, _, comment = line.partition(" # ")
@@ -85,14 +85,14 @@ def beside(path: Path) -> dict[str, str]:
 
 
 def text(value: object) -> str:
-    """A value as a command line has it."""
+    """A value as it is written on a command line."""
     if isinstance(value, list):
         return f"[{','.join(map(str, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns; the last one is wrapped at the width of the terminal, and a long cell before it moves it to the next line."""
+    """Aligned columns. The last column is wrapped at the width of the terminal; after a long cell it starts on the next line."""
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 140))
     widths = [min(max(len(row[i]) for row in (heads, *rows)), 24) for i in range(len(heads) - 1)]
     indent = 2 + sum(widths) + 2 * len(widths)

@@ -1,9 +1,9 @@
-"""The scripts with which bash, zsh and fish complete: each asks the command itself."""
+"""The completion scripts of bash, zsh and fish. Each asks the `ebm` command for the candidates."""
 
-# A script asks `ebm completion --line LINE`: the line up to the cursor, with the command itself, as it was typed. The answer is a
-# candidate a line, a tab, and what it is. A candidate is the whole last word; for bash, which replaces only what follows its last
-# word break ("=", ":", ...), the script names that part as well, and gets the candidates cut to it. What may go on ends in one of
-# "=./,": no space follows it.
+# A script runs `ebm completion --line LINE`, where LINE is the line as typed, from the command to the cursor. The answer has one candidate
+# per line, followed by a tab and its description. A candidate replaces the whole last word. Bash replaces only the part after its last
+# word break ("=", ":", ...), so its script passes that part as well and receives the candidates cut to it. A candidate that ends in one
+# of "=./," can be continued: no space is put after it.
 BASH = r"""_ebm() {
     local candidate
     COMPREPLY=()
@@ -29,7 +29,7 @@ _ebm() {
     compadd -l -V ebm -S '' -d open_shown -a open
 }
 if [[ $funcstack[1] == _ebm ]]; then
-    _ebm  # as a file of fpath, which becomes the function when it is first called
+    _ebm  # autoloaded from fpath: the file itself is the function at its first call
 else
     (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
     compdef _ebm ebm

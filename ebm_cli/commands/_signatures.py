@@ -1,4 +1,4 @@
-"""What the signatures of components say, read from their source: importing them would import torch, for which TAB cannot wait."""
+"""The parameter types of components, read from their source code. Importing them would import torch, which is too slow for TAB."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = Path(__file__).resolve().parents[1]
-ELSEWHERE = {  # signatures that are not those of the target
+ELSEWHERE = {  # targets whose parameters are defined elsewhere
     "hydra_plugins.ebm.OptunaSweeper": "ebm_cli.sweeps.search.Search",
     "hydra_plugins.ebm.GpuLauncher": "ebm_cli.sweeps.local.settings",
     "hydra_plugins.ebm.SubmititLauncher": "ebm_cli.sweeps.slurm.local",
@@ -16,14 +16,14 @@ ELSEWHERE = {  # signatures that are not those of the target
 
 
 class Source(NamedTuple):
-    """A module of this package: its top-level names, and the modules from which it imports others."""
+    """A module of this package: its top-level definitions, and the module from which each imported name comes."""
 
     definitions: dict[str, ast.AST]
     imports: dict[str, str]
 
 
 def values_of(target: str, parameter: str) -> list[str]:
-    """The values that a parameter can have, where its type lists them (`Literal`) or is a switch."""
+    """The values that a parameter can have, if its type lists them (`Literal`) or is bool; else an empty list."""
     for definition, source in _definitions(ELSEWHERE.get(target, target)):
         if annotation := _annotations(definition).get(parameter):
             return list(dict.fromkeys(_literals(annotation, source)))
@@ -31,13 +31,13 @@ def values_of(target: str, parameter: str) -> list[str]:
 
 
 def is_analytic(target: str) -> bool:
-    """Whether an energy derives from `Analytic`: there is nothing to train."""
+    """Whether an energy derives from `Analytic`, so that there is nothing to train."""
     return any(isinstance(definition, ast.ClassDef) and definition.name == "Analytic" for definition, _ in _definitions(target))
 
 
 @lru_cache
 def _source(module: str) -> Source | None:
-    """None for a module that is not of this package: code of the user is not looked for while a line is typed."""
+    """The parsed module; None for a module outside this package: the user's own code is not searched during completion."""
     package, *path = module.split(".")
     file = PACKAGE.joinpath(*path).with_suffix(".py")
     if package != PACKAGE.name or not file.is_file():
@@ -55,7 +55,7 @@ def _source(module: str) -> Source | None:
 
 
 def _find(name: str, source: Source) -> tuple[ast.AST, Source] | None:
-    """What a name means in a module."""
+    """The definition of a name that a module defines or imports, and the module that defines it."""
     while name not in source.definitions:
         imported = _source(source.imports.get(name, ""))
         if imported is None:
@@ -65,7 +65,7 @@ def _find(name: str, source: Source) -> tuple[ast.AST, Source] | None:
 
 
 def _definitions(target: str) -> Iterator[tuple[ast.AST, Source]]:
-    """The class or function behind a target, then the bases of the class, each with its module."""
+    """The class or function that a target names, then the bases of the class, each with its module."""
     module, _, name = target.rpartition(".")
     left = [(name, _source(module))]
     while left:
@@ -77,7 +77,7 @@ def _definitions(target: str) -> Iterator[tuple[ast.AST, Source]]:
 
 
 def _annotations(definition: ast.AST) -> dict[str, ast.expr]:
-    """The types of a function's parameters, or of a class's fields and those of its constructor."""
+    """The types of the parameters of a function, or of the fields and constructor parameters of a class."""
     if isinstance(definition, ast.FunctionDef):
         arguments = definition.args
         every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)

@@ -1,4 +1,4 @@
-"""The usage of a verb, read as the grammar by which its words are completed."""
+"""Reads the usage text of a verb: its flags, positional words and keys, for completion."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Leaf(NamedTuple):
-    """A value in a YAML file, as it is written, and the comment beside it."""
+    """A value as it is written in a YAML file, and the comment beside it."""
 
     text: str = ""
     comment: str = ""
@@ -15,17 +15,17 @@ class Leaf(NamedTuple):
 
 @dataclass(frozen=True)
 class Usage:
-    """What a verb takes."""
+    """What a verb accepts."""
 
-    flags: dict[str, str]  # with the name of the value that follows, "" where none does
-    places: list[str]  # words without a key: RUN, GROUP, bash|zsh|fish
-    repeats: bool  # whether the last of them may be repeated
-    keys: dict[str, Leaf]  # with the name of the value, and the description
-    about: str  # the first line of the verb's help
+    flags: dict[str, str]  # each flag with the name of its value, or "" if it takes none
+    places: list[str]  # the positional words: RUN, GROUP, bash|zsh|fish
+    repeats: bool  # whether the last positional word may be repeated
+    keys: dict[str, Leaf]  # each key with the name of its value, and its description
+    about: str  # the first clause of the description of the verb
 
     @classmethod
     def of(cls, verb: str) -> "Usage":
-        """Read from the source of the verb, which is not imported: some verbs import torch."""
+        """Read the usage from the source file of the verb. The file is not imported, because some verbs import torch."""
         source = Path(__file__).with_name("_help.py" if verb == "train" else f"{verb}.py").read_text()
         usage, _, body = source.partition(f"usage: ebm {verb}")[2].partition('"""')[0].partition("\n\n")
         flags = dict(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)(?:[ =](\w+))?", usage))

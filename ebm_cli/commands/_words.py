@@ -1,4 +1,4 @@
-"""The words of a command line that the verbs share: flags, a run, overrides."""
+"""Parses what the command lines of several verbs have in common: flags, a run, overrides, folders of options."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ CONFIG_DIR = ("--config-dir", "-cd")
 
 
 def words_of(words: Sequence[str], flags: Sequence[str] = ()) -> tuple[set[str], list[str]]:
-    """The flags given, and the other words."""
+    """The flags that are given, and the other words. None of the `flags` takes a value."""
     given, rest = split(words, dict.fromkeys(flags, False))
     return set(given), rest
 
 
 def run_and_words(words: Sequence[str], usage: str, flags: Sequence[str] = ()) -> tuple[Run, list[str], set[str]]:
-    """The run that the first word names, the overrides after it, and the flags."""
+    """The run that the first word names, the overrides after it, and the flags that are given."""
     given, rest = words_of(words, flags)
     if not rest or "=" in rest[0]:
         raise bad("a run is needed: an id, a unique prefix, a path, or `last`", usage.splitlines()[0])
@@ -26,7 +26,7 @@ def run_and_words(words: Sequence[str], usage: str, flags: Sequence[str] = ()) -
 
 
 def dirs_of(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The user's own folders of options (--config-dir), and the words without them."""
+    """The user's own folders of options (--config-dir), and the remaining words."""
     dirs, rest, left = [], [], iter(words)
     for word in left:
         flag, equals, folder = word.partition("=")
@@ -34,7 +34,16 @@ def dirs_of(words: Sequence[str]) -> tuple[list[Path], list[str]]:
             rest.append(word)
             continue
         folder = folder if equals else next(left, "")
-        if not folder or not Path(folder).is_dir():
+        if not folder:
+            raise bad(f"{flag}: a value is needed", f"{flag} DIR")
+        if not Path(folder).is_dir():
             raise bad(f"--config-dir: there is no folder {folder!r}")
         dirs.append(Path(folder))
     return dirs, rest
+
+
+def check_whole(key: str, value: object) -> None:
+    """Refuse a value that is not a whole number. This includes `true` and `false`, which Python counts as integers."""
+    if type(value) is not int:
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        raise bad(f"{key}: must be a whole number, not {shown}")

@@ -1,16 +1,16 @@
 """usage: ebm compare RUN|NAME ... [--metric METRIC] [--budget BUDGET] [--json] [--csv] [--markdown]
 
-Runs side by side, the best first: those that differ by their seed alone are one row, with what tells it from the other rows, the mean
-over its seeds, and its difference from the best row, paired by seed. Each with its 95 % Student t interval.
+Compare runs side by side, the best first. Runs that differ only in their seed are one row. A row shows the settings in which it differs
+from the others, the mean over its seeds, and its difference from the best row, paired by seed, each with a 95 % Student t interval.
 
   RUN              an id, a unique prefix, a path, or `last`
-  NAME             of a group, or the id of a sweep: all its runs
-  --metric METRIC  a number of their summaries, more than one where it is said again; the first that has a best orders the rows
-  --budget BUDGET  seconds=45, or n_score_evaluations=1e6: not at their ends but at the last evaluation which that pays for; n_steps,
-                   n_energy_evaluations and n_hvp_evaluations too
-  --json           as JSON, with the numbers of every seed
-  --csv            as CSV, with all digits
-  --markdown       as a Markdown table"""
+  NAME             a group or the id of a sweep; it stands for all its runs
+  --metric METRIC  a number of the summaries; may be repeated. The rows are sorted by the first one for which a best value is defined
+  --budget BUDGET  seconds=45 or n_score_evaluations=1e6: compare the last evaluations within this cost instead of the final ones. The
+                   other costs are n_steps, n_energy_evaluations and n_hvp_evaluations
+  --json           print JSON, with the numbers of every seed
+  --csv            print CSV, with all digits
+  --markdown       print a Markdown table"""
 
 import csv
 import json
@@ -32,11 +32,11 @@ FLAGS = {"--metric": True, "--budget": True, "--json": False, "--csv": False, "-
 def main(words: Sequence[str]) -> int:
     flags, names = split(words, FLAGS)
     if not names:
-        raise bad("runs are needed: ids, unique prefixes, paths, `last`, or the name of a group", __doc__.splitlines()[0])
+        raise bad("runs are needed: ids, unique prefixes, paths, `last`, groups or ids of sweeps", __doc__.splitlines()[0])
     forms = {"--json": as_json, "--csv": as_csv, "--markdown": as_markdown}
     chosen = [flag for flag in forms if flag in flags]
     if len(chosen) > 1:
-        raise bad(f"{' and '.join(chosen)} are two forms of one table", f"{chosen[0]} alone")
+        raise bad(f"{' and '.join(chosen)} exclude each other", f"use {chosen[0]} alone")
     budget = Budget.of(flags["--budget"][-1]) if "--budget" in flags else None
     made = compare(runs_of(names), flags.get("--metric", []), budget)
     (forms[chosen[0]] if chosen else as_text)(made)
@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def runs_of(names: Sequence[str]) -> list[run.Run]:
-    """The runs that are named, and those of the groups that are: each once."""
+    """The named runs and the runs of the named groups, each once."""
     groups, found = catalog.groups(), []
     for name in names:
         if name in groups:
@@ -54,8 +54,8 @@ def runs_of(names: Sequence[str]) -> list[run.Run]:
             continue
         named = catalog.find(name, groups)
         if not named.read("summary.json") and (state := named.state()) != "diverged":
-            hint = f"leave it out; `ebm show {named.id}` has the line that trains it"
-            raise bad(f"{named.path.name} has no results: it is {state}", hint)
+            hint = f"leave it out, or train it: `ebm show {named.id}` prints its command"
+            raise bad(f"{named.path.name} has no results; its state is {state}", hint)
         found.append(named)
     return list({member.path.resolve(): member for member in found}.values())
 
@@ -75,7 +75,7 @@ def as_markdown(made: Comparison) -> None:
 
 
 def as_csv(made: Comparison) -> None:
-    """Every digit, an interval as its two ends, of p-values and standard errors those of each seed; what is said of the rows goes to
+    """Print all digits. An interval is given by its two ends, and p-values and standard errors by the value of each seed. Notes go to
     stderr."""
     keys = list(dict.fromkeys(key for row in made.rows for key in row.differs))
     heads = [*keys, "n"]
@@ -86,7 +86,7 @@ def as_csv(made: Comparison) -> None:
     for row in made.rows:
         cells = [*(row.differs.get(key, "") for key in keys), len(row.seeds)]
         for key in made.metrics:
-            per_seed = " ".join("" if one is None else repr(one) for one in row.found[key].values())
+            per_seed = " ".join("" if value is None else repr(value) for value in row.found[key].values())
             cells += [per_seed if row.unaveraged(key) else row.mean(key), *(row.interval(key) or (None, None))]
             cells += [mean(pairs := of_seeds(made.differences(row))), *(interval(pairs) or (None, None))] if key == made.rank else []
         rows.append(cells)
@@ -111,7 +111,7 @@ def as_json(made: Comparison) -> None:
 
 
 def cells(made: Comparison, *, best: str, other: str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows for people; `best` and `other` are how a number is written."""
+    """The heads and rows of a table to read. `best` and `other` are the formats of the best number and of the others."""
     heads, rows = ["", "n"], []
     for key in made.metrics:
         heads += [key, f"{key} - best"] if key == made.rank else [key]
@@ -130,11 +130,11 @@ def cells(made: Comparison, *, best: str, other: str) -> tuple[list[str], list[l
 
 def legend(made: Comparison, mark: str) -> str:
     paired = f"; {made.rank} - best is paired by seed" if made.rank else ""
-    return f"± is half the 95 % t interval of the mean over n seeds, {mark} the best{paired}"
+    return f"± is half the 95 % t interval of the mean over n seeds; {mark} marks the best{paired}"
 
 
 def plus_minus(mean: float | None, low_high: Sequence[float] | None) -> str:
-    """The mean to the digits that its interval leaves it: two of the half width."""
+    """The mean and the half width of its interval, both rounded to two significant digits of the half width."""
     half = (low_high[1] - low_high[0]) / 2 if low_high else 0.0
     if mean is None or half == 0:
         return console.text(mean)

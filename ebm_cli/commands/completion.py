@@ -1,9 +1,9 @@
 """usage: ebm completion bash|zsh|fish
 
-Print the script with which that shell completes commands, flags, groups, options, keys, runs and files at TAB.
+Print the script that makes a shell complete commands, flags, groups, options, keys, runs and files at TAB.
 
   bash  eval "$(ebm completion bash)" in ~/.bashrc
-  zsh   eval "$(ebm completion zsh)" in ~/.zshrc (lists need quotes there: 'metric=[a,b]')
+  zsh   eval "$(ebm completion zsh)" in ~/.zshrc (zsh needs quotes around lists: 'metric=[a,b]')
   fish  ebm completion fish > ~/.config/fish/completions/ebm.fish"""
 
 import re
@@ -25,31 +25,30 @@ from ebm_cli.config import option_files, settings
 from ebm_cli.errors import bad
 from ebm_cli.runs import catalog
 
-SHORT = {"--config-dir": "-cd", "--cfg": "-c"}  # which no usage shows
-NEWEST = 20  # runs whose numbers are offered
-PLAIN = {"trainer": "ebm_cli.config.settings.TrainerSettings", "sweep": "ebm_cli.config.settings.SweepSettings"}  # by their place
-ROOT = "ebm_cli.config.settings.root"
+SHORT = {"--config-dir": "-cd", "--cfg": "-c"}  # short forms, which no usage text shows
+NEWEST = 20  # the number of newest runs whose metrics are offered
+PLAIN = {"trainer": "ebm_cli.config.settings.TrainerSettings", "sweep": "ebm_cli.config.settings.SweepSettings"}  # by key
+ROOT = "ebm_cli.config.settings.root"  # the keys at the top level
 
-
-Tree = dict[str, Any]  # of trees and leaves; under _target_ the name of the component
-Found = dict[str, str]  # a candidate: what it is
+Tree = dict[str, Any]  # keys with their Leaf or Tree; under _target_ the name of the component
+Found = dict[str, str]  # candidates with their descriptions
 
 
 def main(words: Sequence[str]) -> int:
     if words[:1] == ["--line"]:
-        with suppress(Exception):  # whatever is wrong, TAB is not the moment to hear of it
+        with suppress(Exception):  # completion shows no errors
             answer(*words[1:])
         return 0
     if len(words) != 1:
-        raise bad("one shell is needed", __doc__.splitlines()[0])
+        raise bad("the name of one shell is needed", __doc__.splitlines()[0])
     if words[0] not in SHELLS:
-        raise bad(f"there is no completion for {words[0]!r}", f"for {', '.join(SHELLS)} there is")
+        raise bad(f"there is no completion for {words[0]!r}", f"choose one of {', '.join(SHELLS)}")
     print(SHELLS[words[0]], end="")
     return 0
 
 
 def answer(line: str, tail: str | None = None) -> None:
-    """Print what the last word of a line may become; where bash names the tail that it will replace, only that part, escaped."""
+    """Print the candidates for the last word of a line. Bash names the `tail` that it will replace: then only that part, escaped."""
     words, quoted = split(line)
     found = candidates(words)
     cut = 0 if tail is None else len(words[-1]) - len(tail if quoted else split(tail)[0][-1])
@@ -61,16 +60,16 @@ def answer(line: str, tail: str | None = None) -> None:
 
 
 def split(line: str) -> tuple[list[str], bool]:
-    """The words of an unfinished line, and whether its last stands within quotes."""
+    """The words of an unfinished line, and whether the last one is inside quotes."""
     for quote in ("", "'", '"'):
         with suppress(ValueError):
-            words = shlex.split(f"{line}|{quote}")  # the bar keeps an empty last word
+            words = shlex.split(f"{line}|{quote}")  # the appended bar keeps an empty last word
             return [*words[:-1], words[-1][:-1]], bool(quote)
     return [""], False
 
 
 def candidates(words: Sequence[str]) -> Found:
-    """What the last word of a line may become."""
+    """The candidates for the last word of a line."""
     _, *before, word = words
     if not before:
         verbs = {path.stem: Usage.of(path.stem).about for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
@@ -83,12 +82,12 @@ def candidates(words: Sequence[str]) -> Found:
     if awaited:
         return matching(word, named(awaited, word))
     if word.startswith("-"):
-        return matching(word, {flag + equals + one: what for one, what in named(flags[flag], value).items()} if equals else flags)
+        return matching(word, {flag + equals + name: what for name, what in named(flags[flag], value).items()} if equals else flags)
     return matching(word, of_train(word, given) if verb == "train" else of_verb(word, given, usage, flags))
 
 
 def of_train(word: str, given: Sequence[str]) -> Found:
-    """Groups, options and keys, those of the options that the line chooses."""
+    """Groups, options and keys, including the keys of the options that the line chooses."""
     dirs = folders(given)
     groups = option_files.groups(dirs)
     if {"-m", "--multirun"} & {*given}:
@@ -111,9 +110,9 @@ def of_train(word: str, given: Sequence[str]) -> Found:
 
 
 def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, str]) -> Found:
-    """What belongs at the word's place; after the last place, the keys that the usage names, with those of the run's own parts."""
+    """Positional words first; after the last of them, the keys that the usage names, with the keys of the components of the run."""
     places = [part for i, part in enumerate(given) if not part.startswith("-") and not flags.get(given[i - 1] if i else "")]
-    analytic = "energy" in usage.keys and "=" in (*places, word)[0]  # `ebm sample energy=...`, without a run
+    analytic = "energy" in usage.keys and "=" in (*places, word)[0]  # `ebm sample energy=...`: no run is named
     if usage.places and not analytic and (usage.repeats or len(places) < len(usage.places)):
         without = {"energy=": "an analytic energy"} if "energy" in usage.keys else {}
         return named(usage.places[min(len(places), len(usage.places) - 1)], word, folders(given)) | without
@@ -128,7 +127,7 @@ def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, s
         line = {group: option for group, option in option_files.train_defaults().items() if group in groups and group != "energy"}
     line |= {key: value for key, _, value in (place.partition("=") for place in places) if key in groups}
     stored = read(train if analytic else catalog.find_any(places[0]).path / "config.yaml") if "n_samples" in keys else {}
-    tree: Tree = dict(stored.get("draws", {}))  # the usage does not name all of them
+    tree: Tree = dict(stored.get("draws", {}))  # the usage does not name all of these keys
     for key, leaf in keys.items():
         group, _, below = key.partition(".")
         if below.isupper():  # sampler.KEY, metric.NAME.KEY
@@ -143,7 +142,7 @@ def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, s
 
 
 def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, option_files.Option]]) -> Found:
-    """`key=` or `key.` for a word that is not an assignment yet; else `key=value`, also after a comma and within brackets."""
+    """`key=` or `key.` while the word is not an assignment; then `key=value`, also after a comma and inside brackets."""
     key, equals, value = word.partition("=")
     place, dot, last = key.rpartition(".")
     below = tree
@@ -168,12 +167,12 @@ def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, option_
 
 
 def named(name: str, word: str, dirs: Sequence[Path] = ()) -> Found:
-    """The words that a name in a usage stands for."""
+    """The words that a name in a usage text, such as RUN, stands for."""
     if name == "RUN":
         runs = catalog.every()[::-1]
-        ids = {"last": runs[0].path.name, **{one.id: one.path.name for one in runs}} if runs else {}
-        whole = {one.path.name: "" for one in runs} if word else {}  # names that say more are there for whoever begins one
-        return ids | whole | (named("DIR", word) if "/" in word else {})
+        ids = {"last": runs[0].path.name, **{run.id: run.path.name for run in runs}} if runs else {}
+        names = {run.path.name: "" for run in runs} if word else {}  # offered once the user has begun to type one
+        return ids | names | (named("DIR", word) if "/" in word else {})
     if name == "GROUP":
         return dict.fromkeys(option_files.groups(dirs), "")
     if name in ("FILE", "DIR"):
@@ -182,47 +181,48 @@ def named(name: str, word: str, dirs: Sequence[Path] = ()) -> Found:
         shown = (path for path in inside if last.startswith(".") or not path.name.startswith("."))
         return {f"{folder}{slash}{path.name}{'/' * path.is_dir()}": "" for path in shown if name == "FILE" or path.is_dir()}
     if name == "METRIC":
-        return dict.fromkeys((key for one in catalog.every()[-NEWEST:] for key in one.read("summary.json").get("units", ())), "")
+        return dict.fromkeys((key for run in catalog.every()[-NEWEST:] for key in run.read("summary.json").get("units", ())), "")
     if name == "NAME":
         return dict.fromkeys(catalog.groups(), "")
     if name == "BUDGET":
         return {f"{key}=": "" for key in BUDGETS}
     if "|" in name:
-        return {candidate: what for one in name.split("|") for candidate, what in named(one, word, dirs).items()}
+        return {candidate: what for part in name.split("|") for candidate, what in named(part, word, dirs).items()}
     return {name: ""}
 
 
 def matching(word: str, found: Mapping[str, str]) -> Found:
+    """The candidates that begin with the word."""
     return {candidate: what for candidate, what in found.items() if candidate.startswith(word)}
 
 
 def folders(given: Sequence[str]) -> list[Path]:
-    """The folders of the user's own options that a line names."""
+    """The folders of the user's own options that the line names."""
     separate = [value for flag, value in pairwise(given) if flag in ("--config-dir", "-cd")]
-    joined = [one.removeprefix("--config-dir=") for one in given if one.startswith("--config-dir=")]
+    joined = [word.removeprefix("--config-dir=") for word in given if word.startswith("--config-dir=")]
     return [Path(folder).expanduser() for folder in (*separate, *joined)]
 
 
 def files(chosen: Mapping[str, Any], groups: Mapping[str, Mapping[str, option_files.Option]]) -> Iterator[tuple[str, Path]]:
-    """The files of the chosen options, each with its group; of a sweep, all of them."""
+    """The files of the chosen options, each with its group. A sweep chooses several options of a group."""
     for group, value in chosen.items():
         names = re.findall(r"[\w-]+", str(value))
         yield from ((group, groups[group][name].path) for name in names if name in groups.get(group, ()))
 
 
 def target_of(path: Path) -> str:
-    """The component that an option's file names."""
+    """The component that the file of an option names."""
     return option_files.node_of(path).get("_target_", "")
 
 
 def read_option(path: Path, groups: Mapping[str, Mapping[str, option_files.Option]]) -> Tree:
-    """The keys of an option, with those of the options that it places inside itself."""
+    """The keys of an option, with the keys of the options that it contains."""
     inner = {key: read(groups[group][option].path) for key, (group, option) in option_files.placed(path).items()}
     return read(path) | inner
 
 
 def read(path: Path) -> Tree:
-    """The keys of a YAML file that a user can set, and its targets."""
+    """The keys of a YAML file that a user can set, with the names of its components."""
     text = path.read_text()
     lines = text.splitlines()
 
@@ -238,5 +238,5 @@ def read(path: Path) -> Tree:
 
 
 def describe(node: Tree | Leaf) -> str:
-    """What is shown beside a key: its value, and the comment beside it."""
+    """The text shown beside a key: its value and its comment."""
     return "" if isinstance(node, dict) else f"{node.text}  {node.comment}".strip()

@@ -1,11 +1,11 @@
 """usage: ebm doctor [--json]
 
-What works here and what does not: versions, devices, cores, the outputs folder, wandb, a compiler, extras; with what would mend it.
+Check the installation and say how to repair it: versions, devices, cores, the outputs folder, wandb, a compiler and extras.
 
-  --json   the same as JSON
+  --json   print JSON
 
-ok: as it should be; absent: not needed, not there; problem: works, but maybe not as you expect; broken: ebm needs it. Exit code 1
-where something is broken."""
+The states are `ok`, `absent` (not there, and not needed), `problem` (it works, but perhaps not as you expect) and `broken` (ebm needs
+it). The exit code is 1 if something is broken."""
 
 import json
 import netrc
@@ -32,8 +32,8 @@ from ebm_cli.sweeps import slots
 
 EXTRAS = {"parquet": "pyarrow", "optuna": "optuna", "slurm": "submitit", "ray": "ray", "tensorboard": "tensorboard"}
 WANDB_MODES = ("online", "offline", "disabled", "shared")
-LEAST_FREE = 1.0  # GB on the disk of the outputs folder
-PATIENCE = 20  # seconds that nvidia-smi may take; on a busy machine it takes some
+LEAST_FREE = 1.0  # GB that should be free on the disk of the outputs folder
+PATIENCE = 20  # seconds that nvidia-smi may take; it is slow on a busy machine
 
 
 class Finding(NamedTuple):
@@ -59,20 +59,20 @@ def main(words: Sequence[str]) -> int:
 
 
 def versions() -> Iterator[Finding]:
-    """This package, Python and all that the package requires, each against the range that was tested."""
+    """The versions of this package, of Python and of all required packages, compared with the ranges that the package declares."""
     try:
         yield Finding("ebm", "ok", metadata.version("ebm-cli"))
     except metadata.PackageNotFoundError:
-        yield Finding("ebm", "broken", "not installed: its ranges of versions are unknown", "pip install ebm-cli, or `make` in a checkout")
+        yield Finding("ebm", "broken", "not installed, so the version ranges are unknown", "pip install ebm-cli, or `make` in a checkout")
         return
     needed = metadata.metadata("ebm-cli")["Requires-Python"]
-    yield in_range("python", platform.python_version(), needed, "broken", "build the environment with another Python")
+    yield in_range("python", platform.python_version(), needed, "broken", "create the environment with another Python")
     for name, wanted in required("").items():
         yield package(name, wanted, "broken", f"pip install '{name}{wanted}'")
 
 
 def required(extra: str) -> dict[str, str]:
-    """The ranges of the packages that this one requires, or that one of its extras does, as installed."""
+    """The version ranges of the packages that this package requires, or that one of its extras requires."""
     found = {}
     try:
         lines = metadata.requires("ebm-cli") or ()
@@ -87,7 +87,7 @@ def required(extra: str) -> dict[str, str]:
 
 
 def package(name: str, wanted: str, otherwise: str, mend: str) -> Finding:
-    """A package by its version, without importing it."""
+    """Check the version of a package without importing it."""
     try:
         return in_range(name, metadata.version(name), wanted, otherwise, mend)
     except metadata.PackageNotFoundError:
@@ -95,17 +95,18 @@ def package(name: str, wanted: str, otherwise: str, mend: str) -> Finding:
 
 
 def in_range(name: str, version: str, wanted: str, otherwise: str, mend: str) -> Finding:
+    """Compare a version with the wanted range. `otherwise` is the state outside the range."""
     try:
         from packaging.specifiers import SpecifierSet
 
         inside = SpecifierSet(wanted).contains(version, prereleases=True)
-    except ImportError:  # Hydra and matplotlib bring it: those are broken too
+    except ImportError:  # Hydra and matplotlib depend on it, so they are broken too
         return Finding(name, "problem", f"{version}, not compared with {wanted}", "pip install packaging")
     return Finding(name, "ok", version) if inside else Finding(name, otherwise, f"{version}, outside {wanted}", mend)
 
 
 def devices() -> Iterator[Finding]:
-    """What torch computes on, and whether a GPU that is there is seen."""
+    """The devices that torch can use, and whether it sees the GPUs of this machine."""
     gpus, smi = nvidia_smi()
     yield smi
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -113,15 +114,15 @@ def devices() -> Iterator[Finding]:
     yield Finding(
         "CUDA_VISIBLE_DEVICES",
         "problem" if hidden and gpus else "ok",
-        "not set: every GPU" if visible is None else f"{visible!r}",
-        "it hides every GPU: unset CUDA_VISIBLE_DEVICES" if hidden and gpus else "",
+        "not set: every GPU is visible" if visible is None else f"{visible!r}",
+        "it hides every GPU: run `unset CUDA_VISIBLE_DEVICES`" if hidden and gpus else "",
     )
     try:
         import torch
 
         from ebm_cli.core.device import pick_device
 
-        yield Finding("cpu", "ok", f"{torch.get_num_threads()} threads of torch")
+        yield Finding("cpu", "ok", f"torch uses {torch.get_num_threads()} threads")
         seen = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
         for i in seen:
             facts = torch.cuda.get_device_properties(i)
@@ -129,22 +130,26 @@ def devices() -> Iterator[Finding]:
         if not seen:
             build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
             lost = gpus and not hidden
-            mend = "a driver for that CUDA, or a torch for this driver" if torch.version.cuda else "a torch with CUDA: https://pytorch.org"
-            yield Finding("cuda", "problem" if lost else "absent", f"none seen by torch, which is {build}", mend if lost else "")
+            driver, package = (
+                "install a driver for this CUDA version, or a torch for this driver",
+                "install a torch with CUDA: https://pytorch.org",
+            )
+            mend = driver if torch.version.cuda else package
+            yield Finding("cuda", "problem" if lost else "absent", f"torch, {build}, sees no GPU", mend if lost else "")
         mps = torch.backends.mps.is_available()
-        yield Finding("mps", "ok" if mps else "absent", "there" if mps else "none: it is Apple's")
-        yield Finding("device=auto", "ok", f"takes {pick_device('auto')}")
-    except Exception as error:  # a broken torch fails in many ways, and it is this command's to say so
-        mend = "pip install --force-reinstall torch; the message says what is missing"
+        yield Finding("mps", "ok" if mps else "absent", "available" if mps else "not available: only Apple hardware has it")
+        yield Finding("device=auto", "ok", f"uses {pick_device('auto')}")
+    except Exception as error:  # a broken torch can raise any error, and this command must report it
+        mend = "pip install --force-reinstall torch, if the message does not name another cause"
         yield Finding("devices", "broken", f"{type(error).__name__}: {' '.join(str(error).split())}", mend)
 
 
 def nvidia_smi() -> tuple[int, Finding]:
-    """The number of GPUs that the driver knows, and what is said of it."""
+    """The number of GPUs that the driver reports, and the finding about it."""
     if not shutil.which("nvidia-smi"):
-        return 0, Finding("nvidia-smi", "absent", "not there: no NVIDIA driver")
+        return 0, Finding("nvidia-smi", "absent", "not found: no NVIDIA driver is installed")
     command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    mend = "the driver does not answer: see what `nvidia-smi` says"
+    mend = "the driver does not work: run `nvidia-smi` and read its message"
     try:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -153,29 +158,29 @@ def nvidia_smi() -> tuple[int, Finding]:
         return 0, Finding("nvidia-smi", "problem", f"cannot be started: {error.strerror}", mend)
     lines = (answer.stdout if answer.returncode == 0 else answer.stdout + answer.stderr).strip().splitlines()
     if answer.returncode or not lines:
-        return 0, Finding("nvidia-smi", "problem", f"exit code {answer.returncode}: {lines[0] if lines else 'nothing said'}", mend)
+        return 0, Finding("nvidia-smi", "problem", f"exit code {answer.returncode}: {lines[0] if lines else 'no output'}", mend)
     return len(lines), Finding("nvidia-smi", "ok", "; ".join(lines))
 
 
 def cores() -> Iterator[Finding]:
-    """The cores that this process may use, and how many threads torch is told to start."""
+    """The number of cores that this process may use, and the number of threads that torch starts."""
     n_cores, quota = slots.affinity(), slots.cgroup_quota()
-    limit = "" if quota is None or quota >= n_cores else f", of which a container gets the time of {quota:g}"
+    limit = "" if quota is None or quota >= n_cores else f", limited by the container to the time of {quota:g}"
     yield Finding("cores", "ok", f"{n_cores} of {os.cpu_count()}{limit}")
     usable = slots.n_cores()
     threads = os.environ.get("OMP_NUM_THREADS")
     wrong = threads is not None and not (threads.isdigit() and 1 <= int(threads) <= usable)
     if wrong or (threads is None and n_cores > usable):
-        found = f"not set: torch takes {n_cores}" if threads is None else f"{threads!r}, where {usable} can be used"
+        found = f"not set: torch starts {n_cores} threads" if threads is None else f"{threads!r}, but {usable} cores can be used"
         yield Finding("OMP_NUM_THREADS", "problem", found, f"export OMP_NUM_THREADS={usable}")
     else:
-        yield Finding("OMP_NUM_THREADS", "ok", threads or f"not set: torch takes {n_cores}")
+        yield Finding("OMP_NUM_THREADS", "ok", threads or f"not set: torch starts {n_cores} threads")
 
 
 def outputs() -> Iterator[Finding]:
-    """Whether a run can be written, tried with a file that leaves no trace (permissions say little to root and on network disks)."""
+    """Whether runs can be written. A temporary file tests it: permissions say little for root and on network disks."""
     folder = run.outputs().absolute()
-    mend = "EBM_OUTPUTS names another place for results"
+    mend = "set EBM_OUTPUTS to another folder"
     try:
         there = next(path for path in ((folder / "runs"), *(folder / "runs").parents) if os.path.lexists(path))
         with tempfile.TemporaryFile(dir=there):
@@ -184,11 +189,11 @@ def outputs() -> Iterator[Finding]:
         yield Finding("outputs", "broken", f"{folder} cannot be written: {error.strerror}", mend)
         return
     full = free < LEAST_FREE
-    yield Finding("outputs", "problem" if full else "ok", f"{folder}, {free:.1f} GB free", f"make room, or {mend}" if full else "")
+    yield Finding("outputs", "problem" if full else "ok", f"{folder}, {free:.1f} GB free", f"free some space, or {mend}" if full else "")
 
 
 def wandb() -> Iterator[Finding]:
-    """Whether a key is there; of the key itself nothing is said, nor of the file that holds it."""
+    """Whether there is an API key. Neither the key nor any content of the file that holds it is printed."""
     file, mode = os.path.expanduser(os.environ.get("NETRC") or "~/.netrc"), os.environ.get("WANDB_MODE", "")
     try:
         host = urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname or "api.wandb.ai"
@@ -197,19 +202,19 @@ def wandb() -> Iterator[Finding]:
         elif os.path.isfile(file) and netrc.netrc(file).authenticators(host):
             yield Finding("wandb key", "ok", f"for {host} in {file}")
         else:
-            mend = "" if mode in ("offline", "disabled") else "`wandb login` stores one; WANDB_MODE=offline needs none"
-            yield Finding("wandb key", "absent", f"neither in WANDB_API_KEY nor for {host} in {file}", mend)
-    except (OSError, ValueError, netrc.NetrcParseError):  # whose messages would quote the file
-        yield Finding("wandb key", "problem", f"{file} or WANDB_BASE_URL cannot be read", "mend it, or set WANDB_API_KEY")
+            mend = "" if mode in ("offline", "disabled") else "run `wandb login`, or set WANDB_MODE=offline, which needs no key"
+            yield Finding("wandb key", "absent", f"there is neither WANDB_API_KEY nor a key for {host} in {file}", mend)
+    except (OSError, ValueError, netrc.NetrcParseError):  # their messages would quote the file
+        yield Finding("wandb key", "problem", f"{file} or WANDB_BASE_URL cannot be read", "correct it, or set WANDB_API_KEY")
     if mode and mode not in WANDB_MODES:
-        yield Finding("WANDB_MODE", "problem", "set to a mode that wandb does not have", f"one of {', '.join(WANDB_MODES)}")
+        yield Finding("WANDB_MODE", "problem", "set to an unknown mode", f"choose one of {', '.join(WANDB_MODES)}")
     else:
-        yield Finding("WANDB_MODE", "ok", mode or "not set: online")
+        yield Finding("WANDB_MODE", "ok", mode or "not set: wandb is online")
 
 
 def compiler() -> Iterator[Finding]:
-    """What torch.compile needs on a CPU: a C++ compiler and Python's headers."""
-    named = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # as torch chooses
+    """The requirements of torch.compile on a CPU: a C++ compiler and the headers of Python."""
+    named = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # the choice of torch
     path = shutil.which(named)
     headers = Path(sysconfig.get_path("include"), "Python.h")
     why = "for trainer.compile=true on a CPU:"
@@ -223,7 +228,7 @@ def compiler() -> Iterator[Finding]:
 
 
 def extras() -> Iterator[Finding]:
-    """The optional packages, found without importing them."""
+    """The optional packages. They are found without being imported."""
     for extra, name in EXTRAS.items():
         mend = f"pip install 'ebm-cli[{extra}]'"
         try:

@@ -1,13 +1,13 @@
 """usage: ebm evaluate RUN [metric=[a,b]] [metric.NAME.KEY=VALUE] [n_samples=10000] [sampler=OPTION] [--json] [--config-dir DIR]
 
-Measure a trained run again, from its checkpoint, and replace its summary.json, samples and pictures.
+Measure a trained run again from its checkpoint. Its summary.json, samples and pictures are replaced.
 
   RUN               an id, a unique prefix, a path, or `last`
-  metric            metrics to measure besides those that it was measured with before
-  n_samples         number of samples that metrics are given; n_chains, n_steps and sampler as for `ebm sample`
-  dataset.path      where a table is now, if it has moved
+  metric            metrics to add to those that the run was measured with before
+  n_samples         number of samples for the metrics; n_chains, n_steps and sampler are those of `ebm sample`
+  dataset.path      the new path of the data file, if it has moved
   device            auto, cpu, cuda, cuda:1 or mps
-  --json            the summary as JSON
+  --json            print the summary as JSON
   --config-dir DIR  a folder with options of your own"""
 
 import json

@@ -1,19 +1,22 @@
 """usage: ebm list [GROUP] [--config-dir DIR]
 
-Every option of a config group, or of all groups, with its description and reference."""
+Describe every option of a config group, or of all groups, with its reference.
+
+  GROUP             objective, energy, dataset, ...; by default every group
+  --config-dir DIR  a folder with options of your own"""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ebm_cli import console
-from ebm_cli.commands._flags import split
+from ebm_cli.commands._words import dirs_of, words_of
 from ebm_cli.config import option_files
 from ebm_cli.errors import bad, nearest
 
 
 def main(words: Sequence[str]) -> int:
-    flags, wanted = split(words, {"--config-dir": True, "-cd": True})
-    groups = option_files.groups([Path(folder) for folders in flags.values() for folder in folders])
+    dirs, words = dirs_of(words)
+    _, wanted = words_of(words)
+    groups = option_files.groups(dirs)
     for group in wanted:
         if group not in groups:
             raise bad(f"there is no group {group!r}", nearest(group, groups))
@@ -22,6 +25,7 @@ def main(words: Sequence[str]) -> int:
         if not wanted or group in wanted:
             chapters = [option.chapter.partition(" ")[2] for option in options.values()]
             heads = [title if title != before else "" for title, before in zip(chapters, ["", *chapters], strict=False)]
-            rows += [[group, head, name, one.description, one.reference] for head, (name, one) in zip(heads, options.items(), strict=True)]
+            for head, (name, option) in zip(heads, options.items(), strict=True):
+                rows.append([group, head, name, option.description, option.reference])
     console.table(["group", "", "option", "what it is", "reference"], rows)
     return 0

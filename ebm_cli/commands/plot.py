@@ -1,16 +1,16 @@
 """usage: ebm plot RUN [figure=NAME] [model=K] [dataset.path=FILE] [--config-dir DIR]
 
-Draw the pictures of a run again, from its checkpoint and its samples.npz.
+Draw the pictures of a run again, from its checkpoint and its stored samples.
 
   RUN               an id, a unique prefix, a path, or `last`
-  figure            one of `ebm list figure`, or several: [density,energy]; by default those of the run
-  model             which model of a stack (0)
-  dataset.path      where a table is now, if it has moved
+  figure            an option of `ebm list figure`, or several: [density,energy]; by default the figures of the run
+  model             the index of a model in a stack (default: 0)
+  dataset.path      the new path of the data file, if it has moved
   --config-dir DIR  a folder with options of your own"""
 
 from collections.abc import Sequence
 
-from ebm_cli.commands._words import dirs_of, run_and_words
+from ebm_cli.commands._words import check_whole, dirs_of, run_and_words
 from ebm_cli.config import compose, option_files
 from ebm_cli.errors import bad, nearest
 
@@ -20,14 +20,14 @@ def main(words: Sequence[str]) -> int:
     run, overrides, _ = run_and_words(words, __doc__)
     stored, known = run.config(), option_files.groups(dirs)["figure"]
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
-    chosen = [word.partition("=")[2].strip("[]").split(",") for word in overrides if word.startswith("figure=")]
-    for name in chosen[-1] if chosen else ():
+    typed = [word for word in overrides if word.startswith("figure=")]
+    names = typed[-1].partition("=")[2].strip("[]").split(",") if typed else []
+    for name in names:
         if name not in known:
             raise bad(f"figure: there is no figure {name!r}", nearest(name, known))
-    figures = {key: node for name in (chosen[-1] if chosen else ()) for key, node in {name: option_files.node_of(known[name].path)}.items()}
-    given = compose.amend({"model": 0, **path}, [word for word in overrides if not word.startswith("figure=")])
-    if not isinstance(given["model"], int):
-        raise bad(f"model: must be a number, not {given['model']!r}")
+    figures = {name: option_files.node_of(known[name].path) for name in names}
+    given = compose.amend({"model": 0, **path}, [word for word in overrides if word not in typed])
+    check_whole("model", given["model"])
 
     from ebm_cli.core.device import pick_device
     from ebm_cli.runner import evaluate, sample_files
@@ -46,5 +46,5 @@ def main(words: Sequence[str]) -> int:
     for picture in pictures:
         print(f"Picture saved to {picture}")
     if not pictures:
-        raise bad(f"figure: {', '.join(figures) or 'none'} does not apply to this run", "ebm plot RUN draws those that do")
+        raise bad(f"figure: {', '.join(figures) or 'none'} does not apply to this run", "`ebm plot RUN` draws the figures that do")
     return 0

@@ -1,9 +1,9 @@
 """usage: ebm rm RUN [RUN ...] [--yes]
 
-Remove runs and all that is in their folders. A run that is being trained is left alone.
+Remove runs with their folders. It refuses to remove a run that is being trained.
 
   RUN     an id, a unique prefix, a path, or `last`
-  --yes   do not ask"""
+  --yes   do not ask for confirmation"""
 
 import shutil
 import sys
@@ -18,17 +18,17 @@ def main(words: Sequence[str]) -> int:
     flags, names = words_of(words, ["--yes"])
     if not names:
         raise bad("a run is needed: an id, a unique prefix, a path, or `last`", __doc__.splitlines()[0])
-    runs = list({one.path.resolve(): one for one in map(catalog.find_any, names)}.values())
-    if held := [one for one in runs if one.locked()]:
+    runs = list({run.path.resolve(): run for run in map(catalog.find_any, names)}.values())
+    if held := [run for run in runs if run.locked()]:
         raise bad(f"{held[0].path.name} is being trained", "stop it first")
     if "--yes" not in flags:
         if not sys.stdin.isatty():
             raise bad("cannot ask for confirmation without a terminal", f"ebm rm {' '.join(names)} --yes")
-        print(*(f"{one.path}  ({one.state()})" for one in runs), sep="\n")
+        print(*(f"{run.path}  ({run.state()})" for run in runs), sep="\n")
         if input(f"remove {'them' if len(runs) > 1 else 'it'}? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing was removed")
             return 0
-    for one in runs:
-        shutil.rmtree(one.path)
-        print(f"removed {one.path}")
+    for run in runs:
+        shutil.rmtree(run.path)
+        print(f"removed {run.path}")
     return 0

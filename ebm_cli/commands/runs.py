@@ -1,11 +1,11 @@
 """usage: ebm runs [--group NAME] [--sort METRIC] [--reverse] [--json]
 
-The runs under outputs/ (or EBM_OUTPUTS), the oldest first: id, state, what differs from the defaults, final metrics, age, path.
+List the runs under outputs/ (or EBM_OUTPUTS), the oldest first: id, state, changes from the defaults, final metrics, age and path.
 
-  --group NAME    those of a group, or of a sweep by its id
-  --sort METRIC   by a number of their summary, the smallest first; runs without it come last
-  --reverse       the other way round
-  --json          as JSON, with every number"""
+  --group NAME    only the runs of a group, or of the sweep with this id
+  --sort METRIC   sort by a number of the summaries, the smallest first; runs without it come last
+  --reverse       reverse the order
+  --json          print JSON, with every number"""
 
 import json
 import time
@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> int:
     flags, rest = split(words, {"--json": False, "--reverse": False, "--group": True, "--sort": True})
     if rest:
         raise bad(f"ebm runs takes no {rest[0]!r}", __doc__.splitlines()[0])
-    listed = [describe(one) for one in (of_group(flags["--group"][-1]) if "--group" in flags else catalog.every())]
+    listed = [describe(member) for member in (of_group(flags["--group"][-1]) if "--group" in flags else catalog.every())]
     if "--sort" in flags:
         listed = by_metric(listed, flags["--sort"][-1], reverse="--reverse" in flags)
     elif "--reverse" in flags:
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def of_group(group: str) -> list[run.Run]:
-    """Those that were made for a group, and those that a sweep of that group or id reused."""
+    """The runs that were made for a group, and those that a sweep of this group or id reused."""
     groups = catalog.groups()
     if group not in groups:
         raise bad(f"there is no group {group!r} under {run.outputs()}", nearest(group, groups))
@@ -56,35 +56,35 @@ def of_group(group: str) -> list[run.Run]:
 
 
 def by_metric(listed: list[dict[str, Any]], metric: str, *, reverse: bool) -> list[dict[str, Any]]:
-    """Sorted by a number of the summary; those without it last, either way."""
+    """The runs sorted by a number of their summaries. Runs without this number come last in both orders."""
     having = [row for row in listed if metric in row["metrics"]]
     if listed and not having:
-        raise bad(f"--sort: no run has a {metric!r}", nearest(metric, {key for row in listed for key in row["metrics"]}))
+        raise bad(f"--sort: no run has the number {metric!r}", nearest(metric, {key for row in listed for key in row["metrics"]}))
     having.sort(key=lambda row: row["metrics"][metric], reverse=reverse)
     return having + [row for row in listed if metric not in row["metrics"]]
 
 
-def describe(one: run.Run) -> dict[str, Any]:
-    """A run as `--json` gives it."""
+def describe(member: run.Run) -> dict[str, Any]:
+    """The description of a run that `--json` prints."""
     try:
-        facts, summary = one.read("environment.json"), one.read("summary.json")
+        facts, summary = member.read("environment.json"), member.read("summary.json")
     except InputError:
         nothing = {"group": None, "differs": [], "metrics": {}, "headline": [], "age_seconds": 0.0}
-        return {"id": one.id, "state": "damaged", **nothing, "path": str(one.path)}
+        return {"id": member.id, "state": "damaged", **nothing, "path": str(member.path)}
     numbers = {key: value for key, value in summary.items() if isinstance(value, (int, float)) and key not in ("id", "seed", "seeds")}
     current = facts.get("schema", 1) == SCHEMA
     state = {
-        "id": one.id,
-        "state": one.state() if current else "other version",
+        "id": member.id,
+        "state": member.state() if current else "other version",
         "group": facts.get("group"),
         "differs": facts.get("differs", []),
     }
     found = {"metrics": numbers, "headline": summary.get("headline", [])}
-    return state | found | {"age_seconds": round(time.time() - facts.get("created", time.time()), 1), "path": str(one.path)}
+    return state | found | {"age_seconds": round(time.time() - facts.get("created", time.time()), 1), "path": str(member.path)}
 
 
 def age(seconds: float) -> str:
-    """In the largest unit that fits."""
+    """A duration in the largest unit that fits, rounded."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

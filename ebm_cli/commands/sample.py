@@ -1,53 +1,60 @@
-"""usage: ebm sample RUN [n_samples=10000] [n_steps=1000] [n_chains=1000] [sampler=OPTION] [sampler.KEY=VALUE] [out=FILE] [model=K] [seed=S]
-       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE] [out=FILE]
+"""usage: ebm sample RUN [n_samples=10000] [n_steps=1000] [n_chains=1000] [sampler=OPTION] [sampler.KEY=VALUE]
+                  [start=FILE] [out=FILE] [model=K] [seed=S] [--config-dir DIR]
+       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE] [out=FILE] [seed=S] [--config-dir DIR]
 
-Draw samples from a trained run into its samples.npz, in data units, with their picture. Without a run: from an analytic energy
-(energy=four_wells; see `ebm list energy`), from the exact density of a dataset (energy=exact dataset=moons), or from composed runs
-(energy=compose energy.runs=[A,B] energy.how=mixture), into a folder under outputs/samples/.
+Draw samples from a trained run, in data units. They are written to its samples.npz, with a picture. Without a run, the samples are
+drawn from an analytic energy (energy=four_wells; see `ebm list energy`), from the exact density of a dataset (energy=exact
+dataset=moons), or from composed runs (energy=compose energy.runs=[A,B] energy.how=mixture). They are then written to a folder under
+outputs/samples/.
 
-  RUN             an id, a unique prefix, a path, or `last`
-  energy          what to sample without a run
-  dataset         of energy=exact, whose density is sampled
-  n_samples       number of samples
-  n_chains        number of chains that they come from
-  n_steps         transitions of each chain; the first half is warm-up, in which the step size of exact samplers adapts
-  sampler         the transition kernel; by default that of the run, or mala without a run
-  out             a .csv, .npy or .npz file for the samples; the run's own samples and pictures are then left unchanged
-  start           where chains start: noise (the run's reference), data, buffer (of a run with persistent chains), or a FILE
-  model           which model of a stack (0)
-  seed            the seed of the draws (0)
-  device          auto, cpu, cuda, cuda:1 or mps"""
+  RUN               an id, a unique prefix, a path, or `last`
+  energy            the energy to sample without a run
+  dataset           the dataset of energy=exact
+  n_samples         number of samples
+  n_chains          number of chains that the samples come from
+  n_steps           transitions of each chain; the first half is warm-up, in which the step size of exact samplers is adapted
+  sampler           the transition kernel; by default that of the run, or mala without a run
+  out               a .csv, .npy or .npz file for the samples; the run's own samples and pictures are then left unchanged
+  start             where chains start: noise (the run's reference), data, buffer (of a run with persistent chains), or a FILE
+  model             the index of a model in a stack (default: 0)
+  seed              the seed of the draws (default: 0)
+  device            auto, cpu, cuda, cuda:1 or mps
+  --config-dir DIR  a folder with options of your own"""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.commands._words import run_and_words, words_of
+from ebm_cli.commands._words import dirs_of, run_and_words, words_of
 from ebm_cli.config import compose, option_files
 from ebm_cli.errors import bad
 
-GROUPS = ("energy", "sampler", "dataset", "figure")  # that a line without a run may choose
+GROUPS = ("energy", "sampler", "dataset", "figure")  # the groups that a line without a run may choose
 OWN = {"start": "noise", "out": None, "seed": 0, "device": "auto"}
 
 
 def main(words: Sequence[str]) -> int:
-    _, rest = words_of(words)
+    dirs, rest = dirs_of(words)
+    _, rest = words_of(rest)
     if rest and "=" in rest[0]:
-        return without_a_run(rest)
+        return without_a_run(rest, dirs)
     if not rest:
         hint = "ebm sample last, or ebm sample energy=four_wells"
         raise bad("a run is needed (an id, a unique prefix, a path, or `last`), or an analytic energy", hint)
-    return of_a_run(words)
+    return of_a_run(rest, dirs)
 
 
-def of_a_run(words: Sequence[str]) -> int:
-    if words[0] in option_files.groups()["energy"] and not Path(words[0]).exists():
+def of_a_run(words: Sequence[str], dirs: Sequence[Path]) -> int:
+    if words[0] in option_files.groups(dirs)["energy"] and not Path(words[0]).exists():
         raise bad(f"{words[0]} is an energy, not a run", f"ebm sample energy={words[0]}")
     run, overrides, _ = run_and_words(words, __doc__)
     if any(word.startswith(("energy=", "energy.")) for word in overrides):
-        raise bad(f"energy: the energy of {run.path.name} is the one that was trained", "without a run: ebm sample energy=OPTION")
+        raise bad(
+            f"energy: the energy of {run.path.name} is the one that was trained",
+            "ebm sample energy=OPTION samples another energy, without a run",
+        )
     stored = run.config()
-    settings = compose.amend({**stored["draws"], "sampler": stored["sampler"], **OWN, "model": 0}, overrides, ("sampler",))
+    settings = compose.amend({**stored["draws"], "sampler": stored["sampler"], **OWN, "model": 0}, overrides, ("sampler",), dirs)
 
     from ebm_cli.runner.sample import sample_run
 
@@ -55,22 +62,23 @@ def of_a_run(words: Sequence[str]) -> int:
     return 0
 
 
-def without_a_run(words: Sequence[str]) -> int:
+def without_a_run(words: Sequence[str], dirs: Sequence[Path]) -> int:
     chosen = {key: value for key, _, value in (word.partition("=") for word in words)}
     if "energy" not in chosen:
-        raise bad("an energy is needed where no run is named", "ebm sample last, or ebm sample energy=four_wells")
-    settings = settings_of(words)
+        raise bad("an energy is needed if no run is named", "ebm sample last, or ebm sample energy=four_wells")
+    settings = settings_of(words, dirs)
+    line = [*(f"--config-dir={folder}" for folder in dirs), *words]
 
     from ebm_cli.runner.sample import sample_energy
 
-    sample_energy(settings, {"sampler": option_files.train_defaults()["sampler"], **chosen}, words)
+    sample_energy(settings, {"sampler": option_files.train_defaults()["sampler"], **chosen}, line)
     return 0
 
 
-def settings_of(words: Sequence[str]) -> dict[str, Any]:
-    """Components and draws as a training line has them, and the keys of `ebm sample`."""
+def settings_of(words: Sequence[str], dirs: Sequence[Path]) -> dict[str, Any]:
+    """Components and draws as in the config of `ebm train`, with the keys of `ebm sample`."""
     of_groups = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] in GROUPS]
-    composed = compose.compose(of_groups)
+    composed = compose.compose(of_groups, dirs)
     base = {**composed.config["draws"], **OWN}
     own = compose.amend(base, [word for word in words if word not in of_groups], problems=composed.problems)
     return {group: composed.config[group] for group in GROUPS} | own

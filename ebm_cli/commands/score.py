@@ -1,33 +1,33 @@
 """usage: ebm score RUN data=FILE [out=FILE] [prefix=WORD] [relative_to=ROW] [quantile=Q] [model=K] [device=cpu] [dataset.path=FILE]
 
-The energy of every row of a file (low for likely rows), and its log-density where log Z is known, as CSV. For a run that models principal
-components (dataset.n_components), both are those of each row's components.
+Write the energy of every row of a file (low for likely rows) and, if log Z is known, its log-density, as CSV. For a run that models
+principal components (dataset.n_components), both are those of the components of the row.
 
   RUN           an id, a unique prefix, a path, or `last`
-  data          a CSV, TSV, NPY, NPZ or Parquet file; columns are matched by name where run and file have names, else by position
-  out           the CSV file to write; standard output if none is named
-  prefix        what is put before the names of the new columns, for a file that already has a column `energy`
-  relative_to   a row of the file, counted from 1: log_ratio is log p(x) / p(that row), which needs no log Z
-  quantile      accepted is 1 where the energy is not above the threshold of the run's held-out data, else 0: at most this fraction of rows
-                from the data distribution are rejected, however good the model is
-  model         which model of a stack (0)
-  device        cpu, or cuda for large files (energies are in double precision)
-  dataset.path  where a table is now, if it has moved; needed for quantile
+  data          a CSV, TSV, NPY, NPZ or Parquet file; columns are matched by name if both the run and the file have names, else by position
+  out           the CSV file to write; by default standard output
+  prefix        a prefix for the names of the new columns, for a file that already has a column `energy`
+  relative_to   a row of the file, counted from 1: adds log_ratio, log p(x) / p(that row), which needs no log Z
+  quantile      a fraction: adds accepted, which is 1 if the energy is at most a threshold from the run's held-out data, else 0. At most
+                this fraction of rows from the data distribution is rejected, however good the model is
+  model         the index of a model in a stack (default: 0)
+  device        cpu, or cuda for large files (energies are computed in double precision)
+  dataset.path  the new path of the data file, if it has moved; quantile reads the file
 
-log_prob_error is the largest error of log_prob that the error of log Z causes (for metric.ais at 95 %). It is the same for all rows, and
-absent where log Z was learned by the objective."""
+log_prob_error is the largest error of log_prob that the error of log Z causes (for metric.ais at 95 %). It is the same for all rows. It is
+absent if log Z was learned by the objective."""
 
 import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ebm_cli.commands._words import run_and_words
+from ebm_cli.commands._words import check_whole, run_and_words
 from ebm_cli.config import compose
 from ebm_cli.errors import bad
 from ebm_cli.io import atomic, table_files
 
-OTHERS = (".tsv", ".npy", ".npz", ".parquet")  # kinds of files that are read but not written
+OTHERS = (".tsv", ".npy", ".npz", ".parquet")  # file types that can be read but not written
 
 
 def main(words: Sequence[str]) -> int:
@@ -37,15 +37,15 @@ def main(words: Sequence[str]) -> int:
     base = {"data": None, "out": None, "prefix": "", "relative_to": None, "quantile": None, "model": 0, "device": "cpu"}
     given = compose.amend(base | path, overrides)
     if given["data"] is None:
-        raise bad("data: a file is needed", "data=points.csv")
-    for key in ("model", "relative_to"):
-        if type(given[key]) is not int and (key, given[key]) != ("relative_to", None):
-            raise bad(f"{key}: must be a whole number, not {given[key]!r}")
+        raise bad("data: a file is needed", "for example data=points.csv")
+    check_whole("model", given["model"])
+    if given["relative_to"] is not None:
+        check_whole("relative_to", given["relative_to"])
     if type(given["prefix"]) is not str:
-        raise bad(f"prefix: must be a word, not {given['prefix']!r}", "prefix=model_")
+        raise bad(f"prefix: must be a word, not {given['prefix']!r}", "for example prefix=model_")
     out = None if given["out"] is None else Path(str(given["out"])).expanduser()
     if out and out.suffix.lower() in OTHERS:
-        raise bad(f"out: {out.name}: scores are written as CSV", f"out={out.with_suffix('.csv')}")
+        raise bad(f"out: {out.name} is not a CSV file, and scores are written as CSV", f"out={out.with_suffix('.csv')}")
 
     from ebm_cli.core.device import pick_device
     from ebm_cli.runner import score
@@ -54,7 +54,7 @@ def main(words: Sequence[str]) -> int:
 
     q = given["quantile"]
     if q is not None and not (type(q) is float and score.LEAST <= q < 1):
-        raise bad(f"quantile: must be a fraction of at least {score.LEAST:g} and below 1, not {q!r}", "quantile=0.01")
+        raise bad(f"quantile: must be a fraction of at least {score.LEAST:g} and below 1, not {q!r}", "for example quantile=0.01")
     experiment = Experiment.load(run, pick_device(given["device"]), {"dataset": stored["dataset"] | given.get("dataset", {})})
     trained = TrainedModel.load(run, experiment.device).select(given["model"])
     lines = score.scored_lines(experiment, trained, given)

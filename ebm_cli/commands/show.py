@@ -1,9 +1,9 @@
 """usage: ebm show RUN [--json]
 
-A run's state, the line that makes it again, its environment, config and results.
+Print the state of a run, the command that reproduces it, and its environment, config and results.
 
   RUN      an id, a unique prefix, a path, or `last`
-  --json   all of it as JSON"""
+  --json   print all of it as JSON"""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`ebm train`: one run, or with -m a sweep."""
+"""`ebm train`: train one run, or a sweep with -m."""
 
 import os
 import sys
@@ -17,7 +17,8 @@ from ebm_cli.training.signals import at_once
 
 FLAGS = {"--help": False, "-h": False, "--multirun": False, "-m": False, "--cfg": True, "-c": True, "--config-dir": True, "-cd": True}
 
-HERE = ("hydra_plugins.ebm.GpuLauncher", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")  # their jobs are on this machine
+# the launchers whose jobs run on this machine
+HERE = ("hydra_plugins.ebm.GpuLauncher", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")
 
 
 def main(words: Sequence[str]) -> int:
@@ -36,7 +37,7 @@ def _main(words: Sequence[str]) -> int:
         return 0
     for shown in (*flags.get("--cfg", []), *flags.get("-c", [])):
         if shown != "job":
-            raise bad(f"--cfg: there is no {shown!r} to print", "--cfg job")
+            raise bad(f"--cfg: {shown!r} cannot be printed", "use --cfg job")
     if flags.keys() & {"--cfg", "-c"}:
         print(compose.to_yaml(line.compose_line(overrides, dirs)), end="")
         return 0
@@ -54,13 +55,13 @@ def _main(words: Sequence[str]) -> int:
 
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
-    """One run per combination, by a launcher. Every value is checked before the first run; a run that fails leaves the rest alone."""
+    """Train one run per combination through a launcher. All values are checked first; a failed run does not stop the others."""
     hydra = hydra_section.of_hydra(overrides, dirs)
     words, problems = hydra.words, dict.fromkeys(hydra.problems)
     if not problems and hydra.launcher["_target_"].endswith(".GpuLauncher"):
         from ebm_cli.sweeps import processes
 
-        processes.warm()  # it imports what the jobs need while this process checks the line
+        processes.warm()  # the server imports what the jobs need while this process checks the line
     from ebm_cli.sweeps import search
     from ebm_cli.sweeps.jobs import GOOD, Job
     from ebm_cli.sweeps.lines import Lines, id_of
@@ -76,19 +77,19 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     first, sweep_id = lines.first, id_of([*words, *(word for word in overrides if word not in words)], dirs)
     job = Job(tuple(dirs), sweep_id, first["group"] or sweep_id, good, first["sweep"]["metric"], lines.best)
     whole = Sweep(tuple(overrides), job)
-    with whole.stored(), tempfile.TemporaryDirectory() as folder:  # Hydra writes multirun.yaml somewhere: not where the user stands
+    with whole.stored(), tempfile.TemporaryDirectory() as folder:  # for the multirun.yaml that Hydra writes
         _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)
     whole.show()
     return 0
 
 
 def _through_hydra(words: Sequence[str], dirs: Sequence[Path], task: Any) -> None:
-    """What Hydra's own main does: sweepers and launchers."""
+    """Run the sweeper and the launcher through the main function of Hydra."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the one form of errors is ours
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, and they are reported in our form
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     flags, overrides = split(words, FLAGS)
     spread = [part for name, values in flags.items() if name not in ("--config-dir", "-cd") for part in (name, *values)]

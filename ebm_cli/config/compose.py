@@ -1,4 +1,4 @@
-"""From the overrides of a command line to plain dictionaries, by Hydra and OmegaConf. What leaves this module is plain data."""
+"""The config of a run, composed from the overrides of a command line by Hydra and OmegaConf, and returned as plain dictionaries."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,25 +16,25 @@ from ebm_cli.config.overrides import Interval, dimension, misplaced, note, parse
 from ebm_cli.config.settings import LISTS
 from ebm_cli.errors import InputError, Problem
 
-MAX_CHECKED = 20  # values of a swept key that are checked before the sweep starts
+MAX_CHECKED = 20  # at most so many values of a swept key are checked before the sweep starts
 MISSING = "???"
 
 
 @dataclass(frozen=True)
 class Composed:
-    """One run's config as plain data. A value that the user has yet to give is an absent key."""
+    """The config of one run as plain data. If the user must still give a value, its key is absent."""
 
     config: dict[str, Any]
-    choices: dict[str, Any]  # the option of each group
-    differs: list[str]  # the overrides that change something
-    problems: list[Problem]  # with the overrides; the config does not hold what these would set
-    words: tuple[str, ...]  # the overrides
-    dirs: tuple[Path, ...]  # the user's own folders of options
-    searched: tuple[str, ...]  # keys that a preset leaves to a search, and that no override sets
+    choices: dict[str, Any]  # the chosen option of each group
+    differs: list[str]  # the overrides that change a default
+    problems: list[Problem]  # the problems of the overrides; a faulty override is not applied
+    words: tuple[str, ...]  # all overrides
+    dirs: tuple[Path, ...]  # the user's folders of options
+    searched: tuple[str, ...]  # the keys that the search space of a preset contains and that no override sets
 
 
 def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
-    """The config of one run from its overrides, with every problem that can be found before types are checked."""
+    """Compose the config of one run from its overrides, and collect the problems that can be found before types are checked."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -57,9 +57,9 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
 
 @lru_cache(maxsize=64)
 def _with_options(options: tuple[str, ...], dirs: tuple[Path, ...]) -> tuple[Any, dict[str, Any], list[str]]:
-    """The config with these options, the option of every group, and the keys that a preset leaves to a search.
+    """The config with these options, the chosen option of every group, and the keys in the search space of a preset.
 
-    The lines of a sweep that choose the same options share it.
+    The result is cached, because many jobs of a sweep choose the same options.
     """
     from hydra import compose as hydra_compose
     from omegaconf import OmegaConf
@@ -73,23 +73,26 @@ def _with_options(options: tuple[str, ...], dirs: tuple[Path, ...]) -> tuple[Any
 
 
 def search_path(dirs: Sequence[Path]) -> list[str]:
-    """The override that makes Hydra look into the user's own folders."""
+    """The override that adds the user's folders to the search path of Hydra."""
     return [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
 
 
 def to_yaml(composed: Composed) -> str:
-    """What `--cfg job` prints: the config as composed."""
+    """The composed config as YAML, as `--cfg job` prints it."""
     if composed.problems:
         raise InputError(*composed.problems)
     return yaml.safe_dump(composed.config, sort_keys=False)
 
 
 def one_at_a_time(words: Sequence[str], dirs: Sequence[Path] = ()) -> Iterator[list[str]]:
-    """Lines in which every swept value occurs once: the first of each, then each further value with the first of the others."""
+    """Jobs that together contain every value of a sweep: first the first value of every key, then each other value by itself.
+
+    The number of jobs grows with the sum of the numbers of values, not with their product.
+    """
     known = groups(dirs)
     sweeps = {i: list(islice(swept(word, known), MAX_CHECKED)) for i, word in enumerate(words)}
     if empty := [words[i] for i, values in sweeps.items() if not values and dimension(words[i], known)]:
-        raise InputError(*(Problem(f"{word}: this sweep has no values", "range(0,8) is 0, 1, ..., 7") for word in empty))
+        raise InputError(*(Problem(f"{word}: this sweep has no values", "use for example range(0,8) for 0, 1, ..., 7") for word in empty))
     first = [values[0] if values else words[i] for i, values in sweeps.items()]
     yield first
     for i, values in sweeps.items():
@@ -103,9 +106,9 @@ def amend(
     dirs: Sequence[Path] = (),
     problems: Sequence[Problem] = (),
 ) -> dict[str, Any]:
-    """A stored config with overrides applied: `key=value`, and `group=option` for the groups that are `swappable`.
+    """A stored config with overrides applied: `key=value`, and `group=option` for the groups in `swappable`.
 
-    Raises `InputError` with every problem, those known already included.
+    Raises `InputError` with these problems and the given `problems`, if there are any.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -114,8 +117,8 @@ def amend(
     options, values, own = sort(words, {group: found for group, found in known.items() if group in swappable})
     problems = [*problems, *own]
     for key in [key for key in values if key in known]:
-        hint = f"{' and '.join(swappable)} can; and {key}.KEY=VALUE" if swappable else ""
-        problems.append(Problem(f"{values.pop(key)}: {key} cannot be chosen anew here", hint))
+        hint = f"set {key}.KEY=VALUE, or choose another option of {' or '.join(swappable)}" if swappable else ""
+        problems.append(Problem(f"{values.pop(key)}: the option of {key} cannot be changed here", hint))
     for group, word in options.items():
         chosen = parse(word).value()
         if chosen is None:
@@ -135,12 +138,15 @@ def amend(
 
 
 def sweep_space(words: Sequence[str], dirs: Sequence[Path] = (), config: Mapping[str, Any] | None = None) -> dict[str, tuple[str, Any]]:
-    """Each override that has several values, with its key and these. The config says whether the numbers of an interval are whole."""
+    """The overrides with several values, each with its key and its values.
+
+    An interval of a key whose value in `config` is an integer or null becomes an interval of integers, if its ends are integers.
+    """
     known, found = groups(dirs), {}
     for word in words:
         if swept_key := dimension(word, known):
             key, values = swept_key
-            whole = type(look(config, key)) is int or look(config, key) is None  # null stands for a count, as a rule
+            whole = type(look(config, key)) is int or look(config, key) is None  # keys that can be null are usually counts
             if isinstance(values, Interval) and whole and float(values.low).is_integer() and float(values.high).is_integer():
                 values = Interval(int(values.low), int(values.high), values.log)
             found[word] = key, values
@@ -148,14 +154,14 @@ def sweep_space(words: Sequence[str], dirs: Sequence[Path] = (), config: Mapping
 
 
 def words_of_job() -> list[str]:
-    """The overrides of the job that Hydra is running."""
+    """The overrides of the job that Hydra runs at the moment."""
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task)
 
 
 def look(config: Any, key: str) -> Any:
-    """The value at a dotted key; None where there is none."""
+    """The value at a dotted key; None if the config does not have the key."""
     for part in key.split("."):
         config = config.get(part) if isinstance(config, Mapping) else None
     return config
@@ -163,7 +169,7 @@ def look(config: Any, key: str) -> Any:
 
 @contextmanager
 def hydra_ready() -> Iterator[None]:
-    """Hydra initialised with our folder of configs, also inside a sweep that Hydra itself is running."""
+    """Initialize Hydra with our folder of configs. It also works inside a sweep, where Hydra is running already."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -178,7 +184,7 @@ def hydra_ready() -> Iterator[None]:
 
 
 def _without_missing(config: Any) -> Any:
-    """The config without the values that the user has yet to give."""
+    """The config without the keys whose values the user must still give."""
     if isinstance(config, dict):
         return {key: _without_missing(value) for key, value in config.items() if value != MISSING}
     return config
@@ -190,4 +196,5 @@ def key_of(word: str) -> str:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message that is not empty."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Hydra's own part of a sweep's line: its launcher and its sweeper. One of Hydra's doors."""
+"""The part of a sweep's command line that configures Hydra itself: its launcher and its sweeper."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ebm_cli.config.overrides import FOLDERS, dimension, hydra_fault, is_hydras,
 from ebm_cli.errors import Problem, nearest
 
 SWEEPERS = ("hydra_plugins.ebm.GridSweeper", "hydra_plugins.ebm.OptunaSweeper")
-NEEDS = {  # packages behind classes of our own
+NEEDS = {  # the package that a class of ours needs
     "hydra_plugins.ebm.OptunaSweeper": "optuna",
     "hydra_plugins.ebm.SlurmLauncher": "submitit",
     "hydra_plugins.ebm.SubmititLauncher": "submitit",
@@ -22,16 +22,16 @@ NEEDS = {  # packages behind classes of our own
 
 @dataclass(frozen=True)
 class OfHydra:
-    """Hydra's own part of a sweep's line."""
+    """The overrides of a sweep, separated into Hydra's configuration and all others."""
 
-    words: list[str]  # all others, with those that the sweeper brings
+    words: list[str]  # the overrides that do not configure Hydra, and those that the sweeper adds
     launcher: dict[str, Any]
     sweeper: dict[str, Any]
     problems: list[Problem]
 
 
 def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
-    """Hydra's own part of a sweep's line, with what is wrong with it: the launcher, the sweeper, as the line or its preset chooses them."""
+    """Compose the launcher and the sweeper that the overrides or their preset choose, and collect the problems of these overrides."""
     from hydra import compose as hydra_compose
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -45,27 +45,29 @@ def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
         with hydra_ready():
             composed = hydra_compose("train", [*search_path(dirs), *presets, *chosen.values()], return_hydra_config=True)
     except HydraException as error:
-        there = {
-            f"hydra/{file.parent.name}": sorted(one.stem for one in file.parent.glob("*.yaml")) for file in conf_dir().glob("hydra/*/*")
+        known = {
+            f"hydra/{path.parent.name}": sorted(file.stem for file in path.parent.glob("*.yaml")) for path in conf_dir().glob("hydra/*/*")
         }
-        hints = [nearest(word.partition("=")[2], there[key], f"{key}=") for key, word in chosen.items() if key in there]
+        hints = [nearest(word.partition("=")[2], known[key], f"{key}=") for key, word in chosen.items() if key in known]
         return OfHydra(others, {}, {}, [*problems, Problem(first_line(error), next(iter(hints), ""))])
     plain = {"hydra": OmegaConf.to_container(composed.hydra)}
     for part, choice in ((part, composed.hydra.runtime.choices[f"hydra/{part}"]) for part in ("launcher", "sweeper")):
         target = plain["hydra"][part]["_target_"]
         try:
-            there = find_spec(NEEDS.get(target, target.rpartition(".")[0])) is not None
-        except ModuleNotFoundError:  # not even its parent is there
-            there = False
-        if not there:
+            installed = find_spec(NEEDS.get(target, target.rpartition(".")[0])) is not None
+        except ModuleNotFoundError:  # its parent package is not installed
+            installed = False
+        if not installed:
             file = conf_dir() / "hydra" / part / f"{choice}.yaml"
             problems.append(Problem(f"hydra/{part}={choice} needs a package that is not installed", comments(file)[1]))
     for word in own:
-        fault = Problem(f"{word}: takes one value") if dimension(word, {}) else misplaced(word, key_of(word), plain)
+        fault = Problem(f"{word}: this key takes one value") if dimension(word, {}) else misplaced(word, key_of(word), plain)
         if word.startswith("~"):
-            fault = Problem(f"{word}: nothing can be taken out of a config", "hydra/launcher=... and hydra/sweeper=... choose others")
+            hint = "choose another option with hydra/launcher=... or hydra/sweeper=..."
+            fault = Problem(f"{word}: keys cannot be removed from a config", hint)
         elif fault is None and word not in chosen.values() and isinstance(look(plain, key_of(word)), Mapping):
-            fault = Problem(f"{word}: {key_of(word)} holds keys, it is no value", f"{key_of(word).replace('.', '/')}=... chooses an option")
+            hint = f"choose an option with {key_of(word).replace('.', '/')}=..."
+            fault = Problem(f"{word}: {key_of(word)} is a group of keys, not a value", hint)
         if word in chosen.values() or key_of(word) in FOLDERS or note(fault, problems):
             continue
         try:
@@ -75,11 +77,12 @@ def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
     launcher, sweeper = (OmegaConf.to_container(composed.hydra[part]) for part in ("launcher", "sweeper"))
     if sweeper["_target_"] not in SWEEPERS:
         choice = composed.hydra.runtime.choices["hydra/sweeper"]
-        problems.append(Problem(f"hydra/sweeper={choice}: what its runs give would be lost", "hydra/sweeper=grid or optuna"))
+        message = f"hydra/sweeper={choice}: this sweeper does not record the results of its runs"
+        problems.append(Problem(message, "use hydra/sweeper=grid or hydra/sweeper=optuna"))
     return OfHydra(with_params(sweeper.get("params"), others), launcher, sweeper, problems)
 
 
 def with_params(params: Mapping[str, Any] | None, words: Sequence[str]) -> list[str]:
-    """The words of a sweep, and before them those that its sweeper brings: a preset's. What the line says itself counts."""
-    said = {key_of(word) for word in words}
-    return [*(f"{key}={value}" for key, value in (params or {}).items() if key not in said), *words]
+    """The overrides of a sweep, preceded by the search space of its sweeper. An override on the command line takes precedence."""
+    given = {key_of(word) for word in words}
+    return [*(f"{key}={value}" for key, value in (params or {}).items() if key not in given), *words]

@@ -1,6 +1,7 @@
-"""The YAML files of the config groups: where they are, what they are called, and what their first lines say.
+"""The YAML files of the config groups: their places, their names, their contents and their comments.
 
-The first comment line of an option's file describes it, the second names its source. `# chapter: 2.1 Title` gives its place in a course.
+The first comment line of an option's file is its description, and the second is its reference. A line `# chapter: 2.1 Title` gives its
+place in a course.
 """
 
 import re
@@ -22,13 +23,13 @@ class Option(NamedTuple):
 
 
 def conf_dir() -> Path:
-    """The folder of the configs: inside an installed package, beside the package in a checkout."""
+    """The folder of the configs. It is inside an installed package, and beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     return next(path for path in (package / "conf", package.parent / "conf") if path.is_dir())
 
 
 def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
-    """Every group with its options, in the order of the course and then by name; the user's own folders are included."""
+    """Every group with its options, including those in the user's folders, in the order of the course and then by name."""
     found: dict[str, dict[str, Option]] = {}
     for folder in (conf_dir(), *dirs):
         for path in sorted(folder.glob("*/*.yaml")):
@@ -40,7 +41,7 @@ def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
 
 
 def node_of(path: Path) -> Any:
-    """The component that an option's file describes, without its defaults list; where it holds one named node, that one."""
+    """The component in an option's file, without the defaults list. If the file contains only one named node, the content of this node."""
     node = {key: value for key, value in (yaml.safe_load(path.read_text()) or {}).items() if key != "defaults"}
     inner = next(iter(node.values()), None)
     return inner if len(node) == 1 and isinstance(inner, dict) else node
@@ -52,12 +53,12 @@ def defaults(path: Path) -> dict[str, Any]:
 
 
 def placed(path: Path) -> dict[str, tuple[str, str]]:
-    """The options that a file's defaults list places inside the file's own node: by key, the group and the option."""
+    """The options that a file's defaults list places inside the file's own node, as {key: (group, option)}."""
     return {package: (group, option) for group, package, option in _entries(path) if package and not package.startswith("_global_")}
 
 
 def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
-    """Group, package and option of the entries of a defaults list."""
+    """The group, package and option of every entry of a defaults list."""
     for entry in (yaml.safe_load(path.read_text()) or {}).get("defaults", ()):
         for key, option in entry.items() if isinstance(entry, dict) else ():
             group, _, package = key.removeprefix("override ").partition("@")
@@ -66,18 +67,18 @@ def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
 
 @lru_cache
 def train_defaults() -> dict[str, Any]:
-    """The options of a line that names none."""
+    """The option of every group if the command line chooses none."""
     return defaults(conf_dir() / "train.yaml")
 
 
 def chapter(path: Path) -> str:
-    """`2.1 Title`; empty where an option has no place in the course."""
+    """The chapter of an option, as in `2.1 Title`; empty if it has none."""
     found = re.search(r"^# chapter: (.+)$", path.read_text(), re.MULTILINE)
     return found[1] if found else ""
 
 
 def comments(path: Path) -> tuple[str, str]:
-    """The first two comment lines of a config file."""
+    """The first two comment lines of a config file; empty strings if it has fewer."""
     lines = path.read_text().splitlines() if path.is_file() else []
     first, second, *_ = [*(line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line), "", ""]
     return first, second

@@ -1,7 +1,7 @@
-"""The words of a command line as overrides: what each sets, and what is wrong with it.
+"""The overrides of a command line: what each of them sets, and their problems.
 
-They are looked through before Hydra composes them, so that every fault is named at once and in one form, and so that an unknown key is
-answered with the nearest known one and never made live.
+They are checked before Hydra composes them. So all problems are reported together and in one form, and an unknown key is never added to a
+config: the message names the nearest known key.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 from ebm_cli.config.settings import LISTS, OPTIONAL
 from ebm_cli.errors import Problem, nearest
 
-HYDRA = ("hydra.", "hydra/")  # keys and groups that are Hydra's own
+HYDRA = ("hydra.", "hydra/")  # the prefixes of Hydra's own keys and groups
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
 
 
 class Choices(NamedTuple):
-    """The values of a sweep, as words have them."""
+    """The values of a swept key, as they are written in overrides."""
 
     values: list[str]
-    ordered: bool  # as those of a range are
+    ordered: bool  # whether they come from a range
 
 
 class Interval(NamedTuple):
-    """Numbers from one end to the other, both included; whole numbers where both ends are."""
+    """All numbers between two ends, both included; only integers if both ends are `int`."""
 
     low: int | float
     high: int | float
@@ -30,18 +30,19 @@ class Interval(NamedTuple):
 
 
 def is_hydras(word: str) -> bool:
-    """Whether an override is of Hydra's own part of the config."""
+    """Whether an override configures Hydra itself."""
     return word.lstrip("+~").startswith(HYDRA)
 
 
 def parse(word: str) -> Any:
+    """Hydra's representation of an override."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_override(word)
 
 
 def sort(words: Sequence[str], known: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, str], dict[str, str], list[Problem]]:
-    """Overrides as (group: word, key: word, problems)."""
+    """Sort overrides into those that choose options, {group: word}, those that set values, {key: word}, and problems."""
     from hydra.errors import HydraException
 
     options: dict[str, str] = {}
@@ -67,19 +68,19 @@ def sort(words: Sequence[str], known: Mapping[str, Mapping[str, Any]]) -> tuple[
 
 
 def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, Any]]) -> Problem | None:
-    """What is wrong with an override, as far as it can be told without the config."""
+    """The problem with an override that can be found without the config; None if there is none."""
     if key.startswith(HYDRA):
-        return hydra_fault(word) or Problem(f"{word}: Hydra's own keys are for sweeps", "add -m")
+        return hydra_fault(word) or Problem(f"{word}: Hydra's own keys can only be set in a sweep", "add -m")
     if override.is_delete():
         return Problem(
-            f"{word}: nothing can be taken out of a config",
-            f"{key}=[]" if key in LISTS else "choose another option, or set a value to null",
+            f"{word}: keys cannot be removed from a config",
+            f"use {key}=[]" if key in LISTS else "choose another option, or set a value to null",
         )
     if word.startswith("+") and key in known:
-        return Problem(f"{word}: nothing can be added to a config", f"without the plus: {word.lstrip('+')}")
+        return Problem(f"{word}: keys cannot be added to a config", f"omit the plus sign: {word.lstrip('+')}")
     if override.is_sweep_override():
         search = " hydra/sweeper=optuna" if override.is_interval_sweep() else ""
-        return Problem(f"{word}: several values at once make a sweep", f"add -m{search}")
+        return Problem(f"{word}: several values need a sweep", f"add -m{search}")
     if key not in known:
         return None
     value = override.value()
@@ -87,48 +88,48 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
         return None
     if isinstance(value, list) and key not in LISTS:
         return Problem(
-            f"{word}: the group {key} takes one option", "separate options by a comma, without brackets, and add -m, for a sweep"
+            f"{word}: the group {key} takes one option", "for a sweep, separate the options by commas without brackets, and add -m"
         )
     if key in LISTS and str(value).lower() in ("none", "null"):
-        return Problem(f"{word}: the group {key} takes a list of options", f"{key}=[] for none of them")
-    wrong = [str(one) for one in (value if isinstance(value, list) else [value]) if str(one) not in known[key]]
+        return Problem(f"{word}: the group {key} takes a list of options", f"use {key}=[] for an empty list")
+    wrong = [str(option) for option in (value if isinstance(value, list) else [value]) if str(option) not in known[key]]
     if not wrong:
         return None
     return Problem(f"{key}: there is no option {', '.join(map(repr, wrong))}", nearest(wrong[0], known[key], f"{key}="))
 
 
 def hydra_fault(word: str) -> Problem | None:
-    """Hydra makes no folders here: what would tell it where is refused."""
+    """The problem with an override that sets a folder of Hydra. Hydra creates no folders here."""
     if word.partition("=")[0].lstrip("+~") in FOLDERS:
-        return Problem(f"{word} is not yours to set", "runs live under outputs/, or under the folder that EBM_OUTPUTS names")
+        return Problem(f"{word}: this key cannot be set", "EBM_OUTPUTS names the folder of runs; the default is outputs/")
     return None
 
 
 def note(problem: Problem | None, problems: list[Problem]) -> bool:
-    """Whether there is a problem, which is then noted."""
+    """Add a problem to a list, if there is one. Returns whether there is one."""
     problems += [problem] if problem else []
     return problem is not None
 
 
 def misplaced(word: str, key: str, config: Any) -> Problem | None:
-    """The problem with a word whose dotted key a config does not have, or that would add one."""
+    """The problem with an override that adds a key, or whose dotted key the config does not have; None if there is none."""
     unknown = _unknown(key, config)
     if word.startswith("+"):
-        return Problem(f"{word}: nothing can be added to a config", unknown.hint if unknown else f"without the plus: {word.lstrip('+')}")
+        return Problem(f"{word}: keys cannot be added to a config", unknown.hint if unknown else f"omit the plus sign: {word.lstrip('+')}")
     return unknown
 
 
 def _unknown(key: str, config: Any) -> Problem | None:
-    """The problem with a dotted key that a config does not have."""
+    """The problem with a dotted key that the config does not have; None if it has the key."""
     *path, last = key.split(".")
     place = ""
     for part in (*path, last):
         if not isinstance(config, Mapping):
             elsewhere = str(config)[2:-1] if str(config).startswith("${") else ""
             hint = f"it is set by {elsewhere}.{key[len(place) :]}" if elsewhere else ""
-            return Problem(f"{key}: {place.rstrip('.')} is a value, it holds no keys", hint)
+            return Problem(f"{key}: {place.rstrip('.')} is a value and has no keys", hint)
         if not place and part in OPTIONAL and part not in config:
-            return Problem(f"{key}: no option of the group {part} is chosen", f"{part}=...; `ebm list {part}` shows what there is")
+            return Problem(f"{key}: no option of the group {part} is chosen", f"add {part}=OPTION; `ebm list {part}` shows the options")
         if part not in config:
             target = str(config.get("_target_", "")).rpartition(".")[2]
             what = f"{target} has no parameter {part!r}" if target else f"there is no key {part!r}"
@@ -141,7 +142,7 @@ def _unknown(key: str, config: Any) -> Problem | None:
 
 
 def dimension(word: str, known: Mapping[str, Mapping[str, Any]]) -> tuple[str, Choices | Interval] | None:
-    """The key of a word that has several values, and these; None for a word that has one."""
+    """The key of an override with several values, and these values; None for an override with one value."""
     from hydra.core.override_parser.types import Glob
     from hydra.errors import HydraException
 
@@ -156,12 +157,12 @@ def dimension(word: str, known: Mapping[str, Mapping[str, Any]]) -> tuple[str, C
         return None
     if isinstance(values, Glob):
         return key, Choices(values.filter(list(known.get(key, ()))), ordered=False)
-    values.shuffle = False  # a search that is started again asks for the same
+    values.shuffle = False  # a search that is started again must propose the same values
     return key, Choices(list(override.sweep_string_iterator()), ordered=override.is_range_sweep())
 
 
 def swept(word: str, known: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """`key=value` for each value of a sweep, for both ends of an interval; nothing for a single value."""
+    """`key=value` for each value of a sweep, or for both ends of an interval; nothing for an override with one value."""
     if found := dimension(word, known):
         key, values = found
         yield from (f"{key}={value}" for value in (values.values if isinstance(values, Choices) else (values.low, values.high)))

@@ -1,7 +1,7 @@
-"""The signature is the schema, and the fence: a component's node is checked against its target's signature before anything is built.
+"""Validation of configs. The signature of a component's class is its schema: a node is checked against it before anything is built.
 
-A `_target_` is accepted only if the resolved object is a class of the kind that its place expects and its own `__module__` lies in
-ebm_cli, torch.nn, torch.optim or a package that the user allows by name (EBM_ALLOW=package,package).
+A `_target_` is accepted only if it names a class of the kind that its group expects, and if the `__module__` of this class lies in
+ebm_cli, torch.nn, torch.optim or a package that the user allows (EBM_ALLOW=package,package).
 """
 
 import os
@@ -30,7 +30,7 @@ KINDS = {
 }
 KINDS_OF_LISTS = {"metric": metric.Metric, "regularizer": contracts.Regularizer, "figure": figure.Figure}
 PLAIN = {"trainer": TrainerSettings, "draws": Draws, "sweep": SweepSettings}
-INJECTED = ("space", "shape", "mean", "scale", "reference")  # what an energy is given by the data rather than by its config
+INJECTED = ("space", "shape", "mean", "scale", "reference")  # parameters of an energy that come from the data, not from its config
 FENCE = ("ebm_cli", "torch.nn", "torch.optim")
 A_LIST = "must be a list, [a,b]"
 WORDS = {
@@ -38,12 +38,15 @@ WORDS = {
     **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
     **dict.fromkeys(("sequence_str", "list_type", "tuple_type", "is_instance_of"), A_LIST),
 }
-LENGTHS = {"too_short": "must have one value at least"}
+LENGTHS = {"too_short": "must have at least one value"}
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
 def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str, Any]:
-    """The config with its types (1 where a float is meant becomes 1.0). Raises `InputError` with every problem at once, those known too."""
+    """The config with every value converted to its type (1 becomes 1.0 if the type is float).
+
+    Raises `InputError` with all problems, including those that are `known` already.
+    """
     problems = list(known)
     nodes = {**KINDS, **KINDS_OF_LISTS, **PLAIN}
     typed = check_signature(root, {key: value for key, value in config.items() if key not in nodes}, "", problems)
@@ -59,22 +62,21 @@ def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str,
 
 
 def refuse(problems: Sequence[Problem]) -> None:
-    """Raise `InputError` where there are problems."""
+    """Raise `InputError` if there are problems."""
     if problems:
         raise InputError(*problems)
 
 
 def kind_of(group: str) -> type:
-    """The protocol that a group's components keep."""
+    """The contract of the components of a group."""
     return (KINDS | KINDS_OF_LISTS)[group]
 
 
 def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict[str, Any]:
-    """A component's node, typed. What is wrong with it is added to `problems`."""
+    """A component's node with typed values. Its problems are added to `problems`."""
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        problems.append(
-            Problem(f"{key}: {node!r} is no component: it needs a _target_", f"choose an option of the group: {key.partition('.')[0]}=...")
-        )
+        hint = f"choose an option of the group: {key.partition('.')[0]}=..."
+        problems.append(Problem(f"{key}: {node!r} is not a component: it has no _target_", hint))
         return {}
     target = resolve(node["_target_"], key, kind, problems)
     if target is None:
@@ -84,21 +86,21 @@ def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict
 
 
 def injected(kind: type, target: type) -> tuple[str, ...]:
-    """The parameters of a component that come from the data: none where it is built from its config alone."""
+    """The parameters of a component that come from the data; none if it is built from its config alone."""
     trainable = kind is contracts.Energy and getattr(target, "trainable", True)
     return tuple(signature(target).parameters.keys() & {*INJECTED}) if trainable else ()
 
 
 def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type | None:
-    """The class behind a `_target_`: one attribute of one module inside the fence."""
+    """The class that a `_target_` names as MODULE.CLASS; None, and a problem, if it may not be used."""
     module_name, _, name = target.rpartition(".")
     allowed = fence()
     where = f"{key}._target_: {target}"
     if not _inside(module_name, allowed):
-        problems.append(Problem(f"{where} lies outside {', '.join(allowed)}", "a package of your own is allowed by EBM_ALLOW=package"))
+        problems.append(Problem(f"{where} lies outside {', '.join(allowed)}", "set EBM_ALLOW=package to allow a package of your own"))
         return None
     if os.environ.get("EBM_ALLOW") and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a package in the folder where the user stands
+        sys.path.append(os.getcwd())  # the user's package can be in the working directory
     try:
         found = vars(import_module(module_name)).get(name)
     except ImportError as error:
@@ -112,10 +114,10 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
             )
         )
     elif not isclass(found) or not _inside(found.__module__, allowed):
-        problems.append(Problem(f"{where} is no class of {', '.join(allowed)}"))
+        problems.append(Problem(f"{where} is not a class of {', '.join(allowed)}"))
     elif missing := [method for method in _methods(kind) if not callable(getattr(found, method, None))]:
-        hint = f"derive it from {kind.__module__}.{kind.__name__}, and write what that leaves open"
-        problems.append(Problem(f"{where} is no {kind.__name__.lower()}: it has no {', '.join(missing)}", hint))
+        hint = f"derive it from {kind.__module__}.{kind.__name__}, and implement the missing methods"
+        problems.append(Problem(f"{where} is not a valid {kind.__name__.lower()}: it has no {', '.join(missing)}", hint))
     else:
         return found
     return None
@@ -127,9 +129,10 @@ def fence() -> tuple[str, ...]:
 
 
 def build(node: Mapping[str, Any], *, at: str = "", **offered: Any) -> Any:
-    """The component of a checked node; the nodes inside it are built first. Of what is offered it gets the parameters that it names.
+    """Build the component of a checked node, and before it the nodes inside it.
 
-    With `at`, the node's own key, errors of the nodes inside it name their keys from there (`energy.dataset.std`).
+    It is given those of the `offered` arguments that its signature names. With `at`, the key of the node, errors of the nodes inside it
+    name the full key (`energy.dataset.std`).
     """
     module_name, _, name = node["_target_"].rpartition(".")
     target = vars(import_module(module_name))[name]
@@ -143,6 +146,7 @@ def build(node: Mapping[str, Any], *, at: str = "", **offered: Any) -> Any:
 
 
 def _built_inside(node: Mapping[str, Any], key: str, at: str) -> Any:
+    """Build the node at `key` inside the node at `at`, and name the full key in its errors."""
     try:
         return build(node)
     except InputError as error:
@@ -153,13 +157,13 @@ def _built_inside(node: Mapping[str, Any], key: str, at: str) -> Any:
 
 
 def parameters(target: Any, injected: tuple[str, ...] = ()) -> dict[str, Parameter]:
-    """What of a component's signature comes from its config."""
+    """The parameters of a component that come from its config."""
     variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-    return {name: one for name, one in signature(target).parameters.items() if name not in injected and one.kind not in variadic}
+    return {name: found for name, found in signature(target).parameters.items() if name not in injected and found.kind not in variadic}
 
 
 def check_signature(target: Any, values: Any, key: str, problems: list[Problem], *, injected: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Values typed as the parameters of `target` are. What is wrong is added to `problems`, named from `key` on."""
+    """The values converted to the types of the parameters of `target`. Problems are added to `problems`; their keys start with `key`."""
     if not isinstance(values, Mapping):
         problems.append(Problem(f"{key}: must be a group of keys, not {values!r}"))
         return {}
@@ -176,24 +180,28 @@ def check_signature(target: Any, values: Any, key: str, problems: list[Problem],
         if name in values:
             given[name] = values[name]
             if _names_a_target(values[name]):
-                problems.append(Problem(f"{prefix}{name}: no component is expected here, but a _target_ is named"))
+                problems.append(Problem(f"{prefix}{name}: a _target_ is not allowed here"))
             if isinstance(values[name], bool) and not _takes(hints.get(name, Any), bool):
                 problems.append(Problem(f"{prefix}{name}: must be a number, not {str(values[name]).lower()}"))
     try:
         typed = create_model(getattr(target, "__name__", "node"), __config__=CONFIG, **fields).model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         typed = {}
-        problems += [_problem(prefix, one) for one in _of_its_kind(error.errors())]
+        problems += [_problem(prefix, fault) for fault in _of_its_kind(error.errors())]
     for name, kind in nested.items():
         typed[name] = check_node(values.get(name), f"{prefix}{name}", kind, problems)
     return typed
 
 
 def _of_its_kind(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Without what the other member of a union says: that a list is no number, and a number no list, is not what is wrong with them."""
+    """The errors without those of the union member that was not meant.
+
+    For a union of a number and a list pydantic reports the errors of both members. If the value is a list, that it is not a number is
+    beside the point, and conversely.
+    """
 
     def other(error: Mapping[str, Any]) -> bool:
-        if error["type"] not in WORDS or any(isinstance(part, int) for part in error["loc"]):  # it, or the list around it, has fitted
+        if error["type"] not in WORDS or any(isinstance(part, int) for part in error["loc"]):  # the value has the right kind
             return False
         return (WORDS[error["type"]] == A_LIST) != isinstance(error["input"], list)
 
@@ -202,33 +210,35 @@ def _of_its_kind(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 
 
 def _problem(prefix: str, error: Mapping[str, Any]) -> Problem:
-    """A pydantic error in our words. Of its location the names of union members are left out."""
+    """A pydantic error in our form. The names of union members are left out of its location."""
     name, *rest = error["loc"]
     place = prefix + str(name) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
     if error["type"] == "missing":
-        return Problem(f"{place}: a value is needed", f"{place}=...")
+        return Problem(f"{place}: a value is needed", f"set {place}=...")
     message = (WORDS | LENGTHS).get(error["type"]) or error["msg"].replace("Input should be", "must be").replace("Input ", "")
     return Problem(f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}")
 
 
 def _names_a_target(value: Any) -> bool:
-    """Whether a _target_ hides anywhere in a plain value: `build` would call it unchecked."""
+    """Whether a plain value contains a _target_ anywhere. `build` would call it without a check."""
     if isinstance(value, Mapping):
-        return "_target_" in value or any(_names_a_target(one) for one in value.values())
-    return isinstance(value, list) and any(_names_a_target(one) for one in value)
+        return "_target_" in value or any(_names_a_target(inner) for inner in value.values())
+    return isinstance(value, list) and any(_names_a_target(inner) for inner in value)
 
 
 def _takes(hint: Any, kind: type) -> bool:
-    """Whether a type, or a member of a union, is `kind` or anything."""
+    """Whether a type, or a member of a union, accepts values of `kind`."""
     if get_origin(hint) in (Union, UnionType):
         return any(_takes(member, kind) for member in get_args(hint))
     return hint in (kind, Any, str)
 
 
 def _inside(module: str, allowed: tuple[str, ...]) -> bool:
+    """Whether a module belongs to one of these packages."""
     return any(module == package or module.startswith(f"{package}.") for package in allowed)
 
 
 def _methods(kind: type) -> list[str]:
+    """The methods that a contract demands."""
     found = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_") or name == "__call__"}
     return [name for name, value in found.items() if isfunction(value)]

@@ -1,12 +1,12 @@
-"""The keys of a run's config that name no component, the role of every key, and what follows from the roles.
+"""The keys of a config that are not components, the role of every key, and the identity of a run.
 
 Each key has one role:
 
-    TRAINS     the trained parameters depend on it: it is part of a run's identity
-    DRAWS      how the trained model is sampled
-    MEASURES   what is measured on model and samples
-    LABELS     names for listings
-    EXECUTES   where and how a run is carried out, and what is shown of it: no result depends on it
+    TRAINS     the trained parameters depend on it; it is part of the identity of the run
+    DRAWS      it sets how the trained model is sampled
+    MEASURES   it sets what is measured on the model and its samples
+    LABELS     it names the run in listings
+    EXECUTES   it sets where and how the run is executed, and what is shown of it; no result depends on it
 """
 
 import json
@@ -20,7 +20,7 @@ from annotated_types import Ge, Lt
 from ebm_cli.types import Count, Direction, Positive
 
 TRAINS, DRAWS, MEASURES, LABELS, EXECUTES = "trains", "draws", "measures", "labels", "executes"
-ROLES = {  # by dotted key; a key below one of these has the same role, and all others train
+ROLES = {  # by dotted key. The keys below a key have the same role; all keys that are not named here have the role TRAINS
     **dict.fromkeys(("draws", "sampler"), DRAWS),
     "metric": MEASURES,
     **dict.fromkeys(("name", "group", "tags"), LABELS),
@@ -29,16 +29,17 @@ ROLES = {  # by dotted key; a key below one of these has the same role, and all 
     **dict.fromkeys(("hydra.launcher", "hydra/launcher", "hydra.sweeper.n_jobs", "hydra.sweeper.n_trials"), EXECUTES),
 }
 SEEDS = ("seed", "seeds")
-LISTS = ("metric", "regularizer", "figure")  # groups of which several options may be chosen
-OPTIONAL = ("experiment", "logger")  # groups that may be null
+LISTS = ("metric", "regularizer", "figure")  # groups whose value is a list of options
+OPTIONAL = ("experiment", "logger")  # groups whose value can be null
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """How long and how to train. Intervals are in steps.
+    """The settings of the training loop. Intervals are in steps.
 
-    `ema_decay`: of the averaged parameters, which all results use (0: no averaging). `max_grad_norm`: per model, null for no clipping.
-    `compile`: the loss with its gradient, and the sampler's transition, are compiled as one graph each.
+    `ema_decay`: the decay of the moving average of the parameters, which all results use; 0 for no averaging. `max_grad_norm`: the bound
+    on the gradient norm of each model; null for no clipping. `compile`: whether to compile the loss with its gradient as one graph, and
+    the sampler's transition as another.
     """
 
     n_steps: Count
@@ -53,7 +54,7 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """What the runs of a sweep are compared by: a number of their summary, and which is best; null: as its metric says."""
+    """The number of the summary by which the runs of a sweep are ranked, and its better direction; null for the direction of its metric."""
 
     metric: str
     direction: Direction | None
@@ -70,11 +71,11 @@ def root(
     resume: str | None,
     force: bool,
 ) -> None:
-    """The keys at the top of a config, as a signature."""
+    """The top-level keys of a config that hold plain values, as a signature."""
 
 
 def role(key: str) -> str:
-    """The role of a dotted key, or of an override of a command line."""
+    """The role of a dotted key, or of the key of an override."""
     key = key.lstrip("+~").partition("=")[0]
     return next((role for known, role in ROLES.items() if key == known or key.startswith((f"{known}.", f"{known}/"))), TRAINS)
 
@@ -92,9 +93,10 @@ def with_role(config: Mapping[str, Any], *roles: str) -> dict[str, Any]:
 
 
 def identity(config: Mapping[str, Any], fingerprint: str = "", *, schema: int = 0) -> str:
-    """Ten hexadecimal digits for all that training reads: the typed config and the sha256 of the data file (in place of its path).
+    """The id of a run: ten hexadecimal digits of a hash of everything that training depends on.
 
-    With the `schema` of run folders in it, a line never names the folder that another version has written.
+    This is the typed config, with the sha256 of a data file in place of its path. The hash includes the `schema` of run folders, so that a
+    command never finds the folder of a run with another schema.
     """
     read = with_role(config, TRAINS) | {"schema": schema}
     if fingerprint:

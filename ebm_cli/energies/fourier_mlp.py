@@ -1,4 +1,4 @@
-"""A perceptron f on random Fourier features of standardised events, for fine details. Tancik et al. 2020, arXiv:2006.10739.
+"""A perceptron f on random Fourier features of standardized events, for fine details. Tancik et al. 2020, arXiv:2006.10739.
 
     f(u) = perceptron(u, cos W u, sin W u),    W (n_features, d) fixed, its entries N(0, bandwidth^2)
 

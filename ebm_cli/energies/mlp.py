@@ -1,4 +1,4 @@
-"""A multilayer perceptron f on standardised events, tilted by the reference. `NoiseMLP` is the noise-conditional version.
+"""A multilayer perceptron f on standardized events, tilted by the reference. `NoiseMLP` is the noise-conditional version.
 
     E(x) = -log g(f(u)) + tilt E_q(x),    u = (x - mean) / scale        (g and E_q: see network.py)
 

@@ -1,4 +1,4 @@
-"""The base classes of networks: they standardise events, turn the output f into an energy or a score, and tilt it by a reference q.
+"""The base classes of networks: they standardize events, turn the output f into an energy or a score, and tilt it by a reference q.
 
     E(x) = -log g(f(u)) + tilt E_q(x),    s(x) = f(u) / scale + tilt grad log q(x),    u = (x - mean) / scale
 
@@ -71,7 +71,7 @@ class Network(nn.Module, Energy):
             self.reference = ReferenceTensors(reference.params)
 
     def start(self) -> None:
-        """Initialise the last layer at zero if the reference has `starts_at_zero`: the initial model is then the reference."""
+        """Initialize the last layer at zero if the reference has `starts_at_zero`: the initial model is then the reference."""
         if self.tilt and self.q.starts_at_zero:
             for parameter in [layer for layer in self.network.modules() if isinstance(layer, nn.Linear)][-1].parameters():
                 nn.init.zeros_(parameter)

@@ -1,4 +1,4 @@
-"""A trainable Gaussian: an energy with an analytic normalising constant.
+"""A trainable Gaussian: an energy with an analytic normalizing constant.
 
     E(x) = 1/2 (u - mu)' A (u - mu),    A = L L',    u = (x - mean) / scale
     log Z = D/2 log 2 pi - log det L + sum log scale

@@ -1,4 +1,4 @@
-"""A residual perceptron f on standardised events: each block adds to its input. He et al. 2016, arXiv:1603.05027.
+"""A residual perceptron f on standardized events: each block adds to its input. He et al. 2016, arXiv:1603.05027.
 
     h_0 = W u + b,    h_k = h_{k-1} + W2 a(W1 a(h_{k-1})),    f = W' a(h_n) + b'
 

@@ -40,6 +40,11 @@ N_DATA = 10_000  # maximum number of held-out points
 MISSED = 1.0  # nats by which energies of the data may lie below all energies on the grid
 
 
+def has_grid(shape: Sequence[int]) -> bool:
+    """Whether events of this shape have few enough coordinates for a grid."""
+    return len(shape) == 1 and shape[0] <= MOST_COORDINATES
+
+
 @dataclass(frozen=True)
 class Grid:
     """An energy on a grid: `points` (N, d), and for each point the log of the volume of its cell and the energy, both (N,)."""
@@ -151,7 +156,7 @@ class Quadrature(Metric):
 
     def _resolved(self, context: MetricContext) -> Resolved | str:
         model, params, dataset = context.model, context.params, context.dataset
-        if len(dataset.shape) > 1 or dataset.shape[0] > MOST_COORDINATES:
+        if not has_grid(dataset.shape):
             return f"quadrature takes at most {MOST_COORDINATES} coordinates; the events have {'x'.join(map(str, dataset.shape))}"
         box, spacing = self.first_grid(dataset, context.rng)
         aim = self.tolerance / (FINER if context.final else 2)

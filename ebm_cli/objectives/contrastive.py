@@ -2,7 +2,7 @@
 
 y is the state of a chain after `n_steps` transitions of `sampler`. The methods differ in the initial states of the chains:
 
-    mle, short_run   draws from the reference, anew at each step
+    mle, short_run   draws from the reference, new at each step
     cd               the data batch: fast, but does not find modes of the model that lie far from the data
     pcd              the final states of earlier steps, from a replay buffer (Du & Mordatch 2019, arXiv:1903.08689)
 

@@ -1,10 +1,10 @@
 """Learned Stein discrepancy. Grathwohl et al. 2020, arXiv:2002.05616.
 
-    max over f of  E_data[ s(x)'f(x) + tr grad f(x) ] - lambda E_data |f(x)|^2,    minimised over the model
+    max over f of  E_data[ s(x)'f(x) + tr grad f(x) ] - lambda E_data |f(x)|^2,    minimized over the model
 
 s is the score of the model. The critic f is a separate perceptron, trained by `n_critic` steps of Adam before each step of the model. The
 optimal critic is f = (s - s_data) / (2 lambda), at which the objective is the Fisher divergence E |s - s_data|^2 / (4 lambda). The model
-minimises it without a second derivative of its energy. Cost per sample and step: 2 scores, and `n_critic` + 1 Jacobians of the critic. It
+minimizes it without a second derivative of its energy. Cost per sample and step: 2 scores, and `n_critic` + 1 Jacobians of the critic. It
 is not suited to few data, which the critic overfits.
 """
 

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians with full covariances, fitted by expectation maximisation. Dempster, Laird & Rubin 1977.
+"""A mixture of Gaussians with full covariances, fitted by expectation maximization. Dempster, Laird & Rubin 1977.
 
     q(x) = sum_k w_k N(x; mu_k, C_k),    C_k = L_k L_k'
 
@@ -19,7 +19,7 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import varies
 from ebm_cli.types import Count, Params
 
-N_ITERATIONS = 100  # iterations of expectation maximisation
+N_ITERATIONS = 100  # iterations of expectation maximization
 RIDGE = 1e-6  # added to the covariance of every component, in units of the data's variance
 
 

@@ -52,7 +52,7 @@ class EnergyL2(EnergyPenalty):
 
 @dataclass(frozen=True)
 class BoundedEnergy(EnergyPenalty):
-    """Energies between -`bound` and `bound` are not penalised."""
+    """Energies between -`bound` and `bound` are not penalized."""
 
     bound: NonNegative
 

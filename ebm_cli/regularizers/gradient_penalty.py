@@ -1,6 +1,6 @@
 """The gradient penalty at the data, weight/2 |grad E(x)|^2. Mescheder et al. 2018, arXiv:1801.04406 (R1).
 
-It penalises steep walls beside the data, which make the chains of contrastive methods stiff. It biases score matching, whose loss contains
+It penalizes steep walls beside the data, which make the chains of contrastive methods stiff. It biases score matching, whose loss contains
 the same term: the learned score is too small. Cost: one score per sample and step.
 """
 

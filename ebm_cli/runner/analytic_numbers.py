@@ -12,24 +12,24 @@ from ebm_cli.metrics import quadrature
 from ebm_cli.metrics.quadrature import Grid
 from ebm_cli.runner.trained_model import TrainedModel
 
-TOLERANCE = 0.001  # nats by which doubling may move log Z
+TOLERANCE = 0.001  # maximum change of log Z when the resolution and the box of the grid are doubled, in nats
 NATS = ("log_z", "log_z_quadrature", "log_z_error", "mean_energy", "mean_energy_quadrature", "mean_energy_data", "mean_energy_data_error")
 UNITS = dict.fromkeys(NATS, "nats") | {"seconds": "s"}
 MAY_DIVERGE = {"box": ": the energy may not be normalizable; samples are then meaningless"}
-N_BOXES = 3  # boxes that are tried, each twice as wide as the one before
+N_BOXES = 3  # number of boxes that are tried, each twice as wide as the previous one
 
 
 def numbers(energy: Any, trained: TrainedModel, samples: Tensor, data: Dataset | None) -> dict[str, Any]:
-    """log Z in closed form and by quadrature, mean energies of samples, grid and data; null with its reason where there is none."""
+    """log Z in closed form and by quadrature, and mean energies of samples, grid and data. A missing number is null, with a reason."""
     params = {name: value.double() for name, value in trained.params.items()}
     at_samples = energy_of(trained.model, params, samples.flatten(0, 1).cpu())
     found, reasons = {"log_z": energy.log_z, "mean_energy": at_samples.mean().item()}, {}
     if energy.log_z is None:
         reasons["log_z"] = "it has no closed form"
-    if data is not None:  # the energy is that of the data: exact draws give its mean in any dimension
+    if data is not None:  # the energy is that of the data, so exact draws give its mean in any dimension
         at_data = energy_of(trained.model, params, data.split("test", quadrature.N_DATA, trained.rng).x)
         found |= {"mean_energy_data": at_data.mean().item(), "mean_energy_data_error": at_data.std().item() / len(at_data) ** 0.5}
-    if len(energy.shape) == 1 and energy.shape[0] <= quadrature.MOST_COORDINATES:
+    if quadrature.has_grid(energy.shape):
         found |= integrals(energy, trained.model, params, trained.standardization.log_det, reasons)
     for key, value in found.items():
         if value is not None and not math.isfinite(value):
@@ -38,7 +38,7 @@ def numbers(energy: Any, trained: TrainedModel, samples: Tensor, data: Dataset |
 
 
 def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dict[str, str]) -> dict[str, float | None]:
-    """log Z and the mean energy on a grid; `log_z_error` is what doubling the resolution and the box changes."""
+    """log Z and the mean energy on a grid. `log_z_error` is the change of log Z when the resolution and the box are doubled."""
     box = tuple(energy.box)
     for _ in range(N_BOXES):
         spacing = max(energy.length_scale, (math.prod(high - low for low, high in box) / quadrature.FIRST) ** (1 / len(box)))
@@ -52,8 +52,8 @@ def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dic
     changes = {"resolution": abs(fine.log_z - coarse), "box": abs(wider - coarse)}
     if not sum(changes.values()) <= TOLERANCE:
         worst = max(changes, key=lambda name: changes[name])
-        moved = f"doubling the {worst} of the grid moves log Z by {changes[worst]:.2g} nats"
-        reasons["log_z_quadrature"] = moved + MAY_DIVERGE.get(worst, "")
+        reason = f"doubling the {worst} of the grid changes log Z by {changes[worst]:.2g} nats"
+        reasons["log_z_quadrature"] = reason + MAY_DIVERGE.get(worst, "")
         return {"log_z_quadrature": None}
     p = fine.mass
     mean = torch.where(p > 0, p * fine.energy, 0).sum().item()
@@ -61,11 +61,11 @@ def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dic
 
 
 def frame(energy: Any, samples: Tensor) -> list[list[float]]:
-    """What a picture shows, in data units; of a composition, whose mass may lie elsewhere than that of its runs, the samples too."""
+    """The region that pictures show, in data units. For a composition it includes the samples, which may lie far from those of its runs."""
     inside = torch.tensor(energy.frame, dtype=torch.double).T
     if energy.log_z is None:
         flat = samples.flatten(0, 1).flatten(1).cpu().double()
-        flat = flat[:: 1 + len(flat) // 2**24]  # torch's quantile takes no more
+        flat = flat[:: 1 + len(flat) // 2**24]  # the maximum size of the input of torch.quantile
         low, high = (flat.nanquantile(level, 0) for level in (0.005, 0.995))
         inside = torch.stack([torch.minimum(inside[0], low), torch.maximum(inside[1], high)])
     return energy.standardization.to_data(inside.reshape(2, *energy.shape)).reshape(2, -1).T.tolist()

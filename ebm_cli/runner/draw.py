@@ -1,4 +1,4 @@
-"""The one way to draw samples for a user: with a message while it takes long, and with warnings about chains that tell nothing."""
+"""Draw samples for a user, with a message while they are drawn, and with warnings about chains that do not mix."""
 
 from typing import NamedTuple
 
@@ -15,33 +15,33 @@ LOW_ACCEPTANCE = 0.02
 
 
 class Drawn(NamedTuple):
-    """Samples with what is known of them."""
+    """Samples, and facts about their chains."""
 
     samples: Tensor  # (*m, n_chains, n_draws, *d) in the model's coordinates
-    info: Info  # the mean of each info, (*m,)
+    info: Info  # the mean of each statistic of the sampler, (*m,)
     warnings: list[str]
 
 
 def draw(
     trained: TrainedModel, sampler: Sampler, draws: Draws, *, seed: int = 0, start: Tensor | None = None, dataset: Dataset | None = None
 ) -> Drawn:
-    """Draws of every model. Raises `InputError` where the sampler needs what the model does not have."""
+    """Draws of every model. Raises `InputError` if the sampler needs something that the model does not provide."""
     check_sampler(sampler, trained)
     with console.waiting("drawing samples"):
         samples, info = trained.draw(sampler, draws, seed=seed, start=start, dataset=dataset)
     warnings = []
     if "acceptance_rate" in info and info["acceptance_rate"].min() < LOW_ACCEPTANCE:
         cure = "try another sampler.step_size"
-        warnings.append(f"the chains hardly move: samples, and numbers measured on them, are not those of the model; {cure}")
+        warnings.append(f"the chains hardly move: the samples, and numbers computed from them, do not represent the model; {cure}")
     return Drawn(samples, info, warnings)
 
 
 def check_sampler(sampler: Sampler, trained: TrainedModel) -> None:
-    """Refuse a sampler that needs an energy, a ladder of noise levels, or events of a kind, where there is none."""
+    """Refuse a sampler that needs an energy, a ladder of noise levels, or a kind of events that the model does not provide."""
     hints = {
-        "energy": ("an energy, but the run's network outputs the score", "sampler=langevin"),
+        "energy": ("an energy, but the network of this run outputs the score", "sampler=langevin"),
         "noise_level": (
-            "a ladder of noise levels, which this energy was not trained on",
+            "a ladder of noise levels, but this energy was not trained with one",
             "sampler=mala; runs of objective=dsm_multi and objective=recovery have such a ladder",
         ),
     }
@@ -49,4 +49,4 @@ def check_sampler(sampler: Sampler, trained: TrainedModel) -> None:
         if word in sampler.requires - trained.provides:
             raise bad(f"sampler: {type(sampler).__name__} needs {what}", hint)
     for word in sorted(sampler.requires - trained.provides):
-        raise bad(f"sampler: {type(sampler).__name__} needs {word} events, and those of this run are {trained.space.kind}")
+        raise bad(f"sampler: {type(sampler).__name__} needs {word} events, but those of this run are {trained.space.kind}")

@@ -1,4 +1,4 @@
-"""Measure a trained model, or every model of a stack, and summarise over the seeds."""
+"""Measure a trained model, or every model of a stack, and summarize the numbers over the seeds."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,12 +13,12 @@ from ebm_cli.core.student_t import interval, mean
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.types import Best
 
-N_TEST = 4096  # test points of the loss
-LOSS = {"test_loss": "", "log_z_learned": "nats"}  # the numbers of `test_loss`, with units
-BEST: dict[str, Best] = {"test_loss": "min"}  # within one objective: the losses of two objectives are on two scales
+N_TEST = 4096  # maximum number of test points for the loss
+LOSS = {"test_loss": "", "log_z_learned": "nats"}  # the numbers that `test_loss` returns, with their units
+BEST: dict[str, Best] = {"test_loss": "min"}  # ranks runs of one objective only: different objectives have losses on different scales
 
 Warn = Callable[[str], None]
-Numbers = dict[str, float | str]  # where a number does not apply: a sentence with the reason
+Numbers = dict[str, float | str]  # a sentence with the reason replaces a number that does not exist
 
 
 def evaluate_models(
@@ -30,7 +30,7 @@ def evaluate_models(
     final: bool,
     warn: Warn = lambda line: None,
 ) -> list[Numbers]:
-    """One set of numbers per seed; before the end of training without the metrics that are `final_only`."""
+    """One set of numbers for each seed. Metrics with `final_only` are measured only at the end of training."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
         model, row = trained.select(k), {}
@@ -46,13 +46,13 @@ def evaluate_models(
 
 
 def requirements(metric: Metric) -> frozenset[str]:
-    """What a metric requires, and the sampler inside it."""
+    """The requirements of a metric and of its sampler, if it has one."""
     sampler = getattr(metric, "sampler", None)
     return metric.requires | (frozenset() if sampler is None else sampler.requires)
 
 
 def test_loss(trained: TrainedModel, dataset: Dataset, objective: Objective) -> list[Numbers]:
-    """The objective's mean loss on the test split, with the log Z that it learned."""
+    """The mean loss of the objective on the test split, and the log Z that the objective learned, if it learns one."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
         model, row = trained.select(k), {}
@@ -63,25 +63,25 @@ def test_loss(trained: TrainedModel, dataset: Dataset, objective: Objective) -> 
             loss, _ = objective.loss(model.network, params, x, aux)
             row["test_loss"] = loss.detach().cpu().double().mean().item()
         else:
-            row["test_loss"] = "the loss of this objective is no measure of the fit"
+            row["test_loss"] = "the loss of this objective does not measure the fit"
         if "log_z" in model.params:
             row["log_z_learned"] = model.params["log_z"].item() + model.standardization.log_det
         rows.append(row)
     return rows
 
 
-def summarise(rows: Sequence[Numbers], *, stacked: bool, unaveraged: Collection[str] = ()) -> dict[str, Any]:
-    """Numbers as they are in summary.json: null with its reason where there is none.
+def summarize(rows: Sequence[Numbers], *, stacked: bool, unaveraged: Collection[str] = ()) -> dict[str, Any]:
+    """The numbers as summary.json stores them. A missing number is null, with a reason in `reasons`.
 
-    Of a stack: the mean over seeds, with `per_seed` and `ci95`, the 95 % Student t interval of the mean, and a reason for each seed that
-    has no number. If one seed has no number, the mean has none either. Numbers that are `unaveraged` are given per seed only: a mean of
-    p-values is not a p-value, and a mean of standard errors is not the standard error of the mean.
+    A stack has the mean over its seeds, `per_seed`, `ci95` (the 95 % Student t interval of the mean), and a reason for each seed without a
+    number. If a seed has no number, there is no mean either. Numbers in `unaveraged` are given for each seed only: a mean of p-values is
+    not a p-value, and a mean of standard errors is not the standard error of the mean.
     """
     values = columns(rows)
-    lack = [key for key in values if None in values[key]]
-    reasons = {key: [None if _number(row.get(key)) is not None else _reason(row.get(key)) for row in rows] for key in lack}
+    missing = [key for key in values if None in values[key]]
+    reasons = {key: [None if _number(row.get(key)) is not None else _reason(row.get(key)) for row in rows] for key in missing}
     if not stacked:
-        return {key: values[key][0] for key in values} | {"reasons": {key: reasons[key][0] for key in lack}}
+        return {key: values[key][0] for key in values} | {"reasons": {key: reasons[key][0] for key in missing}}
     means = {key: None if key in unaveraged else mean(values[key]) for key in values}
     return means | {
         "per_seed": values,
@@ -91,20 +91,21 @@ def summarise(rows: Sequence[Numbers], *, stacked: bool, unaveraged: Collection[
 
 
 def columns(rows: Sequence[Numbers]) -> dict[str, list[float | None]]:
-    """Each metric's number for every seed; None where there is none."""
+    """Every number for each seed; None for a missing number."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: [_number(row.get(key)) for row in rows] for key in keys}
 
 
 def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
-    """A number of one model of a stack, or of the only one."""
+    """A number of one model of a stack, or of a run with a single model."""
     return summary["per_seed"][key][model] if key in summary.get("per_seed", ()) else summary.get(key)
 
 
 def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float | None, str]:
-    """log Z of one model, its error where there is one, both in nats, and its source: quadrature, else AIS, else the objective.
+    """log Z of one model, its error if it is known, both in nats, and its source: quadrature, else AIS, else the objective.
 
-    Of the stochastic bounds of AIS: the middle of lower - its error .. upper + its error, and half the width, the error of a 95 % interval.
+    AIS gives stochastic bounds with errors. The bounds, widened by their errors, form a 95 % interval: log Z is its middle, and the error
+    is half its width.
     """
     found = of_model(summary, "log_z", model)
     if found is not None:

@@ -1,4 +1,4 @@
-"""An experiment: a checked config, the components that are built from it, and the folder of its run."""
+"""An experiment: a checked config, the components built from it, and the folder of its run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,15 +31,15 @@ class Experiment:
 
     @classmethod
     def of(cls, composed: Composed) -> "Experiment":
-        """Checked, with the data opened. Raises `InputError` with every problem; writes nothing."""
+        """Check a config and open its data. Raises `InputError` with every problem, and writes nothing."""
         run, typed, dataset = cls.named(composed)
         device = pick_device(typed["device"])
-        _ = dataset.standardization  # a table is read here, and refused if it must be
+        _ = dataset.standardization  # reads a table, and refuses it if it is invalid
         return cls(typed, dataset, device, run)
 
     @staticmethod
     def named(composed: Composed) -> tuple[Run, dict[str, Any], Dataset]:
-        """The run that a line names, its typed config, and its dataset; data files are hashed, but not read."""
+        """The run of a command line, its typed config, and its dataset. Data files are hashed but not parsed."""
         typed = check(composed)
         dataset = schema.build(typed["dataset"])
         options = composed.choices["dataset"], composed.choices["objective"]
@@ -47,7 +47,7 @@ class Experiment:
 
     @classmethod
     def load(cls, run: Run, device: torch.device, changed: Mapping[str, Any] | None = None) -> "Experiment":
-        """Of an existing run, with the parts of its config that were changed. Its targets are checked like those of a new one."""
+        """The experiment of an existing run, with changes to its config. Its targets are checked like those of a new run."""
         typed = schema.check({**run.config(), **(changed or {})})
         return cls(typed, schema.build(typed["dataset"]), device, run)
 
@@ -66,23 +66,23 @@ class Experiment:
         )
 
     def check_data(self) -> None:
-        """Refuse a data file that is not the one the run was trained on."""
+        """Refuse a data file that differs from the file that the run was trained on."""
         trained_on = self.run.read("dataset.json").get("sha256", "")
         if self.dataset.fingerprint != trained_on:
             path = self.config["dataset"]["path"]
-            raise bad(f"dataset.path: {path} has changed since the run was trained on it", "dataset.path=FILE names another")
+            raise bad(f"dataset.path: {path} has changed since the run was trained on it", "dataset.path=FILE names another file")
 
     def data_if_available(self) -> Dataset | None:
-        """The data, or None where their file is gone or has changed."""
+        """The data, or None if their file is missing or has changed."""
         try:
             self.check_data()
         except InputError as error:
-            console.say(f"the picture is drawn without data: {error}")
+            console.say(f"pictures are drawn without data: {error}")
             return None
         return self.dataset
 
     def loggers(self) -> list[GuardedLogger]:
-        """What shows the run elsewhere."""
+        """The loggers of the run, with their errors guarded."""
         return [GuardedLogger(schema.build(self.config["logger"]))] if self.config["logger"] else []
 
     def metrics(self) -> dict[str, Metric]:
@@ -92,22 +92,22 @@ class Experiment:
         return {name: schema.build(node) for name, node in self.config["figure"].items()}
 
     def tracked(self) -> dict[str, str]:
-        """The numbers that progress and curves show, the most important first, with their units: `sweep.metric`, then the headlines."""
+        """The numbers that progress and training curves show, with their units: `sweep.metric`, then the headlines of the metrics."""
         units = {key: unit for metric in self.metrics().values() for key, unit in metric.units.items()}
         keys = [self.config["sweep"]["metric"], *(key for metric in self.metrics().values() for key in metric.headline)]
         return {key: units[key] for key in keys if key in units}
 
     def title(self) -> str:
-        """Of pictures: the run, and of a stack the seed that is shown."""
+        """The title of the pictures: the run and, for a stack, the seed that they show."""
         return self.run.path.name + (f" (seed {self.config['seed']})" if self.config["seeds"] else "")
 
 
 def check(composed: Composed) -> dict[str, Any]:
-    """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and components that do not go together."""
+    """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and components that do not fit together."""
     problems = [*composed.problems, *compatibility.problems(composed)]
     if composed.searched:
         keys, preset = ", ".join(composed.searched), composed.choices["experiment"]
-        hint = f"add -m, with no other experiment beside it; or choose: {'=... '.join(composed.searched)}=..."
+        hint = f"add -m, without another experiment; or give values: {'=... '.join(composed.searched)}=..."
         problems.append(Problem(f"experiment={preset} is a search for {keys}", hint))
     typed = schema.check(composed.config, problems)
     if typed["logger"]:

@@ -1,4 +1,4 @@
-"""A trained run in Python: energies, scores, log-densities and samples in data units, by the functions that the verbs use."""
+"""A trained run in Python: energies, scores, log-densities and samples in data units, by the same functions as the commands."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +27,8 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 def load_run(name: str | Path, *, model: int = 0, device: str = "cpu") -> "LoadedRun":
     """Open a trained run.
 
-    `name`: its id, a unique prefix, a path, or "last", as on the command line; EBM_OUTPUTS names the folder of results. `model`: which
-    model of a stack. Raises `ebm_cli.errors.InputError` where there is no such run, or where it cannot be used.
+    `name` is an id, a unique prefix of an id, a path, or "last", as on the command line; EBM_OUTPUTS names the folder of results. `model`
+    is the index of a model in a run with several seeds. Raises `ebm_cli.errors.InputError` if the run does not exist or cannot be used.
     """
     run = catalog.find(str(name))
     trained = TrainedModel.load(run, pick_device(device)).select(model)
@@ -38,8 +38,8 @@ def load_run(name: str | Path, *, model: int = 0, device: str = "cpu") -> "Loade
 class LoadedRun:
     """One trained model.
 
-    Its functions take events in data units, (N, *d), as a numpy array or a tensor, and return the same kind, in double precision on the
-    CPU. `E` is low for likely events: p(x) = exp(-E(x)) / Z.
+    Its methods take events in data units, (N, *d), as a numpy array or a tensor, and return the same type, in double precision on the
+    CPU. p(x) = exp(-E(x)) / Z, so E is low for likely events.
     """
 
     def __init__(self, run: Run, trained: TrainedModel, model: int) -> None:
@@ -55,22 +55,22 @@ class LoadedRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its config, typed and resolved."""
+        """The config of the run, typed and resolved."""
         return self._run.config()
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Its final numbers: summary.json."""
+        """The final numbers of the run: the content of summary.json."""
         return self._run.read("summary.json")
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """d, the shape of one event."""
+        """The shape of one event, *d."""
         return tuple(self._trained.standardization.mean.shape)
 
     @property
     def log_z(self) -> float | None:
-        """log Z in nats, by quadrature, else between the bounds of AIS, else as learned; None where it is not known."""
+        """log Z in nats, by quadrature, else from the bounds of AIS, else as learned by the objective; None if it is unknown."""
         return evaluate.log_z(self.summary, self._model)[0]
 
     def energy(self, x: Array) -> Array:
@@ -79,17 +79,17 @@ class LoadedRun:
         return self._apply(x, lambda y: torch.tensor(score.energies(self._trained, y.numpy()), dtype=torch.double))
 
     def log_prob(self, x: Array) -> Array:
-        """log p(x) = -E(x) - log Z in nats, (N, *d) -> (N,). Raises `InputError` where log Z is not known."""
+        """log p(x) = -E(x) - log Z in nats, (N, *d) -> (N,). Raises `InputError` if log Z is unknown."""
         log_z = self.log_z
         if log_z is None:
-            raise bad(f"{self._run.path.name}: log Z is not known", f"ebm evaluate {self._run.id} metric=[ais] bounds it")
+            raise bad(f"{self._run.path.name}: log Z is unknown", f"ebm evaluate {self._run.id} metric=[ais] computes bounds for it")
         return -self.energy(x) - log_z
 
     def score(self, x: Array) -> Array:
         """grad log p(x), (N, *d) -> (N, *d), per unit of the data."""
         standardization = self._trained.standardization
         if standardization.matrix is not None:
-            raise bad(f"{self._run.path.name} models principal components: it has no score in the data's columns")
+            raise bad(f"{self._run.path.name} models principal components: it has no score in the columns of the data")
 
         def of(y: Tensor) -> Tensor:
             u = standardization.from_data(y).to(self._trained.fit["mean"])
@@ -101,7 +101,7 @@ class LoadedRun:
     def sample(self, n_samples: int, *overrides: str, seed: int = 0, start: str = "noise") -> np.ndarray:
         """Samples in data units, (n_samples, *d).
 
-        `overrides` are those of `ebm sample`: "sampler=langevin", "sampler.step_size=0.01", "n_steps=2000", "n_chains=100".
+        `overrides` are those of `ebm sample`, for example "sampler=langevin", "sampler.step_size=0.01", "n_steps=2000", "n_chains=100".
         """
         stored = self.config
         given = compose.amend({**stored["draws"], "sampler": stored["sampler"]}, [*overrides, f"n_samples={n_samples}"], ("sampler",))
@@ -122,9 +122,9 @@ class LoadedRun:
         return self._trained.standardization.to_data(drawn.samples.flatten(0, 1)).numpy()[:n_samples]
 
     def _apply(self, x: Array, function: Callable[[Tensor], Tensor]) -> Array:
-        """A function of tensors on the CPU, for arrays of either kind."""
+        """Apply a function of double tensors on the CPU to an array or a tensor."""
         y = torch.as_tensor(x).detach().cpu().double()
         if tuple(y.shape[1:]) != self.shape or not y.ndim:
-            raise bad(f"events of shape {tuple(y.shape)} were given, (N, {', '.join(map(str, self.shape))}) are expected")
+            raise bad(f"the events have shape {tuple(y.shape)}; the expected shape is (N, {', '.join(map(str, self.shape))})")
         found = function(y)
         return found if isinstance(x, Tensor) else found.numpy()

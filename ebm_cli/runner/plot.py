@@ -1,4 +1,4 @@
-"""Draw the figures of a run: those of its config that apply, each into a file of its own."""
+"""Draw the figures of a config that apply to a run, each into its own file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,10 @@ from ebm_cli.core.figure import Figure, Scene
 
 
 def save_figures(folder: Path, figures: Mapping[str, Figure], scene: Scene) -> list[Path]:
-    """Write every figure that applies to the scene, named as its option is."""
+    """Write every figure that applies to the scene, into files with the names of their options."""
     folder.mkdir(parents=True, exist_ok=True)
     if not len(scene.samples):
-        console.say("no pictures of the samples: none of them is finite")
+        console.say("there are no pictures of the samples, because no sample is finite")
     saved = []
     for name, figure in figures.items():
         provides = scene.model.provides | {scene.kind} | (scene.dataset.provides if scene.dataset else frozenset())

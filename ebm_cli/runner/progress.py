@@ -1,4 +1,4 @@
-"""The view of one training run: a moving line on a terminal, plain lines elsewhere."""
+"""The progress of one training run: a live progress bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ebm_cli.core.student_t import mean
 
 
 class Progress(Follower):
-    """Shows the rows of a run as they come, with the first of the `tracked` numbers that has been measured."""
+    """Shows every new row of a run, with the first of the `tracked` numbers that has been measured."""
 
     def __init__(self, tracked: Mapping[str, str]) -> None:
         self._tracked, self._shown, self._live = tracked, "", None
@@ -53,7 +53,7 @@ class Progress(Follower):
 
 
 def shown(row: Mapping[str, Any], tracked: Mapping[str, str]) -> str:
-    """The first of the tracked numbers that a row has, with its unit: `kl 0.0123 nats`; over a stack its mean."""
+    """The first of the tracked numbers in a row, with its unit, such as `kl 0.0123 nats`. For a stack it is the mean."""
     for key, unit in tracked.items():
         if (value := mean(row.get(key))) is not None:
             return f"{key} {value:.4f} {unit}".rstrip()

@@ -1,4 +1,4 @@
-"""What a trained run yields: samples, numbers, pictures, and the table that shows them."""
+"""The results of a trained run: samples, numbers, pictures, and the table that shows them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +19,8 @@ from ebm_cli.runs.run import Run
 from ebm_cli.training import checkpoint
 from ebm_cli.types import Best
 
-DIVERGED = "a smaller optimizer.lr or trainer.max_grad_norm, or optimizer.n_warmup_steps=500, are the usual cures"
-COSTS = {  # with their units
+DIVERGED = "try a smaller optimizer.lr, a smaller trainer.max_grad_norm, or optimizer.n_warmup_steps=500"
+COSTS = {  # the costs of training, with their units
     **{"n_steps": "", "train_seconds": "s", "steps_per_second": "1/s"},
     **{"n_energy_evaluations": "", "n_score_evaluations": "", "n_hvp_evaluations": ""},
 }
@@ -28,7 +28,7 @@ CHEAPEST: dict[str, Best] = {key: "max" if key == "steps_per_second" else "min" 
 
 
 def finalize_run(experiment: Experiment, trained: TrainedModel, dead: Mapping[int, int], cost: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary of a trained run, from samples and final numbers; samples.npz and figures/ are written."""
+    """Draw samples, measure, and write samples.npz and figures/. Returns the summary."""
     run, config, stacked, metrics = experiment.run, experiment.config, bool(trained.rng.model_shape), experiment.metrics()
     drawn = draw(trained, schema.build(config["sampler"]), Draws(**config["draws"]), dataset=experiment.dataset)
     samples, warnings = drawn.samples, drawn.warnings
@@ -37,7 +37,7 @@ def finalize_run(experiment: Experiment, trained: TrainedModel, dead: Mapping[in
     for line in warnings:
         console.say(f"warning: {line}")
     losses = evaluate.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
-    absent = dict.fromkeys(Quadrature.units, "metric=quadrature was not asked for")  # these are in every summary
+    absent = dict.fromkeys(Quadrature.units, "metric=quadrature was not selected")  # every summary has these keys
     rows = [absent | row | loss for row, loss in zip(rows, losses, strict=True)]
     rows = [
         row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
@@ -47,7 +47,7 @@ def finalize_run(experiment: Experiment, trained: TrainedModel, dead: Mapping[in
     unaveraged = list(dict.fromkeys(key for metric in (*metrics.values(), Quadrature) for key in metric.unaveraged))
     summary = {
         **{"id": run.id, "seed": config["seed"]} | ({"seeds": config["seeds"]} if stacked else {}),
-        **evaluate.summarise(rows, stacked=stacked, unaveraged=unaveraged),
+        **evaluate.summarize(rows, stacked=stacked, unaveraged=unaveraged),
         **cost,
         "metrics": list(config["metric"]),
         **({"temperature": trained.model.temperature} if trained.model.temperature != 1 else {}),
@@ -65,10 +65,10 @@ def finalize_run(experiment: Experiment, trained: TrainedModel, dead: Mapping[in
 
 
 def remeasure_run(experiment: Experiment) -> dict[str, Any]:
-    """The metrics of an existing run, from its checkpoint; its summary is replaced."""
+    """Measure an existing run from its checkpoint, and replace its summary."""
     run = experiment.run
-    if run.state() == "diverged" and not run.read("summary.json"):  # its checkpoint is not the model that was to be trained
-        raise bad(f"{run.path.name} {run.read('status.json')['reason']}: there is nothing to measure", DIVERGED)
+    if run.state() == "diverged" and not run.read("summary.json"):  # its checkpoint precedes the divergence and is not the trained model
+        raise bad(f"{run.path.name} cannot be measured: it {run.read('status.json')['reason']}", DIVERGED)
     experiment.check_data()
     trained = TrainedModel.load(run, experiment.device)
     check_sampler(schema.build(experiment.config["sampler"]), trained)
@@ -80,26 +80,26 @@ def remeasure_run(experiment: Experiment) -> dict[str, Any]:
 
 
 def costs(run: Run, step: int, counts: Mapping[str, int]) -> dict[str, Any]:
-    """What it cost to reach a step, each of which takes `counts` evaluations; `train_seconds` as of the last row until then."""
+    """The cost of the steps up to `step`, with `counts` evaluations per step. `train_seconds` is read from the last row up to that step."""
     seconds = max((row["seconds"] for row in run.rows() if row["step"] <= step), default=0.0)
     cost = {"n_steps": step, "train_seconds": seconds, "steps_per_second": step / max(seconds, 1e-9)}
     return cost | {f"n_{name}_evaluations": count * step for name, count in counts.items()}
 
 
 def units_of(metrics: Mapping[str, Metric]) -> dict[str, str]:
-    """The numbers of a run's summary with these metrics, each with its unit, in the order in which they are shown."""
+    """The units of the numbers in the summary of a run with these metrics, in display order."""
     own = {key: unit for metric in metrics.values() for key, unit in metric.units.items()}
     return own | Quadrature.units | evaluate.LOSS | COSTS
 
 
 def best_of(metrics: Mapping[str, Metric]) -> dict[str, Best]:
-    """Which value is best, of the numbers that rank runs."""
+    """Which value is best, for each of the numbers that rank runs."""
     own = {key: best for metric in metrics.values() for key, best in metric.best.items()}
     return own | Quadrature.best | evaluate.BEST | CHEAPEST
 
 
 def show(run: Run, summary: Mapping[str, Any]) -> None:
-    """The table, the command that reproduces the run, and where everything is."""
+    """Print the table of results, the command that reproduces the run, and its folder. Raises `RunFailed` if the run diverged."""
     console.results(summary)
     print(run.read("environment.json")["reproduce"])
     print(f"Results saved to {run.path}")

@@ -1,8 +1,8 @@
 """Samples of a trained run, or of an analytic energy without a run, with their pictures.
 
-Samples of a run go into its folder. Those of an analytic energy go into outputs/samples/ENERGY-SAMPLER-sSEED-ID/, which holds
-config.yaml, samples.npz, summary.json and figures/, is written under another name and renamed when it is complete. ID is a hash of
-everything that the samples depend on: the same command writes the same folder.
+Samples of a run are written to its folder. Samples of an analytic energy are written to outputs/samples/ENERGY-SAMPLER-sSEED-ID/ with
+config.yaml, samples.npz, summary.json and figures/. The folder is written under a temporary name and renamed when it is complete. ID is a
+hash of everything that the samples depend on, so the same command writes the same folder.
 """
 
 import json
@@ -40,11 +40,11 @@ from ebm_cli.types import Count, Natural
 def keys(
     *, n_samples: Count, n_chains: Count, n_steps: Count, start: str, out: str | None, model: Natural, seed: Natural, device: str
 ) -> None:
-    """The keys of `ebm sample`, as a signature."""
+    """A signature that declares the keys of `ebm sample` and their types."""
 
 
 def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
-    """Draw samples from a trained run: into its folder, with pictures, or into the file that `out` names."""
+    """Draw samples from a trained run. They are saved in its folder, with pictures, or in the file `out`."""
     problems: list[Problem] = []
     node = schema.check_node(settings["sampler"], "sampler", schema.KINDS["sampler"], problems)
     given = schema.check_signature(keys, {key: value for key, value in settings.items() if key != "sampler"}, "", problems)
@@ -66,7 +66,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
     with reporting(path, "out"):
         sample_files.save(path, trained, drawn.samples, draws.n_samples, [given["model"]])
     pictures = []
-    if out is None:  # the pictures are of the run's own samples
+    if out is None:  # pictures show only samples that are stored in the run
         log_z = evaluate.of_model(run.read("summary.json"), "log_z", given["model"])
         scene = trained.scene(experiment.data_if_available(), drawn.samples, log_z, run.path.name, rows=run.rows())
         figures = {name: figure for name, figure in experiment.figures().items() if figure.shows_samples}
@@ -75,7 +75,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
 
 
 def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence[str]) -> None:
-    """Draw samples from an analytic energy. `chosen`: the options of the line's groups."""
+    """Draw samples from an analytic energy. `chosen` holds the options of the groups on the command line."""
     typed = check(settings, chosen)
     figures = {name: schema.build(node) for name, node in typed.pop("figure").items()}
     out, device, started = sample_files.check_out(typed.pop("out")), pick_device(typed["device"]), time.perf_counter()
@@ -108,7 +108,7 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
 def show(
     rows: Sequence[Sequence[str]], files: Sequence[Path], pictures: Sequence[Path], drawn: Drawn, reasons: Mapping[str, str] | None = None
 ) -> None:
-    """What was drawn, and where it is."""
+    """Print warnings, the table of numbers, and the paths of the files."""
     for line in drawn.warnings:
         console.say(f"warning: {line}")
     console.table(["", "value", "unit"], rows)
@@ -126,13 +126,13 @@ def check(settings: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, A
     for group in ("energy", "sampler"):
         target = schema.resolve(str((settings[group] or {}).get("_target_")), group, schema.KINDS[group], problems)
         if group == "energy" and target is not None and getattr(target, "trainable", True):
-            message = f"energy={chosen['energy']} must be trained: without a run there is nothing to sample"
+            message = f"energy={chosen['energy']} must be trained before it can be sampled, and no run is given"
             analytic = ", ".join(name for name, node in compatibility.options("energy", ()).items() if not compatibility.trainable(node))
-            raise bad(message, f"ebm train energy={chosen['energy']}, then ebm sample last; {analytic} need no training")
+            raise bad(message, f"ebm train energy={chosen['energy']}, then ebm sample last; these need no training: {analytic}")
         if target is not None:
             typed[group] = schema.check_node(settings[group], group, schema.KINDS[group], problems)
     if chosen["energy"] != "exact" and any(key.partition(".")[0] == "dataset" for key in chosen):
-        problems.append(Problem(f"dataset: energy={chosen['energy']} reads no data", "energy=exact takes a dataset's own density"))
+        problems.append(Problem(f"dataset: energy={chosen['energy']} reads no data", "energy=exact samples the density of a dataset"))
     plain = {key: value for key, value in settings.items() if key not in ("energy", "sampler", "dataset", "figure")}
     typed |= schema.check_signature(keys, plain | {"model": 0}, "", problems)
     kind = schema.KINDS_OF_LISTS["figure"]
@@ -140,25 +140,25 @@ def check(settings: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, A
     if problems:
         raise InputError(*problems)
     typed.pop("model")
-    if "runs" in energy:  # `last` and prefixes may name another run tomorrow
+    if "runs" in energy:  # `last` and prefixes may name another run later
         runs = [(name, catalog.find(name)) for name in typed["energy"]["runs"]]
         typed["energy"]["runs"] = [str(run.path) if "/" in name else run.path.name for name, run in runs]
     return typed
 
 
 def possible(trained: TrainedModel, n: int) -> torch.Tensor:
-    """n starts from the reference, (n, *d). Those where p = 0 are replaced by others: chains would never leave such places."""
+    """n starting points from the reference, (n, *d). Points where p = 0 are replaced by others, because chains would not leave them."""
     start = trained.reference.draw(n, trained.rng.at("draw").at(0))
     inside = trained.model.energy(trained.params, start).isfinite()
     if not inside.any():
-        raise bad("start=noise: p is 0 at all of the starts", "start=data, or start=FILE")
+        raise bad("start=noise: p(x) = 0 at all starting points", "start=data, or start=FILE")
     return start if inside.all() else start[inside][torch.arange(n, device=start.device) % int(inside.sum())]
 
 
 def folder_of(typed: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
-    """The folder of these samples."""
-    read = {key: value for key, value in typed.items() if key != "device"}
-    digest = sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
+    """The folder of the samples, with a name that follows from the settings."""
+    relevant = {key: value for key, value in typed.items() if key != "device"}
+    digest = sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:10]
     return outputs() / "samples" / f"{chosen['energy']}-{chosen['sampler']}-s{typed['seed']}-{digest}"
 
 
@@ -171,7 +171,7 @@ def save_folder(
     figures: Mapping[str, Any],
     scene: Scene,
 ) -> list[Path]:
-    """The folder, complete or not at all. Returns the pictures in it."""
+    """Write the folder, either completely or not at all. Returns the paths of its pictures."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ def save_folder(
         shutil.rmtree(path, ignore_errors=True)
         partial.rename(path)
     except OSError as error:
-        raise bad(f"{path} cannot be written: {error.strerror}", "set EBM_OUTPUTS to another folder") from None
+        raise bad(f"{path} cannot be written: {error.strerror}", "set EBM_OUTPUTS to another folder, or free disk space") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return pictures

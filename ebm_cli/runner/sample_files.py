@@ -1,4 +1,4 @@
-"""Samples in files, in data units: a run's samples.npz, or a CSV, NPY or NPZ file that the user names."""
+"""Files of samples in data units: samples.npz of a run, or a CSV, NPY or NPZ file that the user names."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,20 +28,23 @@ WRITERS: dict[str, Callable[[BinaryIO, np.ndarray, Sequence[str], Sequence[int]]
 
 
 def check_out(out: str | None) -> Path | None:
-    """The file that the user names for samples; refused before they are drawn if it could not be written."""
+    """The path in `out`, or None. An invalid path is refused here, before the samples are drawn."""
     if out is None:
         return None
     path = Path(out).expanduser()
     if path.suffix.lower() not in WRITERS:
-        raise bad(f"out: {path.name} is of an unknown kind", f"known are {', '.join(WRITERS)}")
+        raise bad(f"out: {path.name} has an unknown file type", f"use one of {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise bad(f"out: there is no folder {str(path.parent)!r}")
     return path
 
 
 def save(path: Path, trained: TrainedModel, samples: torch.Tensor, n_samples: int, models: Sequence[int]) -> None:
-    """`x` in data units, (*m, n_samples, *d), chain by chain. NPZ files also hold the column names and the numbers of the models; CSV
-    files (of one model) have one row per sample under the column names."""
+    """Write the samples in data units, (*m, n_samples, *d), one chain after another.
+
+    An NPZ file holds them as `x`, with the column names and the indices of the models. A CSV file, of one model, has a header with the
+    column names and a row for each sample.
+    """
     m = len(trained.rng.model_shape)
     x = trained.standardization.to_data(samples.flatten(m, m + 1)).numpy()[(slice(None),) * m + (slice(n_samples),)]
     with atomic.replacing(path) as file:
@@ -49,12 +52,12 @@ def save(path: Path, trained: TrainedModel, samples: torch.Tensor, n_samples: in
 
 
 def load(path: Path, trained: TrainedModel, model: int) -> torch.Tensor:
-    """The stored samples of one model, in its coordinates, as chains of one draw each: (n_samples, 1, *d)."""
+    """The stored samples of one model in its coordinates, as chains with one draw each, (n_samples, 1, *d)."""
     if not path.is_file():
-        raise bad(f"{path} does not exist yet", "ebm sample draws it")
+        raise bad(f"{path} does not exist", "ebm sample writes it")
     with np.load(path, allow_pickle=False) as stored:
         x, models = torch.from_numpy(stored["x"]), stored["models"].tolist()
     if model not in models:
-        raise bad(f"model={model}: {path.name} holds samples of model {models[0]}", f"ebm sample RUN model={model}")
+        raise bad(f"model={model}: {path.name} holds only samples of model {models[0]}", f"ebm sample RUN model={model}")
     x = x[models.index(model)] if x.ndim > 1 + trained.standardization.mean.ndim else x
     return trained.standardization.from_data(x).unsqueeze(1).to(trained.fit["mean"])

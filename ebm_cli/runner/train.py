@@ -1,4 +1,4 @@
-"""Train a run to its end: build, lock, continue from the last checkpoint, fit, measure, and record how it ended."""
+"""Train a run to its end: build, lock, continue from the newest checkpoint, fit, measure, and record the outcome."""
 
 import math
 import os
@@ -32,28 +32,28 @@ ENDED = ("finished", "diverged")
 
 
 def train(experiment: Experiment, composed: Composed, followers: Sequence[Follower] = (), *, wait: bool = False) -> None:
-    """Train a run to its end, continue it, or show its stored result. Where another process holds it: wait, or refuse."""
+    """Train a run to its end, continue it, or show its stored result. If another process holds it, wait or refuse."""
     run, force, followers = experiment.run, experiment.config["force"], [*experiment.loggers(), *followers]
     if run.state() == "damaged" and not force:
-        raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run anew and keeps the old folder")
+        raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run again and keeps the old folder")
     if run.state() in ENDED and not force:
         return show_stored(experiment, composed)
     trainer, parent = experiment.trainer(), Parent.of(experiment.config)
     if parent:
         parent.check(trainer)
         trainer.first_step = parent.step
-    counts = trainer.count()  # a first step, so that a run that cannot work leaves nothing behind
+    counts = trainer.count()  # takes a trial step, so that a run that cannot be trained writes nothing
     with run.lock(wait=wait), Stop().listening() as stop:
         if force and run.state() != "new":
             run.replace()
-        elif run.state() in ENDED:  # by another process, while this one waited
+        elif run.state() in ENDED:  # another process finished it while this one waited
             return show_stored(experiment, composed)
         summary = None
         try:
             create(experiment, composed)
             resume(trainer, run, parent)
             run.set_status("running")
-            (run.path / "summary.json").unlink(missing_ok=True)  # of an earlier step, if the run was evaluated there
+            (run.path / "summary.json").unlink(missing_ok=True)  # it describes an earlier step, at which the run was evaluated
             for follower in followers:
                 follower.start(run, experiment.config, trainer.state.step)
             fit(experiment, trainer, stop, followers)
@@ -69,26 +69,26 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         except (Exception, SystemExit) as error:  # a component may call sys.exit
             fail(run, error)
         finally:
-            for follower in reversed(followers):  # the live view closes before others print
+            for follower in reversed(followers):  # the live view closes before the others print
                 follower.end(run.state(), summary)
     results.show(run, summary)
 
 
 def show_stored(experiment: Experiment, composed: Composed) -> None:
-    """The result of a run that has ended. A metric that it was not measured with is computed and added."""
+    """Show the result of a run that has ended. New metrics are computed and added."""
     run = experiment.run
     status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
     if facts.get("source") != provenance.source_hash():
         console.say("warning: the code has changed since this run was trained")
     if not summary:
         log_again(experiment, summary)
-        raise RunFailed(f"{status['reason']} (a stored result: {run.path})", f"{DIVERGED}; force=true trains it anew")
-    console.say(f"this run is {status['state']}: its stored result is shown; force=true trains it anew")
+        raise RunFailed(f"{status['reason']} (stored in {run.path})", f"{DIVERGED}; force=true trains it again")
+    console.say(f"this run is {status['state']}: its stored result is shown; force=true trains it again")
     now, measured_with = experiment.config, summary.get("measured_with", {})
     now["metric"] = measured_with.get("metric", {}) | now["metric"]
     wanted = with_role(now, DRAWS, MEASURES)
     if measured_with != wanted:
-        console.say("metrics or draws differ from the stored ones: measuring again")
+        console.say("the metrics or draws differ from the stored ones: measuring again")
         summary = results.remeasure_run(experiment)
         write(run.path / "config.yaml", yaml.safe_dump(run.config() | wanted, sort_keys=False))
         choices = facts["choices"] | {"sampler": composed.choices["sampler"]}
@@ -99,7 +99,7 @@ def show_stored(experiment: Experiment, composed: Composed) -> None:
 
 
 def log_again(experiment: Experiment, summary: Mapping[str, Any]) -> None:
-    """Show a stored run, as it was trained, to a logger that has not seen it. Labels given now replace those of the run."""
+    """Send a stored run, as it was trained, to loggers that do not have it. Labels given now replace those of the run."""
     before, now = experiment.run.config(), experiment.config
     labels = {key: value or before[key] for key, value in with_role(now, LABELS).items()}
     for logger in experiment.loggers():
@@ -107,11 +107,11 @@ def log_again(experiment: Experiment, summary: Mapping[str, Any]) -> None:
 
 
 def create(experiment: Experiment, composed: Composed) -> None:
-    """The folder's first files: config, data, environment. A run that is continued has them written anew."""
+    """Write the config, the facts about the data and the environment. They are written again when a run continues."""
     run, dataset = experiment.run, experiment.dataset
     before = run.read("environment.json")
     if before and before["device"].partition(":")[0] != experiment.device.type:
-        console.say(f"warning: this run began on {before['device']}: {experiment.device.type} draws other random numbers")
+        console.say(f"warning: this run began on {before['device']}: {experiment.device.type} generates different random numbers")
     write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
     data = {**dataset.space._asdict(), "shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named}
     run.write("dataset.json", data | dataset.standardization.to_json() | {"sha256": dataset.fingerprint})
@@ -131,7 +131,7 @@ def create(experiment: Experiment, composed: Composed) -> None:
 
 
 def resume(trainer: Trainer, run: Run, parent: Parent | None) -> None:
-    """Continue from the newest intact checkpoint, if there is one; else from the parent's."""
+    """Continue from the newest intact checkpoint if there is one, else from the checkpoint of the parent."""
 
     def warn(line: str) -> None:
         run.log(line)
@@ -158,7 +158,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
     for step in trainer.steps():
         last = step == settings.n_steps
         log, evaluation = step % settings.log_every == 0 or last, step % settings.evaluate_every == 0 or last
-        stopping = bool(stop.signal)  # read once: a signal that comes later waits for the next step and its checkpoint
+        stopping = bool(stop.signal)  # read once: a later signal takes effect at the next step, with its checkpoint
         save = step % settings.checkpoint_every == 0 or last or stopping or stop.save
         if not (log or evaluation or save):
             continue
@@ -179,7 +179,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
             asked, stop.save = stop.save, False
             checkpoint.save(run.checkpoints, trainer)
             if asked:
-                run.log(f"saved at step {step} at the request of a signal")
+                run.log(f"saved a checkpoint at step {step}, as requested by a signal")
         if stopping:
             raise Interrupted(stop.signal)
         watch.go_on()
@@ -189,7 +189,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
 
 
 def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Draw, measure, plot, summarise."""
+    """Draw samples, measure, plot, and write the summary."""
     run, dead = experiment.run, trainer.dead()
     cost = results.costs(run, trainer.state.step, counts)
     summary = results.finalize_run(experiment, TrainedModel.of(trainer), dead, cost)
@@ -204,13 +204,13 @@ def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) 
 
 
 def fail(run: Run, error: BaseException) -> None:
-    """Record the failure, as far as the disk permits, and end the run."""
+    """Record the failure, if the disk permits it, and raise `RunFailed`."""
     cause = _cause(error)
     try:
         run.log(traceback.format_exc())
         run.set_status("failed", cause)
     except OSError as second:
-        raise RunFailed(f"{cause}; and the run folder cannot be written: {second}") from error
+        raise RunFailed(f"{cause}; the failure cannot be recorded in the run folder: {second}") from error
     if os.environ.get("EBM_DEBUG"):
         raise error
     hint = f"the traceback is in {run.path / 'train.log'}; the same command continues from step {_newest_step(run)}"
@@ -218,7 +218,7 @@ def fail(run: Run, error: BaseException) -> None:
 
 
 def _diverged(run: Run, first: int) -> RunFailed:
-    """All models have diverged, the last of them at step `first` + 1: what is left of the run."""
+    """The error of a run whose models have all diverged, the first at step `first` + 1. Later checkpoints are removed."""
     checkpoint.drop(run.checkpoints, first)
     kept = checkpoint.newest(run.checkpoints, run.log)
     message = f"diverged: loss or gradient was not finite from step {first + 1} on; the checkpoint of step {int(kept.name)} is kept"
@@ -226,12 +226,12 @@ def _diverged(run: Run, first: int) -> RunFailed:
 
 
 def _cause(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """The message of an exception, in one line."""
     text = str(error).partition("\n")[0]
     if isinstance(error, SystemExit):
         return f"a component called sys.exit({text})"
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text or "not enough memory" in text:
-        return f"allocation failed: {text or 'no memory'}"  # torch has no class of its own for the CPU
+        return f"allocation failed: {text or 'out of memory'}"  # torch has no exception class for memory errors on the CPU
     return f"{type(error).__name__}: {text}"
 
 
@@ -241,13 +241,13 @@ def _newest_step(run: Run) -> int:
 
 
 def _numbers(measured: Sequence[evaluate.Numbers], *, stacked: bool) -> dict[str, Any]:
-    """Interval metrics as a row has them: numbers only, a list per model for a stack."""
+    """Metrics in the form of a row of the log: numbers only, and a list with an entry for each model of a stack."""
     columns = evaluate.columns(measured)
     return {key: values if stacked else values[0] for key, values in columns.items() if any(value is not None for value in values)}
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: null."""
+    """The value with None for numbers that are not finite, because JSON has no NaN."""
     if isinstance(value, list):
         return [_finite(entry) for entry in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None

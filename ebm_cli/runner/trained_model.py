@@ -1,4 +1,4 @@
-"""A trained model as the verbs see it: networks, averaged parameters and coordinates, built from a run's folder alone, without its data."""
+"""A trained model as the commands use it: network, averaged parameters and coordinates. It is loaded from a run folder without the data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,16 +26,16 @@ from ebm_cli.training import checkpoint
 from ebm_cli.training.trainer import Trainer
 from ebm_cli.types import Info, Params, Space
 
-N_LABELS = 10_000  # training labels from which those of samples are drawn
+N_LABELS = 10_000  # maximum number of training labels from which the labels of samples are drawn
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """`model` and `params` of one model, or of a stack of them; `rng` holds their seeds."""
+    """One trained model, or a stack of them. `rng` holds the seeds."""
 
-    network: Model  # as it is trained
-    model: Model  # as it is measured and sampled: at its temperature, at the smallest noise level
-    params: Params  # averaged over the last steps, with the reference's; leaves (*m, ...)
+    network: Model  # the model that was trained
+    model: Model  # the model that is measured and sampled: at its temperature and at the smallest noise level
+    params: Params  # averaged over the last steps, including those of the reference; leaves (*m, ...)
     carry: Params
     fit: Params  # mean and scale of the training data, (*m, *d)
     reference: FittedReference
@@ -46,12 +46,12 @@ class TrainedModel:
 
     @property
     def provides(self) -> frozenset[str]:
-        """What the model and the kind of its events have to offer."""
+        """The words that the model and the kind of its events provide."""
         return self.model.provides | {self.space.kind}
 
     @classmethod
     def of(cls, trainer: Trainer) -> "TrainedModel":
-        """What a trainer has reached."""
+        """The model of a trainer at its current step."""
         params = {name: value.detach() for name, value in trainer.named(trainer.state.ema).items()}
         model, data = trainer.model, trainer.dataset
         trained, reference = trainer.objective.trained(model), trainer.reference
@@ -60,11 +60,11 @@ class TrainedModel:
 
     @classmethod
     def load(cls, run: Run, device: torch.device) -> "TrainedModel":
-        """From the newest checkpoint of a run's folder."""
+        """The model in the newest checkpoint of a run."""
         config, data = run.config(), run.read("dataset.json")
         path = checkpoint.newest(run.checkpoints, run.log)
         if path is None or not data:
-            raise bad(f"{run.path.name} has no checkpoint yet", "train it first: run its command again")
+            raise bad(f"{run.path.name} has no checkpoint yet", "run its command again to train it")
         if run.state() == "diverged":
             console.say(f"warning: {run.path.name}: {run.read('status.json')['reason']}")
         stored = checkpoint.read(path)
@@ -74,7 +74,7 @@ class TrainedModel:
         reference = FittedReference.of(schema.build(config["reference"]), params, shape)
         module = build_energy(config, space, reference.select(0) if stacked else reference)
         if missing := set(tensors(module)) - set(params):
-            raise bad(f"{run.path.name}: its checkpoint lacks {', '.join(sorted(missing))}", "force=true trains the run anew")
+            raise bad(f"{run.path.name}: its checkpoint has no tensors {', '.join(sorted(missing))}", "force=true trains the run again")
         model = Model(module.to(device), event_ndim=len(shape), stacked=stacked)
         rng = Rng(tuple(seeds_of(config)) if stacked else config["seed"], device)
         trained = schema.build(config["objective"]).trained(model)
@@ -82,7 +82,7 @@ class TrainedModel:
 
     @classmethod
     def of_analytic(cls, energy: Any, seed: int, device: torch.device) -> "TrainedModel":
-        """An analytic energy (energies/analytic.py), as the verbs see a run: nothing was trained."""
+        """An analytic energy (energies/analytic.py) in the form of a trained model."""
         params = {name: value.to(device) for name, value in tensors(energy).items()}
         model = Model(energy.to(device), event_ndim=len(energy.shape), stacked=False)
         fit = {name: params[name] for name in ("mean", "scale")}
@@ -92,9 +92,10 @@ class TrainedModel:
         return cls(model, model, params | reference.named, {}, fit, reference, *coordinates)
 
     def select(self, model: int) -> "TrainedModel":
-        """One model of a stack; a single model is number 0."""
+        """One model of a stack. A run with a single model has the index 0 only."""
         if not 0 <= model < len(self.rng.seed_list):
-            raise bad(f"model={model}: this run holds {len(self.rng.seed_list)} models", f"model=0 .. model={len(self.rng.seed_list) - 1}")
+            last = len(self.rng.seed_list) - 1
+            raise bad(f"model={model}: this run has {f'models 0 to {last}' if last else 'only model 0'}", f"model={last}")
         if not self.rng.model_shape:
             return self
         params, carry, fit = ({name: value[model] for name, value in part.items()} for part in (self.params, self.carry, self.fit))
@@ -104,22 +105,24 @@ class TrainedModel:
     def draw(
         self, sampler: Sampler, draws: Draws, *, seed: int = 0, start: Tensor | None = None, dataset: Dataset | None = None
     ) -> tuple[Tensor, Info]:
-        """Samples in the model's coordinates, (*m, n_chains, n_draws, *d), of chains that start at `start`, else at the reference.
+        """Samples in the model's coordinates, (*m, n_chains, n_draws, *d). Chains start at `start`, or at draws from the reference.
 
-        The chains of a conditional model have labels drawn from those of the training data.
+        For a conditional model, the label of each chain is drawn from the labels of the training data.
         """
         rng, n = self.rng.at("draw").at(seed), draws.starts(sampler, self.model)
         start = self.reference.draw(n, rng) if start is None else start
-        # a sampler with a temperature T of its own follows exp(-E) where it is given T E
+        # a sampler with its own temperature T samples exp(-E) if it is given the energy T E
         model = self.model if sampler.temperature == 1 else Tempered(self.model, 1 / sampler.temperature)
         return chain.draw(sampler, model, self.params | self._labels(n, rng, dataset), start, rng, draws)
 
     def _labels(self, n: int, rng: Rng, dataset: Dataset | None) -> Params:
-        """A label for each of n chains, where the model takes labels."""
+        """A label for each of n chains, if the model takes labels."""
         if not self.model.takes_labels:
             return {}
         if dataset is None:
-            raise bad("a conditional model needs labels to be sampled, and its data are not available", "dataset.path=FILE names them")
+            raise bad(
+                "a conditional model needs labels for its samples, but its data are not available", "dataset.path=FILE names the data file"
+            )
         labels = dataset.split("train", N_LABELS, self.rng).y
         return {"label": labels.gather(-1, rng.integers("label", labels.shape[-1], n))}
 
@@ -134,13 +137,13 @@ class TrainedModel:
         tracked: Mapping[str, str] | None = None,
         frame: Sequence[Sequence[float]] | None = None,
     ) -> Scene:
-        """What figures are given of one model."""
+        """The scene of one model, from which figures are drawn."""
         coordinates = self.rng, self.standardization, self.column_names
         return Scene(self.model, self.params, *coordinates, dataset, samples, log_z, rows, title, tracked or {}, frame, self.space.kind)
 
 
 def build_energy(config: Mapping[str, Any], space: Space, reference: FittedReference) -> Any:
-    """The network of a config; its tensors come from a checkpoint."""
+    """The network of a config. Its tensors are read from a checkpoint afterwards."""
     on_cpu = replace(reference, params={name: value.cpu() for name, value in reference.params.items()})
     fit = {"mean": torch.zeros(space.shape), "scale": torch.ones(space.shape)}
     return schema.build(config["energy"], space=space, shape=space.shape, **fit, reference=on_cpu)

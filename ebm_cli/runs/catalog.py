@@ -1,4 +1,4 @@
-"""The runs and sweeps under the outputs folder, and what a user's names for them mean."""
+"""The runs and sweeps in the outputs folder, and the run that a name given by the user means."""
 
 import json
 from collections.abc import Iterable
@@ -10,25 +10,28 @@ from ebm_cli.runs.run import Run, outputs
 
 
 def every() -> list[Run]:
-    """The runs under EBM_OUTPUTS, the oldest first."""
+    """All runs in the outputs folder, the oldest first."""
     return sorted((Run(path.parent) for path in (outputs() / "runs").glob("*/environment.json")), key=_created)
 
 
 def find(name: str, others: Iterable[str] = ()) -> Run:
-    """The run that a user names, of this version: see `find_any`."""
+    """The run that a user names (see `find_any`). A run of another version is refused."""
     run = find_any(name, others)
     run.check_schema()
     return run
 
 
 def find_any(name: str, others: Iterable[str] = ()) -> Run:
-    """By its id, a unique prefix of its id or folder name, its path, or `last`. `others` are names that could have been meant as well."""
+    """The run that a user names by its id, a unique prefix of its id or folder name, its path, or `last`.
+
+    `others` are names that are not runs and that the hint can suggest.
+    """
     if name != "last" and (Path(name) / "config.yaml").is_file() and (Path(name) / "environment.json").is_file():
         return Run(Path(name).resolve() if Path(name).name in ("", "..") else Path(name))
     runs = every()
     if name == "last":
         if not runs:
-            raise bad(f"there is no run under {outputs()}", "ebm train makes one; EBM_OUTPUTS names another folder")
+            raise bad(f"there is no run under {outputs()}", "train one with `ebm train`, or set EBM_OUTPUTS to another folder")
         return runs[-1]
     if "/" in name or Path(name).is_dir():
         raise bad(f"{name} is not a run: it holds no config.yaml and environment.json", "`ebm runs` lists the runs")
@@ -37,30 +40,31 @@ def find_any(name: str, others: Iterable[str] = ()) -> Run:
     ]
     if len(found) > 1:
         names = ", ".join(run.path.name for run in found[:5])
-        raise InputError(Problem(f"{name!r} names {len(found)} runs: {names}", "give more of the name"))
+        raise InputError(Problem(f"{name!r} names {len(found)} runs: {names}", "give a longer prefix"))
     if not found:
         known = [*(run.id for run in runs), *others]
-        raise bad(f"there is no run {name!r} under {outputs()}", nearest(name, known) if runs else "ebm train makes one")
+        raise bad(f"there is no run {name!r} under {outputs()}", nearest(name, known) if runs else "train one with `ebm train`")
     return found[0]
 
 
 def at_step(name: str) -> tuple[Run, int]:
-    """The run and the step that `RUN` or `RUN@STEP` names: its newest checkpoint, or that of a step."""
+    """The run and the step of the checkpoint that `RUN` (its newest one) or `RUN@STEP` names."""
     name, _, wanted = name.partition("@")
     run = find(name)
     if run.path.parent.absolute() != (outputs() / "runs").absolute():
-        raise bad(f"resume: {run.path} is not among the runs of {outputs()}", f"EBM_OUTPUTS={run.path.parent.parent} trains beside it")
+        hint = f"set EBM_OUTPUTS={run.path.parent.parent} to train in its outputs folder"
+        raise bad(f"resume: {run.path} is not among the runs of {outputs()}", hint)
     steps = sorted(int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit())
     if not steps:
-        raise bad(f"resume: {run.path.name} has no checkpoint yet", "train it first: run its command again")
+        raise bad(f"resume: {run.path.name} has no checkpoint yet", "run its command again to train it")
     if wanted and (not wanted.isdigit() or int(wanted) not in steps):
         known = ", ".join(map(str, steps))
-        raise bad(f"resume: {run.path.name} has no checkpoint of step {wanted}, only of {known}", f"resume={run.id}@{steps[-1]}")
+        raise bad(f"resume: {run.path.name} has no checkpoint of step {wanted}, only of {known}", f"use resume={run.id}@{steps[-1]}")
     return run, int(wanted) if wanted else steps[-1]
 
 
 def sweeps() -> list[dict[str, Any]]:
-    """The content of every sweep.json under EBM_OUTPUTS; a damaged one is left out."""
+    """The content of every sweep.json in the outputs folder. Damaged files are left out."""
     found = []
     for path in sorted((outputs() / "sweeps").glob("*/sweep.json")):
         try:
@@ -71,7 +75,7 @@ def sweeps() -> list[dict[str, Any]]:
 
 
 def groups() -> dict[str, list[Run]]:
-    """The runs of every group, and of every sweep by its id: those that were made for it and those that it reused, the oldest first."""
+    """The runs of every group and of every sweep (by its id), the oldest first. A sweep has the runs that it trained and that it reused."""
     runs, names = every(), {}
     for run in runs:
         names.setdefault(_facts(run).get("group"), set()).add(run.path.name)
@@ -84,7 +88,7 @@ def groups() -> dict[str, list[Run]]:
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    """Its environment.json; {} for a damaged run."""
+    """The environment.json of a run; {} if it is damaged."""
     try:
         return run.read("environment.json")
     except InputError:
@@ -92,5 +96,5 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _created(run: Run) -> float:
-    """When a run was made; damaged ones come first."""
+    """The time at which a run was created; 0 for a damaged run."""
     return _facts(run).get("created", 0.0)

@@ -1,4 +1,4 @@
-"""Where a run was made: code, packages, device, threads."""
+"""The environment in which a run is trained: code, packages, device and threads."""
 
 import platform
 import subprocess
@@ -13,7 +13,7 @@ PACKAGES = ("ebm-cli", "torch", "numpy", "hydra-core", "omegaconf", "safetensors
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """What environment.json says of the machine and the code."""
+    """The description of the machine and the code in environment.json."""
     return {
         "source": source_hash(),
         "git": git(),
@@ -27,13 +27,13 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 
 def source_hash() -> str:
-    """Of the package's own code, so that a stored result can say that the code has changed since."""
+    """A hash of the code of this package. It tells whether the code has changed since a result was stored."""
     root = Path(__file__).parents[1]
     return sha256(b"".join(path.read_bytes() for path in sorted(root.rglob("*.py")))).hexdigest()[:10]
 
 
 def git() -> dict[str, Any]:
-    """Commit of the checkout that the code runs from, and whether code or configs differ from it; {} for an installed package."""
+    """The commit of the checkout that contains the code, and whether code or configs differ from it; {} for an installed package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}
@@ -45,10 +45,12 @@ def git() -> dict[str, Any]:
 
 
 def _git(root: Path, *words: str) -> str:
+    """The output of a git command."""
     return subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
 
 def _version(name: str) -> str | None:
+    """The version of an installed package; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

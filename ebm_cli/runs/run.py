@@ -1,7 +1,7 @@
-"""The run folder: its files, its state, its lock. Standard library and filelock only, so that listing runs is instant.
+"""The folder of a run: its files, its state and its lock. Listing runs is fast, because only the standard library and filelock are used.
 
-A run is named by what it computes: its id is a hash of all that training reads. So the same command finds its run again, a sweep skips
-what is finished, and a killed run continues from its last checkpoint.
+The id of a run is a hash of everything that training depends on. So the same command finds its run again, a sweep skips finished runs,
+and a killed run continues from its last checkpoint.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 from ebm_cli.errors import Busy, InputError, Problem, bad
 from ebm_cli.io import atomic
 
-SCHEMA = 2  # of run folders: raise it whenever identities or the names of components change
+SCHEMA = 2  # the version of the format of run folders. Increase it whenever identities or the names of components change
 RUN_AGAIN = "run its command again with force=true; the old folder is kept"
 
 
@@ -28,23 +28,23 @@ def outputs() -> Path:
 
 
 def check_outputs() -> None:
-    """Refuse an outputs folder that cannot be written, before anything is trained."""
+    """Refuse an outputs folder that is not writable, before anything is trained."""
     folder = outputs().absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        fault = "cannot be written" if existing.is_dir() else "is not a folder"
-        raise bad(f"results go to {folder}, but {existing} {fault}", "set EBM_OUTPUTS to another folder")
+        fault = "is not writable" if existing.is_dir() else "is not a folder"
+        raise bad(f"results cannot be written to {folder}: {existing} {fault}", "set EBM_OUTPUTS to another folder")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and the files in it."""
+    """The folder of a run and its files."""
 
     path: Path
 
     @classmethod
     def named(cls, config: Mapping[str, Any], dataset: str, objective: str, identity: str) -> "Run":
-        """The run with this identity, whether its folder exists or not."""
+        """The run with this identity. Its folder need not exist."""
         seed = f"s{config['seed']}" + (f"x{config['seeds']}" if config["seeds"] else "")
         return cls(outputs() / "runs" / f"{dataset}-{objective}-{seed}-{identity}")
 
@@ -61,7 +61,7 @@ class Run:
         return self.path / "figures"
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the run; {} where there is none."""
+        """The content of a JSON file of the run; {} if the file does not exist."""
         try:
             data = json.loads((self.path / name).read_text())
         except FileNotFoundError:
@@ -73,10 +73,10 @@ class Run:
         return data
 
     def config(self) -> dict[str, Any]:
-        """The typed config in config.yaml."""
+        """The typed config, read from config.yaml."""
         import yaml
 
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where PyYAML was built with it: seven times as fast
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader, if PyYAML has it, is seven times as fast
         try:
             config = yaml.load((self.path / "config.yaml").read_text(), loader)
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -88,20 +88,23 @@ class Run:
         return config
 
     def check_schema(self) -> None:
-        """Refuse a folder that another version has written, and name the version that reads it."""
+        """Refuse a run whose folder has another schema, and name the version of ebm-cli that can read it."""
         facts = self.read("environment.json")
         if (schema := facts.get("schema", 1)) != SCHEMA:
             version, commit = facts.get("packages", {}).get("ebm-cli"), facts.get("git", {}).get("commit", "")
-            made = (f"ebm-cli {version}" if version else "another version of ebm-cli") + (f" (commit {commit[:10]})" if commit else "")
-            message = f"{self.path.name} was written by {made}, which reads it: run folders had schema {schema} then, and have {SCHEMA} now"
-            raise bad(message, f"install that version to use the run, train it anew, or remove it: ebm rm {self.id}")
+            writer = (f"ebm-cli {version}" if version else "another version of ebm-cli") + (f" (commit {commit[:10]})" if commit else "")
+            message = f"{self.path.name} was written by {writer}: its folder has schema {schema}, but this version reads schema {SCHEMA}"
+            raise bad(message, f"install that version to use the run, train it again, or remove it with: ebm rm {self.id}")
 
     def write(self, name: str, data: Any) -> None:
-        """A JSON file, complete or not at all."""
+        """Write a JSON file atomically."""
         write(self.path / name, json.dumps(data, indent=1) + "\n")
 
     def state(self) -> str:
-        """new, running, finished, interrupted, failed, diverged or damaged. A run that says running but holds no lock was killed."""
+        """The state: new, running, finished, interrupted, failed, diverged or damaged.
+
+        If status.json says running, but no process holds the lock, then the run was killed and its state is interrupted.
+        """
         try:
             state = self.read("status.json").get("state", "new")
         except InputError:
@@ -109,7 +112,7 @@ class Run:
         return "interrupted" if state == "running" and not self.locked() else state
 
     def locked(self) -> bool:
-        """Whether a process holds the run."""
+        """Whether a process holds the lock of the run."""
         from filelock import FileLock, Timeout
 
         if not (self.path / ".lock").exists():
@@ -122,35 +125,35 @@ class Run:
 
     @contextmanager
     def lock(self, *, wait: bool) -> Iterator[None]:
-        """Hold the run. Where another process holds it: wait, or refuse and name that process."""
+        """Hold the lock of the run. If another process holds it, wait for it, or raise `Busy` with the name of that process."""
         from filelock import FileLock, Timeout
 
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise bad(f"the run folder {self.path} cannot be made: {error.strerror}", "set EBM_OUTPUTS to another folder") from None
+            raise bad(f"the run folder {self.path} cannot be created: {error.strerror}", "set EBM_OUTPUTS to another folder") from None
         try:
             with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
-                for path in self.path.glob(".*.[0-9]*"):  # left by a process that was killed while it wrote
+                for path in self.path.glob(".*.[0-9]*"):  # temporary files of a process that was killed while writing
                     path.unlink()
                 yield
         except Timeout:
             status = self.read("status.json")
-            where = f"process {status.get('pid', '?')} on {status.get('host', '?')}"
-            raise Busy(Problem(f"this run is being trained by {where}: {self.path}", "wait for it, or choose another seed")) from None
+            message = f"this run is being trained by process {status.get('pid', '?')} on {status.get('host', '?')}: {self.path}"
+            raise Busy(Problem(message, "wait until it has finished, or choose another seed")) from None
 
     def set_status(self, state: str, reason: str = "") -> None:
-        """Write status.json: the state, the reason, and the process that says so."""
+        """Write the state, its reason and this process to status.json."""
         now = time.time()
         self.write("status.json", {"state": state, "reason": reason, "pid": os.getpid(), "host": socket.gethostname(), "time": now})
 
     def log(self, line: str) -> None:
-        """One line in train.log, with the time."""
+        """Append a line, with the time, to train.log."""
         with open(self.path / "train.log", "a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl. A last line that was cut short by a kill is left out."""
+        """The rows of metrics.jsonl. An incomplete last line, which a killed process leaves, is ignored."""
         try:
             lines = (self.path / "metrics.jsonl").read_text().splitlines()
         except FileNotFoundError:
@@ -164,18 +167,18 @@ class Run:
         return rows
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """One row at the end of metrics.jsonl."""
+        """Append a row to metrics.jsonl."""
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
 
     def cut(self, step: int) -> list[dict[str, Any]]:
-        """Remove the rows after a step, which will be made again. Returns the rows that are kept."""
+        """Remove the rows after a step, because training will write them again. Returns the rows that are kept."""
         rows = [row for row in self.rows() if row["step"] <= step]
         write(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return rows
 
     def n_replaced(self) -> int:
-        """How many times this run was trained before and then replaced."""
+        """The number of earlier results of this run that were replaced."""
         return len(list(self._replaced.glob(f"{self.path.name}-*")))
 
     @property
@@ -183,9 +186,9 @@ class Run:
         return self.path.parent.parent / "replaced"
 
     def replace(self) -> None:
-        """Move the folder's content to outputs/replaced/, so that the run can be trained anew."""
+        """Move the content of the folder to outputs/replaced/, so that the run can be trained again from the start."""
         target = self._replaced / f"{self.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        while target.exists():  # twice within a second
+        while target.exists():  # the run was already replaced within this second
             target = target.with_name(f"{target.name}-again")
         target.mkdir(parents=True)
         for file in self.path.iterdir():
@@ -194,6 +197,6 @@ class Run:
 
 
 def write(path: Path, text: str) -> None:
-    """A file, complete or not at all."""
+    """Write a file atomically: it is complete, or it is not changed."""
     with atomic.replacing(path) as file:
         file.write(text.encode())

@@ -8,7 +8,7 @@ the step size eps / beta_k, so that one eps suits all temperatures. Swaps are pr
 through all temperatures in one transition. It is exact in the limit of long chains. Choose temperatures so that `swap_rate` is at least
 0.2 and the hottest replica moves freely between modes. Cost: K scores per transition.
 It is not suited to short chains from good initial states (cd, pcd): all replicas start at the given x, and until the hot replicas have
-reached their distributions, swaps also move the cold replica away from the model. The energy must be normalisable at all temperatures.
+reached their distributions, swaps also move the cold replica away from the model. The energy must be normalizable at all temperatures.
 """
 
 from dataclasses import dataclass

@@ -17,13 +17,13 @@ if sys.platform == "linux":  # the server ends with the sweep, even while it is 
     if os.getppid() == 1:
         os._exit(1)
 
-ROOMS = ("datasets", "energies", "figures", "metrics", "objectives", "optimizers", "references", "regularizers", "samplers")
+GROUPS = ("datasets", "energies", "figures", "metrics", "objectives", "optimizers", "references", "regularizers", "samplers")
 MODULES = ("ebm_cli.sweeps.jobs", "contourpy", "filelock", "matplotlib.backends.backend_agg")
 for name in MODULES:
     import_module(name)
-for room in ROOMS:
-    for module in pkgutil.iter_modules(import_module(f"ebm_cli.{room}").__path__):
-        import_module(f"ebm_cli.{room}.{module.name}")
+for group in GROUPS:
+    for module in pkgutil.iter_modules(import_module(f"ebm_cli.{group}").__path__):
+        import_module(f"ebm_cli.{group}.{module.name}")
 
 import_module("ebm_cli.config.compose").compose(())  # loads Hydra's plugins and the tables of its parser
 figure = import_module("matplotlib.figure").Figure(layout="constrained")

@@ -127,7 +127,7 @@ def _receive(connection: Connection, process: Any) -> dict[str, Any] | None:
 
 
 def _work(connection: Connection, slot: Slot, task: Task, environment: Mapping[str, str]) -> None:
-    """The main function of a task's process. It sets the environment before CUDA is initialised."""
+    """The main function of a task's process. It sets the environment before CUDA is initialized."""
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGINT])
     os.environ.clear()

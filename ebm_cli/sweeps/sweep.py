@@ -151,7 +151,7 @@ class Sweep:
         console.table(["job", "state", "reason", "see"], rows, file=sys.stderr)
         hint = "the same command tries them again"
         if all(outcome.state == "diverged" for _, outcome in failed):
-            hint = f"{DIVERGED}; force=true trains them anew"
+            hint = f"{DIVERGED}; force=true trains them again"
         raise RunFailed(f"{len(failed)} of {len(self.job.outcomes)} jobs failed", hint)
 
 

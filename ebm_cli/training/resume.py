@@ -1,4 +1,4 @@
-"""`resume=RUN@STEP`: where a run that goes on from another one begins."""
+"""`resume=RUN@STEP`: a new run that continues another run from one of its checkpoints."""
 
 import json
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from ebm_cli.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Parent:
-    """A run and a step of it that has a checkpoint."""
+    """The run that is continued, and the step of one of its checkpoints."""
 
     run: Run
     step: int
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Parent | None":
-        """As a typed config names it."""
+        """The parent that a typed config names; None if it names none."""
         return cls(*catalog.at_step(config["resume"])) if config["resume"] else None
 
     @property
@@ -30,18 +30,18 @@ class Parent:
         return self.run.checkpoints / f"{self.step:08d}"
 
     def check(self, trainer: Trainer) -> None:
-        """Refuse what cannot go on: a damaged checkpoint, other data, other parameters."""
+        """Refuse a parent that cannot be continued: its checkpoint is damaged, or it has other data or other parameters."""
         if fault := checkpoint.damage(self.checkpoint):
-            raise bad(f"resume: checkpoint {self.checkpoint} is damaged ({fault})", f"resume={self.run.id}@STEP names another")
+            raise bad(f"resume: checkpoint {self.checkpoint} is damaged ({fault})", f"name another step: resume={self.run.id}@STEP")
         if trainer.dataset.fingerprint != self.run.read("dataset.json").get("sha256"):
-            raise bad(f"resume: {self.run.path.name} was trained on other data", "a new run takes new data")
+            raise bad(f"resume: {self.run.path.name} was trained on other data", "train a new run for new data, without resume")
         there = {name: tuple(value.shape) for name, value in checkpoint.read(self.checkpoint)["params"].items()}
         here = {name: tuple(value.shape) for name, value in trainer.named(trainer.state.theta).items()}
         if differ := sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name)):
-            raise bad(f"resume: {self.run.path.name} has other parameters: {', '.join(differ)}", "energy.* and seeds must stay as they are")
+            raise bad(f"resume: {self.run.path.name} has other parameters: {', '.join(differ)}", "do not change energy.* or seeds")
 
     def begin(self, trainer: Trainer, child: Run) -> None:
-        """Take over its state and its rows."""
+        """Give the trainer the state of the parent, and the new run the rows of its metrics.jsonl."""
         checkpoint.load(self.checkpoint, trainer)
         rows = [row for row in self.run.rows() if row["step"] <= self.step]
         run.write(child.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run with its state saved; a second SIGINT ends it at once."""
+"""Signals: SIGINT and SIGTERM end a run after its state is saved, and a second SIGINT ends it immediately."""
 
 import os
 import signal
@@ -11,9 +11,10 @@ from ebm_cli.errors import Interrupted
 
 
 class Stop:
-    """While `deferred` the first signal is only noted in `signal`, for the training loop to finish its step; else it raises.
+    """The handler of signals. The first signal raises `Interrupted`; while `deferred` it is only stored in `signal`.
 
-    What starts a process may change which signals end a run, and at which it saves its state (`save`) and goes on.
+    The training loop sets `deferred`, so that it can finish its step. The program that starts a process can change `ends`, the signals
+    that end a run, and `saves`, the signals that set `save`, at which a run saves its state and continues.
     """
 
     ends: ClassVar[frozenset[int]] = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -34,7 +35,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """All these signals come here."""
+        """Handle the signals while the context is open, and restore the earlier handlers at its end."""
         before = {number: signal.signal(number, self._handle) for number in self.ends | self.saves}
         try:
             yield self
@@ -45,10 +46,10 @@ class Stop:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Both signals end the process at once: nothing has begun yet, and half an import swallows what is raised in it."""
+    """Let both signals end the process immediately. This is for imports, in which a raised exception could be swallowed."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        os.write(2, b"interrupted: nothing was begun\n")
+        os.write(2, b"interrupted: nothing was started\n")
         os._exit(128 + number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,7 +1,8 @@
-"""One training step, and the state that it changes.
+"""The trainer: its state, and the training step that updates it.
 
-All learned numbers of a model are in one vector `theta` (*m, P); what the objective sees as parameters are views of it. So clipping,
-masking, the optimizer and the moving average are one kernel each, for one model and for a stack. A step never copies a value to the host.
+All learned numbers of a model are in one vector `theta` (*m, P), and the parameters that the objective reads are views of it. So clipping,
+masking, the optimizer and the moving average take one kernel each, for a single model as for a stack. A step never copies a value to the
+host.
 """
 
 import time
@@ -22,27 +23,27 @@ from ebm_cli.core.standardize import spread
 from ebm_cli.errors import bad
 from ebm_cli.types import Info, Params
 
-N_FIT = 10_000  # points to which the mean and scale of the data, the reference and the start of the objective are fitted
+N_FIT = 10_000  # the mean and scale of the data, the reference and the initial state of the objective are fitted to at most so many points
 
 
 @dataclass
 class TrainState:
-    """What a checkpoint holds."""
+    """The state of training, as a checkpoint stores it."""
 
     theta: Tensor  # (*m, P)
     ema: Tensor  # (*m, P)
     optimizer: Params  # the optimizer's state for theta
-    carry: Params
-    alive: Tensor  # (*m,), false from a model's first step whose loss or gradient was not finite
-    n_good: Tensor  # (*m,), steps taken while alive: where a model is not, its first bad step
-    loss_sum: Tensor  # (*m,), since the last `read`
-    n_summed: int = 0
+    carry: Params  # the state of the objective
+    alive: Tensor  # (*m,), false from the first step at which the loss or gradient of a model is not finite
+    n_good: Tensor  # (*m,), the number of steps taken while alive; for a diverged model the index of its first bad step
+    loss_sum: Tensor  # (*m,), the sum of the losses since the last `read`
+    n_summed: int = 0  # the number of losses in it
     step: int = 0
-    info: Info = field(default_factory=dict)  # of the last step; not in a checkpoint
+    info: Info = field(default_factory=dict)  # the infos of the last step; a checkpoint does not store them
 
 
 class Trainer:
-    """Minimises `objective` plus `regularizers` on `dataset`, for one seed or for a stack of them side by side."""
+    """Minimizes `objective` plus `regularizers` on `dataset`, for a single seed or for a stack of seeds at once."""
 
     def __init__(
         self,
@@ -72,18 +73,18 @@ class Trainer:
         self.buffers = self.reference.named | {name: leaves.pop(name) for name, _ in modules[0].named_buffers()}
         self.shapes = {name: leaf.shape[len(m) :] for name, leaf in (leaves | extra).items()}
         theta = torch.cat([leaf.reshape(*m, -1) for leaf in (leaves | extra).values()], -1)
-        self.frozen = self.named(theta)  # views: they follow theta
+        self.frozen = self.named(theta)  # views of theta, which change with it
         self.params = {name: leaf.detach().requires_grad_(name in self.shapes) for name, leaf in self.frozen.items()}
         alive = torch.ones(m, dtype=torch.bool, device=device)
         n_good, loss_sum = torch.zeros_like(alive, dtype=torch.int64), torch.zeros_like(alive, dtype=theta.dtype)
         self.state = TrainState(theta, theta.clone(), optimizer.init(theta), carry, alive, n_good, loss_sum)
-        self.first_step = 0  # where the schedule begins: later for a run that continues another one
+        self.first_step = 0  # the step at which the schedule begins; it is positive if the run continues another run
         self.compiled, self.value_and_gradient = objective, self._value_and_gradient
         if settings.compile:
             self._compile()
 
     def _build(self, energy: Callable[..., nn.Module], model: int) -> nn.Module:
-        """The network of one model, from what is fitted to its own data."""
+        """The network of one model of the stack, with the mean, scale and reference that are fitted to its data."""
         mean, scale, reference = self.fit["mean"], self.fit["scale"], self.reference
         if self.rng.model_shape:
             mean, scale, reference = mean[model], scale[model], reference.select(model)
@@ -93,28 +94,29 @@ class Trainer:
             return energy(space=self.dataset.space, shape=self.dataset.shape, mean=mean.cpu(), scale=scale.cpu(), reference=on_cpu)
 
     def _compile(self) -> None:
+        """Compile the loss with its gradient, and the transition of the objective's sampler."""
         if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-            raise bad(f"trainer.compile: torch {torch.__version__} cannot trace gradients", "torch 2.13 or later can")
+            raise bad(f"trainer.compile: torch {torch.__version__} cannot trace gradients", "install torch 2.13 or later")
         torch._dynamo.config.trace_autograd_ops = True
         self.value_and_gradient = torch.compile(self._value_and_gradient, fullgraph=True)
         if hasattr(self.objective, "sampler"):
             self.compiled = replace(self.objective, sampler=Compiled(self.objective.sampler))
 
     def named(self, theta: Tensor) -> Params:
-        """The parameters by name, as views of `state.theta` or `state.ema`, and the buffers."""
+        """The parameters by name, as views of a vector `state.theta` or `state.ema`, together with the buffers."""
         parts = theta.split([shape.numel() for shape in self.shapes.values()], -1)
         return {
             name: part.reshape(theta.shape[:-1] + shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
         } | self.buffers
 
     def steps(self) -> Iterator[int]:
-        """Train to the end; after each step its number."""
+        """Train to the end, and yield the number of the step after each step."""
         while self.state.step < self.settings.n_steps:
             self.step()
             yield self.state.step
 
     def step(self) -> None:
-        """One step in place; all of it stays on the device."""
+        """Take a training step, which updates the state in place. No value leaves the device."""
         state, rng = self.state, self.rng.at("step").at(self.state.step)
         x, label = self._batch(state.step)
         aux, state.carry, info = self.compiled.prepare(self.model, self.frozen | label, state.carry, x, rng)
@@ -126,12 +128,15 @@ class Trainer:
         state.info = {"grad_norm": norm} | info | more
 
     def _batch(self, step: int) -> tuple[Tensor, Params]:
-        """The events of a step, and their labels as a conditional model reads them."""
+        """The events of a step, and, for a conditional model, their labels as parameters."""
         batch = self.dataset.batch(step, self.settings.batch_size, self.rng)
         return batch.x, {"label": batch.y} if self.model.takes_labels else {}
 
     def _value_and_gradient(self, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Tensor, Info]:
-        """Mean loss (*m,), its gradient (*m, P): the models do not mix, so the sum's gradient is each one's."""
+        """The mean loss (*m,), its gradient (*m, P), and the infos.
+
+        The loss of a model depends on its own parameters only, so the gradient of the sum over models gives the gradient of each.
+        """
         loss, info = self.compiled.loss(self.model, params, x, aux)
         for regularizer in self.regularizers:
             loss = loss + regularizer.penalty(self.model, params, x, aux | info)
@@ -143,7 +148,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update(self, loss: Tensor, gradient: Tensor, norm: Tensor) -> None:
-        """A clipped optimizer step. A model whose loss or gradient is not finite stays where it is, from then on."""
+        """Take an optimizer step with clipped gradients. A model whose loss or gradient is not finite is not changed from then on."""
         state, settings = self.state, self.settings
         state.alive &= (norm + loss).isfinite()
         state.n_good += state.alive
@@ -158,7 +163,7 @@ class Trainer:
         state.ema.lerp_(state.theta, max(1 - settings.ema_decay, 1 / (state.step + 10)) if settings.ema_decay else 1.0)
 
     def read(self) -> dict[str, Any]:
-        """Mean loss since the last call and the last step's infos, as Python numbers (a list per model for a stack)."""
+        """The mean loss since the last call and the infos of the last step, as Python numbers (for a stack, a list over its models)."""
         state, m = self.state, len(self.rng.model_shape)
         means = {name: value.reshape(*value.shape[:m], -1).float().mean(-1).tolist() for name, value in state.info.items()}
         row = {"step": state.step, "loss": (state.loss_sum / state.n_summed).tolist()} | means
@@ -167,12 +172,15 @@ class Trainer:
         return row
 
     def dead(self) -> dict[int, int]:
-        """The seeds whose training has diverged, each with its first bad step."""
+        """The seeds whose training has diverged, each with the first step at which its loss or gradient was not finite."""
         alive, n_good = self.state.alive.reshape(-1).tolist(), self.state.n_good.reshape(-1).tolist()
         return {seed: n for seed, ok, n in zip(self.rng.seed_list, alive, n_good, strict=True) if not ok}
 
     def count(self) -> dict[str, int]:
-        """What one step costs each model: the points at which it evaluates energies, scores, Hessian-vector products. Changes nothing."""
+        """The cost of one step per model: the numbers of points at which it evaluates energies, scores and Hessian-vector products.
+
+        It does not change the state.
+        """
         model, rng = CountingModel(self.model), self.rng.at("count")
         x, label = self._batch(0)
         aux, _, _ = self.objective.prepare(model, self.frozen | label, self.state.carry, x, rng)
@@ -183,14 +191,16 @@ class Trainer:
 
 
 class Stopwatch:
-    """Seconds spent training; evaluation, checkpoints and pictures are not counted."""
+    """The seconds spent on training. Evaluation, checkpoints and figures are not counted."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._since = seconds, time.perf_counter()
 
     def pause(self) -> float:
+        """Stop the clock. Returns the seconds so far."""
         self.seconds += time.perf_counter() - self._since
         return self.seconds
 
     def go_on(self) -> None:
+        """Start the clock again."""
         self._since = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What TAB offers, asked of the command, and of the shells themselves."""
+"""The candidates that completion offers, tested through the command and in the shells themselves."""
 
 import json
 import os
@@ -27,7 +27,7 @@ CONFIG = {
 
 @pytest.fixture
 def offered(ebm):
-    """`offered(line)` is what TAB offers at the end of a line, in order."""
+    """`offered(line)` returns the candidates that TAB offers at the end of a line, in order."""
 
     def call(line, *tail):
         code, out, err = ebm("completion", "--line", line, *tail)
@@ -39,7 +39,7 @@ def offered(ebm):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Three runs, of which the middle one by name is the newest."""
+    """Three runs. The second one by name is the newest."""
     for name, created in (("moons-nce-s0-aa00000000", 1.0), ("moons-pcd-s0-ab00000000", 3.0), ("moons-ssm-s0-b000000000", 2.0)):
         folder = tmp_path / "outputs" / "runs" / name
         folder.mkdir(parents=True)
@@ -50,7 +50,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def mine(tmp_path):
-    """A folder with options of the user's own, and something for Hydra."""
+    """A folder with an objective, a launcher and a sweeper of the user's own."""
     for name, text in {
         "objective/tiny": "# Something small\nn_grains: 1  # of sand\n",
         "hydra/launcher/mill": "",
@@ -63,7 +63,7 @@ def mine(tmp_path):
 
 @pytest.fixture
 def here():
-    """Files and folders where the user stands."""
+    """Files and folders in the working directory."""
     Path("points.csv").touch()
     Path(".hidden").touch()
     Path("two words").mkdir()
@@ -137,6 +137,8 @@ EXACTLY = [
     ("ebm sample n_s", ""),
     ("ebm sample last n_", "n_samples= n_chains= n_steps="),
     ("ebm sample last sampler=l", "sampler=langevin"),
+    ("ebm sample last --con", "--config-dir"),
+    ("ebm sample --config-dir ", "two words/"),
     ("ebm sample last sampler.", "sampler.step_size= sampler.n_leaps="),
     ("ebm sample last sampler=langevin sampler.", "sampler.step_size= sampler.max_score_norm="),
     ("ebm evaluate last metric.quadrature.", "metric.quadrature.tolerance="),
@@ -161,7 +163,7 @@ EXACTLY = [
 
 
 @pytest.mark.parametrize(("line", "expected"), EXACTLY, ids=[line for line, _ in EXACTLY])
-def test_what_is_offered(offered, runs, here, line, expected):
+def test_the_candidates_of_a_line(offered, runs, here, line, expected):
     assert offered(line) == expected.split("|" if "two words" in expected else None)
 
 
@@ -171,20 +173,20 @@ def test_every_verb_and_its_help_are_offered(offered):
         assert "--help" in offered(f"ebm {verb} --h")
 
 
-def test_options_of_the_users_own(offered, mine):
+def test_options_from_a_folder_of_options(offered, mine):
     for line in (f"ebm train --config-dir {mine}", f"ebm train -cd {mine}", f"ebm train --config-dir={mine}"):
         assert offered(f"{line} objective=t") == ["objective=tiny"]
         assert offered(f"{line} objective=tiny objective.") == ["objective.n_grains="]
         assert offered(f"{line} hydra/") == []
         assert {*offered(f"{line} -m hydra/")} >= {"hydra/launcher=", "hydra/sweeper="}
-        assert offered(f"{line} -m hydra.launcher.")  # of the default
+        assert offered(f"{line} -m hydra.launcher.")  # keys of the default launcher
         ours = {f"hydra/launcher={path.stem}" for path in option_files.conf_dir().glob("hydra/launcher/*.yaml")}
         assert {*offered(f"{line} -m hydra/launcher=")} == ours | {"hydra/launcher=mill"}
         assert offered(f"{line} -m hydra/launcher=mi") == ["hydra/launcher=mill"]
         assert offered(f"{line} -m hydra/sweeper=broom hydra.sweeper.b") == ["hydra.sweeper.bristles="]
 
 
-def test_figures_and_metrics_of_the_users_own(offered, runs, mine):
+def test_figures_metrics_and_samplers_from_a_folder_of_options(offered, runs, mine):
     for name in ("figure/steps", "metric/coarse", "sampler/slow"):
         (mine / name).parent.mkdir()
         (mine / f"{name}.yaml").write_text("# Mine\n# Me\nmargin: 1.0\n")
@@ -192,7 +194,8 @@ def test_figures_and_metrics_of_the_users_own(offered, runs, mine):
         assert offered(f"ebm plot last {flag} figure=st") == ["figure=steps"]
         assert offered(f"ebm plot {flag} last figure=[density,st") == ["figure=[density,steps]", "figure=[density,steps,"]
         assert offered(f"ebm evaluate last {flag} metric=co") == ["metric=coarse"]
-        assert offered(f"ebm evaluate last {flag} sampler=sl") == ["sampler=slow"]
+        assert offered(f"ebm evaluate last {flag} sampler=sl") == offered(f"ebm sample last {flag} sampler=sl") == ["sampler=slow"]
+        assert offered(f"ebm sample {flag} energy=four_wells sampler=sl") == ["sampler=slow"]
         assert offered(f"ebm evaluate last {flag} sampler=slow sampler.m") == ["sampler.margin="]
     assert offered("ebm plot last figure=st") == offered("ebm evaluate last metric=co") == []
 
@@ -219,11 +222,11 @@ LINES = (
 @pytest.mark.parametrize("line", LINES)
 def test_the_keys_offered_are_those_of_the_composed_config(offered, line):
     def walk(word):
-        for one in offered(f"ebm train {line} {word}"):
-            yield from walk(one) if one.endswith(".") else [one.removesuffix("=")]
+        for candidate in offered(f"ebm train {line} {word}"):
+            yield from walk(candidate) if candidate.endswith(".") else [candidate.removesuffix("=")]
 
     composed = compose.compose(line.split()).config
-    interpolated = {"objective.sampler"} if "pcd" in line else set()  # changed where it is set: sampler.step_size
+    interpolated = {"objective.sampler"} if "pcd" in line else set()  # its keys are set under sampler, as in sampler.step_size
     expected = {key for key in keys(composed) if not key.startswith("objective.sampler.")} - interpolated - {"experiment"}
     assert {key for key in walk("") if key not in option_files.groups()} == expected - {*option_files.groups()}
 
@@ -240,11 +243,11 @@ def test_every_option_offered_composes(offered, group):
     "line",
     ["", "ebm", "ebm nonsense x", "ebm train a=b=", "ebm train --x=", "ebm train seed.x.y", "ebm train '\"", "ebm show ../x/"],
 )
-def test_silent_where_there_is_nothing_to_say(offered, line):
+def test_a_line_without_candidates_prints_nothing(offered, line):
     assert offered(line) == []
 
 
-def test_silent_where_things_are_broken(offered, runs, mine, tmp_path):
+def test_damaged_files_print_no_errors(offered, runs, mine, tmp_path):
     (mine / "objective" / "tiny.yaml").write_text("a: [\n")
     assert offered(f"ebm train --config-dir {mine} objective=tiny objective.") == []
     for file in ("environment.json", "config.yaml"):
@@ -254,8 +257,8 @@ def test_silent_where_things_are_broken(offered, runs, mine, tmp_path):
     assert offered("ebm show gone/") == []
 
 
-def test_bash_gets_the_part_that_it_replaces(offered, here):
-    """Readline replaces what follows the last word break; its name for that part has the quotes taken off, but no backslash."""
+def test_bash_receives_only_the_part_that_it_replaces(offered, here):
+    """Readline replaces the part after the last word break. It passes this part without quotes but with its backslashes."""
     assert offered("ebm train objective=ss", "ss") == ["ssm"]
     assert offered("ebm train device=cuda:", "") == ["1"]
     ends = [f"metric=[quadrature,sliced_wasserstein{end}" for end in ("]", ",")]
@@ -267,14 +270,14 @@ def test_bash_gets_the_part_that_it_replaces(offered, here):
 
 
 @pytest.mark.parametrize("words", [[], ["bash", "zsh"], ["tcsh"], ["--lines"]])
-def test_a_shell_is_needed(ebm, words):
+def test_the_name_of_a_known_shell_is_needed(ebm, words):
     code, out, err = ebm("completion", *words)
     assert (code, out) == (2, "")
     assert "bash" in err
 
 
 def test_cpu_seconds_and_imports(tmp_path, runs):
-    """Half of what starting torch alone would take, on a line that needs most."""
+    """The most expensive line takes at most half of the time to import torch."""
     line = "ebm train -m objective=pcd,nce metric=[quadrature] objective."
     least = float("inf")
     for _ in range(4):
@@ -292,7 +295,7 @@ sys.exit(bool({{"torch", "hydra", "omegaconf"}} & {{*sys.modules}}))"""
         assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0, verb
 
 
-# (what is typed, what the line is after TAB)
+# (the line typed, the line after TAB)
 TABS = [
     ("ebm tra", "ebm train "),
     ("ebm train obj", "ebm train objective"),
@@ -311,7 +314,9 @@ TABS = [
     ("true; ebm doctor --j", "true; ebm doctor --json "),
     ("ebm nonsense x", "ebm nonsense x"),
 ]
-UNQUOTED = [("ebm train regularizer=[energy_l1,gr", "ebm train regularizer=[energy_l1,gradient_penalty")]  # zsh takes it for a subscript
+UNQUOTED = [
+    ("ebm train regularizer=[energy_l1,gr", "ebm train regularizer=[energy_l1,gradient_penalty")
+]  # zsh reads an unquoted [ as a subscript
 START = {
     "bash": (
         ["--noprofile", "--rcfile", "setup", "-i"],
@@ -322,12 +327,12 @@ START = {
 
 
 def path_with(folder):
-    """The PATH, with a folder before all others."""
+    """The PATH with a folder put before all others."""
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 class Terminal:
-    """An interactive shell with our completion, under a terminal of its own."""
+    """An interactive shell with our completion, in a pseudo-terminal."""
 
     def __init__(self, shell):
         arguments, setup = START[shell]
@@ -341,20 +346,20 @@ class Terminal:
         os.set_blocking(self.terminal, False)
 
     def press_tab(self, typed):
-        """The line after TAB, as the shell holds it: Ctrl-T writes it to a file."""
+        """The command line of the shell after TAB. Ctrl-T makes the shell write it to a file."""
         Path("line").unlink(missing_ok=True)
         os.write(self.terminal, f"\x05\x15{typed}\t\x14".encode())
         for _ in range(600):
             time.sleep(0.05)
             with suppress(BlockingIOError):
-                os.read(self.terminal, 1 << 16)  # or the shell waits for its screen to be read
+                os.read(self.terminal, 1 << 16)  # otherwise the shell blocks when its output is not read
             with suppress(FileNotFoundError):
                 if (line := Path("line").read_text()).endswith("|"):
                     return line[:-1]
         raise TimeoutError(typed)
 
     def close(self):
-        os.close(self.terminal)  # the shell gets SIGHUP
+        os.close(self.terminal)  # this sends SIGHUP to the shell
         os.waitpid(self.pid, 0)
 
 
@@ -385,14 +390,14 @@ def test_fish_offers_the_same(shell, runs, here, offered):
         "true; ebm lis",
     ]
     answer = subprocess.run([shell, "--no-config", "-c", script, *lines], env=environment, capture_output=True, text=True)
-    found = [[one.partition("\t")[0] for one in part.splitlines()] for part in answer.stdout.split("\n\n")[: len(lines)]]
+    found = [[candidate.partition("\t")[0] for candidate in part.splitlines()] for part in answer.stdout.split("\n\n")[: len(lines)]]
     assert answer.stderr == ""
     assert found == [offered(line.removeprefix("true; ")) for line in lines]
 
 
 @pytest.mark.parametrize("shell", [needs(shell) for shell in SHELLS])
-def test_a_command_that_fails_says_nothing(shell, tmp_path):
-    """The script of a version that is gone leaves the prompt clean."""
+def test_a_command_that_fails_prints_nothing(shell, tmp_path):
+    """The script of a version that no longer works leaves the prompt clean."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "ebm").write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
     (tmp_path / "bin" / "ebm").chmod(0o755)

@@ -1,4 +1,4 @@
-"""`ebm doctor` says what is broken, how to mend it, and never a secret."""
+"""`ebm doctor` reports what is broken and how to repair it, and never prints a secret."""
 
 import json
 import os
@@ -16,7 +16,7 @@ CLEARED = ("CUDA_VISIBLE_DEVICES", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MOD
 
 @pytest.fixture(autouse=True)
 def _nothing_special(monkeypatch, tmp_path):
-    """A home without secrets, a PATH without nvidia-smi."""
+    """A home folder without secrets, and a PATH without nvidia-smi."""
     for name in CLEARED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -29,7 +29,7 @@ def _nothing_special(monkeypatch, tmp_path):
 
 @pytest.fixture
 def checks(ebm):
-    """`checks()` is the JSON report by check, and the exit code; the table must tell the same."""
+    """`checks()` returns the JSON report by check and the exit code. The table must have the same content."""
 
     def call():
         code, out, err = ebm("doctor", "--json")
@@ -65,7 +65,7 @@ def test_a_healthy_machine(checks, tmp_path):
 
     assert found["torch"]["found"] == torch.__version__
     assert found["python"]["found"] == sys.version.split()[0]
-    assert found["cpu"]["found"] == f"{torch.get_num_threads()} threads of torch"
+    assert found["cpu"]["found"] == f"torch uses {torch.get_num_threads()} threads"
     assert found["OMP_NUM_THREADS"]["found"] == "1"
     assert found["outputs"]["found"].startswith(f"{tmp_path / 'outputs'}, ")
     assert {"ebm", "numpy", "hydra-core", "omegaconf", "wandb", "cuda" if not torch.cuda.is_available() else "cuda:0"} <= {*found}
@@ -97,24 +97,24 @@ def test_a_full_disk(checks, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "name", "said"),
+    ("wanted", "name", "message"),
     [
         ("numpy>=99", "numpy", "outside >=99"),
         ("torch<2,>=1", "torch", "outside <2,>=1"),
         ("no-such>=1", "no-such", "not installed"),
     ],
 )
-def test_versions_outside_their_range(checks, monkeypatch, wanted, name, said):
+def test_versions_outside_their_range(checks, monkeypatch, wanted, name, message):
     monkeypatch.setattr(doctor.metadata, "requires", lambda _: [wanted, "pyyaml>=6", "build>=99; extra == 'dev'"])
     found, code = checks()
     assert (code, found[name]["state"]) == (1, "broken")
-    assert said in found[name]["found"]
+    assert message in found[name]["found"]
     assert found[name]["mend"].startswith(f"pip install '{name}")
     assert found["pyyaml"]["state"] == "ok"
     assert "build" not in found
 
 
-def test_an_extra_outside_its_range_is_no_reason_to_fail(checks, monkeypatch):
+def test_an_extra_outside_its_range_is_a_problem_but_no_failure(checks, monkeypatch):
     monkeypatch.setitem(doctor.EXTRAS, "lint", "pytest")
     monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["pyyaml>=6", 'pytest>=999; extra == "lint"'])
     found, code = checks()
@@ -141,7 +141,7 @@ def test_a_gpu_that_torch_does_not_see(checks, program, monkeypatch):
     assert found["nvidia-smi"] == {"state": "ok", "found": "NVIDIA H100, 81559 MiB, 550.54; NVIDIA H100, 81559 MiB, 550.54", "mend": ""}
     assert found["cuda"]["state"] == "problem"
     assert found["cuda"]["mend"]
-    assert found["device=auto"]["found"] == "takes cpu" or torch.backends.mps.is_available()
+    assert found["device=auto"]["found"] == "uses cpu" or torch.backends.mps.is_available()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     hidden = checks()[0]
     assert hidden["CUDA_VISIBLE_DEVICES"]["state"] == "problem"
@@ -158,40 +158,40 @@ def test_gpus_that_torch_sees(checks, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
     found, _ = checks()
     assert found["cuda:0"]["found"] == found["cuda:1"]["found"] == "NVIDIA H100, 85 GB"
-    assert found["device=auto"]["found"] == "takes cuda"
+    assert found["device=auto"]["found"] == "uses cuda"
     assert "cuda" not in found
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [("echo 'has failed because'; exit 9", "exit code 9: has failed because"), ("sleep 5", "no answer"), ("exit 0", "nothing said")],
+    ("text", "message"),
+    [("echo 'has failed because'; exit 9", "exit code 9: has failed because"), ("sleep 5", "no answer"), ("exit 0", "no output")],
 )
-def test_nvidia_smi_that_fails(checks, program, monkeypatch, text, said):
+def test_nvidia_smi_that_fails(checks, program, monkeypatch, text, message):
     monkeypatch.setattr(doctor, "PATIENCE", 0.5)
     program("nvidia-smi", f"PATH=/usr/bin:/bin\n{text.replace('sleep', 'exec sleep')}")
     found, code = checks()
     assert (code, found["nvidia-smi"]["state"]) == (0, "problem")
-    assert said in found["nvidia-smi"]["found"]
+    assert message in found["nvidia-smi"]["found"]
 
 
 @pytest.mark.parametrize("threads", ["0", "many", "9999", ""])
-def test_threads_that_cannot_be(checks, monkeypatch, threads):
+def test_impossible_numbers_of_threads(checks, monkeypatch, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     found, code = checks()
     assert (code, found["OMP_NUM_THREADS"]["state"]) == (0, "problem")
     assert found["OMP_NUM_THREADS"]["mend"].startswith("export OMP_NUM_THREADS=")
 
 
-def test_a_container_gets_less_than_it_sees(checks, monkeypatch):
+def test_a_container_with_a_limit_of_cpu_time(checks, monkeypatch):
     monkeypatch.setattr(slots, "cgroup_quota", lambda: 2.0)
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     found, _ = checks()
     assert "the time of 2" in found["cores"]["found"]
-    assert found["OMP_NUM_THREADS"] == {"state": "problem", "found": "not set: torch takes 4", "mend": "export OMP_NUM_THREADS=2"}
+    assert found["OMP_NUM_THREADS"] == {"state": "problem", "found": "not set: torch starts 4 threads", "mend": "export OMP_NUM_THREADS=2"}
 
 
-SECRETS = [  # (environment, ~/.netrc, the state of the key, what is said)
+SECRETS = [  # (environment, ~/.netrc, the state of the key, a part of the message)
     ({"WANDB_API_KEY": SECRET}, "", "ok", "WANDB_API_KEY is set"),
     ({}, f"machine api.wandb.ai\n  login user\n  password {SECRET}\n", "ok", "api.wandb.ai"),
     ({"WANDB_BASE_URL": f"https://user:{SECRET}@own.host:8080"}, f"machine own.host login user password {SECRET}\n", "ok", "for own.host"),
@@ -202,14 +202,14 @@ SECRETS = [  # (environment, ~/.netrc, the state of the key, what is said)
 ]
 
 
-@pytest.mark.parametrize(("environment", "netrc", "state", "said"), SECRETS)
-def test_no_part_of_a_key_is_printed(ebm, checks, tmp_path, monkeypatch, environment, netrc, state, said):
+@pytest.mark.parametrize(("environment", "netrc", "state", "message"), SECRETS)
+def test_no_part_of_a_key_is_printed(ebm, checks, tmp_path, monkeypatch, environment, netrc, state, message):
     (tmp_path / "home" / ".netrc").write_text(netrc)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     found, code = checks()
     assert (code, found["wandb key"]["state"]) == (0, state)
-    assert said in found["wandb key"]["found"]
+    assert message in found["wandb key"]["found"]
     for words in (["doctor"], ["doctor", "--json"]):
         printed = "".join(ebm(*words)[1:])
         assert not any(SECRET[i : i + 6] in printed for i in range(len(SECRET) - 6))
@@ -238,7 +238,7 @@ def test_compilers(checks, program, monkeypatch, tmp_path):
 
 
 def test_a_torch_that_cannot_be_imported(ebm_process, tmp_path, monkeypatch):
-    """All the rest is still said, and no traceback."""
+    """All other checks are still reported, and no traceback is printed."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "torch.py").write_text("raise OSError('libcudart.so.13: cannot open\\nshared object file')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"), prepend=os.pathsep)

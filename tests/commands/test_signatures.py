@@ -1,4 +1,4 @@
-"""What TAB reads of signatures from source is what Python says of them, without importing torch."""
+"""The parameter types that completion reads from source code are those that Python reports. Reading them does not import torch."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ COMPONENTS = [
 
 
 def listed(hint):
-    """The values that a type lists, by the type itself."""
+    """The values that a type lists, read from the type itself."""
     if get_origin(hint) is Literal:
         return [str(value) for value in get_args(hint)]
     if get_origin(hint) in (Union, UnionType):
@@ -69,7 +69,7 @@ def test_values(target, parameter, values):
 
 
 @pytest.mark.parametrize("target", _signatures.ELSEWHERE.values())
-def test_signatures_that_stand_elsewhere_are_there(target):
+def test_signatures_that_are_defined_elsewhere_exist(target):
     module, _, name = target.rpartition(".")
     assert name in _signatures._source(module).definitions
 
@@ -114,7 +114,7 @@ def plain(a, b: bool = True, /, *, c: "bool" = False) -> None: ...
 
 @pytest.fixture
 def toys(tmp_path, monkeypatch):
-    """A package in the place of ours."""
+    """A small package that replaces ours."""
     (tmp_path / "toys").mkdir()
     for name, text in (("base", BASE), ("words", WORDS), ("own", OWN)):
         (tmp_path / "toys" / f"{name}.py").write_text(text)
@@ -129,14 +129,14 @@ def toys(tmp_path, monkeypatch):
     [
         ("toys.base.Base", "ready", ["true", "false"]),
         ("toys.base.Base", "size", ["small", "large"]),
-        ("toys.base.Base", "paint", ["red", "green"]),  # an alias of another module
+        ("toys.base.Base", "paint", ["red", "green"]),  # an alias from another module
         ("toys.base.Base", "mixed", ["red", "green", "true", "false"]),
         ("toys.base.Base", "nested", ["small", "large", "3"]),
         ("toys.base.Base", "single", ["one"]),
         ("toys.base.Base", "twice", ["red", "green", "true", "false"]),
-        ("toys.own.Own", "paint", ["red", "green"]),  # of the base of a base, whose name another module knows
-        ("toys.own.Own", "mixed", ["red", "green", "true", "false"]),  # inherited, where the name is known to the base alone
-        ("toys.own.Own", "size", []),  # the nearest definition counts
+        ("toys.own.Own", "paint", ["red", "green"]),  # of the base of a base, with an alias from another module
+        ("toys.own.Own", "mixed", ["red", "green", "true", "false"]),  # inherited; only the module of the base knows the alias
+        ("toys.own.Own", "size", []),  # the nearest definition is used
         ("toys.own.Other", "nested", ["small", "large", "3"]),
         ("toys.own.Other", "paint", []),
         ("toys.own.plain", "b", ["true", "false"]),
@@ -149,12 +149,12 @@ def test_aliases_unions_and_inherited_parameters(toys, target, parameter, values
 
 
 @pytest.mark.parametrize(("name", "node"), compatibility.options("energy", ()).items())
-def test_an_energy_is_analytic_where_it_cannot_be_trained(name, node):
+def test_an_energy_is_analytic_if_it_cannot_be_trained(name, node):
     assert is_analytic(node["_target_"]) == (not compatibility.trainable(node))
 
 
 @pytest.mark.parametrize("target", ["", "somebody.elses.Energy", "ebm_cli.gone.Gone", "ebm_cli.energies.analytic.Gone"])
-def test_what_is_not_known_is_not_analytic(target):
+def test_an_unknown_target_is_not_analytic(target):
     assert not is_analytic(target)
 
 
@@ -169,7 +169,7 @@ sys.exit(bool({{"torch", "numpy", "hydra", "omegaconf", "pydantic"}} & {{*sys.mo
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_the_options_that_are_offered_without_a_run_are_the_analytic_energies(ebm):
+def test_without_a_run_the_analytic_energies_are_offered(ebm):
     _, out, _ = ebm("completion", "--line", "ebm sample energy=")
     offered = {line.partition("\t")[0].removeprefix("energy=") for line in out.splitlines()}
     assert offered == {

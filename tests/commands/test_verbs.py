@@ -1,9 +1,10 @@
-"""list, show, plot and rm: what they print, what they leave alone."""
+"""list, show, plot, sample, rm and runs: what they print, and which files they change."""
 
 import errno
 import json
 import math
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_show(ebm, stack):
     assert shown["state"] == "finished"
 
 
-def test_plot_draws_from_what_is_stored(ebm, stack):
+def test_plot_draws_from_the_stored_files(ebm, stack):
     for picture in stack.figures.iterdir():
         picture.unlink()
     code, out, _ = ebm("plot", "last", "model=1")
@@ -68,7 +69,7 @@ def test_plot_draws_from_what_is_stored(ebm, stack):
     assert "did you mean energy?" in ebm("plot", "last", "figure=energ")[2]
 
 
-def test_plot_draws_the_figures_that_are_named(ebm, stack):
+def test_plot_draws_the_named_figures(ebm, stack):
     for picture in stack.figures.iterdir():
         picture.unlink()
     code, out, err = ebm("plot", "last", "figure=[density,energy]")
@@ -76,6 +77,7 @@ def test_plot_draws_the_figures_that_are_named(ebm, stack):
     assert out.splitlines() == [f"Picture saved to {stack.figures / name}.png" for name in ("density", "energy")]
     assert sorted(path.name for path in stack.figures.iterdir()) == ["density.png", "energy.png"]
     (stack.figures / "energy.png").unlink()
+    assert ebm("plot", "last", "figure=energy", "figure=density")[1] == f"Picture saved to {stack.figures / 'density.png'}\n"
     assert ebm("plot", "last", "figure=[energy,marginals]")[1] == f"Picture saved to {stack.figures / 'energy.png'}\n"
 
 
@@ -97,23 +99,24 @@ class Steps(Figure):
 
 @pytest.fixture
 def options(monkeypatch):
-    """A folder with a figure, a metric and a sampler of the user's own."""
+    """A folder with two figures, a metric, a sampler and an energy of the user's own."""
     monkeypatch.setenv("EBM_ALLOW", "own_figures")
     Path("own_figures.py").write_text(FIGURE)
     for name, text in {
         "figure/steps": "steps:\n  _target_: own_figures.Steps\n",
         "figure/points": "points:\n  _target_: ebm_cli.figures.density.Density\n",
         "metric/coarse": "coarse:\n  _target_: ebm_cli.metrics.quadrature.Quadrature\n  tolerance: 0.5\n  margin: 1.0\n",
+        "energy/wide_wells": "_target_: ebm_cli.energies.four_wells.FourWells\ndim: 3\ntemperature: 2.0\n",
         "sampler/slow": "_target_: ebm_cli.samplers.mala.MALA\nstep_size: 1.0e-5\nmax_score_norm: null\n",
     }.items():
         Path("options", name).parent.mkdir(parents=True, exist_ok=True)
-        Path("options", f"{name}.yaml").write_text(f"# One of my own\n# Me\n{text}")
+        Path("options", f"{name}.yaml").write_text(f"# An option of my own\n# Me\n{text}")
     yield "options"
     sys.modules.pop("own_figures", None)
 
 
 @pytest.mark.parametrize("flag", ["--config-dir=options", "--config-dir options", "-cd options"])
-def test_plot_with_figures_of_the_users_own(ebm, stack, options, flag):
+def test_plot_with_figures_from_a_folder_of_options(ebm, stack, options, flag):
     assert "there is no figure 'steps'" in ebm("plot", "last", "figure=steps")[2]
     code, out, err = ebm("plot", *flag.split(), "last", "figure=[steps,points]", "model=1")
     assert (code, err) == (0, "")
@@ -121,7 +124,7 @@ def test_plot_with_figures_of_the_users_own(ebm, stack, options, flag):
     assert "<svg" in (stack.figures / "steps.svg").read_text()
 
 
-def test_evaluate_with_a_metric_and_a_sampler_of_the_users_own(ebm, stack, options):
+def test_evaluate_with_a_metric_and_a_sampler_from_a_folder_of_options(ebm, stack, options):
     words = ["evaluate", "last", "metric=coarse", "metric.coarse.margin=1.25", "sampler=slow", "n_samples=70", "--json"]
     assert "metric: there is no option 'coarse'" in ebm(*words)[2]
     code, out, err = ebm(*words, "--config-dir", "options")
@@ -132,12 +135,33 @@ def test_evaluate_with_a_metric_and_a_sampler_of_the_users_own(ebm, stack, optio
     assert summary["measured_with"]["metric"].keys() == stack.config()["metric"].keys() | {"coarse"}
     assert summary["measured_with"]["sampler"]["step_size"] == 1e-5
     assert np.load(stack.path / "samples.npz")["x"].shape == (2, 70, 2)
-    assert ebm("evaluate", "last", "n_samples=60")[0] == 0  # the metric of their own is measured again, without the folder
+    assert ebm("evaluate", "last", "n_samples=60")[0] == 0  # the added metric is measured again, without the folder of options
     assert stack.read("summary.json")["measured_with"]["metric"]["coarse"]["margin"] == 1.25
 
 
+@pytest.mark.parametrize("flag", ["--config-dir=options", "--config-dir options", "-cd options"])
+def test_sample_with_an_energy_and_a_sampler_from_a_folder_of_options(ebm, stack, options, flag):
+    draws = ["n_samples=40", "n_chains=10", "n_steps=4"]
+    assert "sampler: there is no option 'slow'" in ebm("sample", "last", "sampler=slow", *draws)[2]
+    code, _, err = ebm("sample", *flag.split(), "last", "sampler=slow", "sampler.step_size=1e-6", "out=drawn.npy", *draws)
+    assert code == 0, err
+    assert np.load("drawn.npy").shape == (40, 2)
+    assert "energy: there is no option 'wide_wells'" in ebm("sample", "energy=wide_wells", *draws)[2]
+    assert "wide_wells is an energy, not a run" in ebm("sample", "wide_wells", *flag.split())[2]
+    code, out, err = ebm("sample", "energy=wide_wells", "sampler=slow", *draws, *flag.split())
+    assert code == 0, err
+    folder = Path(out.partition("Samples saved to ")[2].partition("\n")[0]).parent
+    assert folder.name.startswith("wide_wells-slow-s0-")
+    config, summary = yaml.safe_load((folder / "config.yaml").read_text()), json.loads((folder / "summary.json").read_text())
+    assert (config["energy"]["dim"], config["sampler"]["step_size"]) == (3, 1e-5)
+    assert np.load(folder / "samples.npz")["x"].shape == (40, 3)
+    again = shlex.split(summary["line"])
+    assert again == ["ebm", "sample", "--config-dir=options", "energy=wide_wells", "sampler=slow", *draws]
+    assert str(folder) in ebm(*again[1:])[1]
+
+
 def test_samples_of_a_density_with_another_shape(ebm, tmp_path):
-    """The keys of the dataset inside an energy: x_1 rises by bend with the square of x_0."""
+    """The dataset inside an energy has keys. With x_1 = bend x_0^2 + noise, the fitted slope is `bend`."""
     line = ["sample", "energy=banana", "n_samples=4000", "n_chains=400", "n_steps=200", "seed=3"]
     slopes = {}
     for bend in (0.1, 0.25):
@@ -154,11 +178,11 @@ def test_samples_of_a_density_with_another_shape(ebm, tmp_path):
         slopes[folder.name] = np.polyfit(x[:, 0] ** 2, x[:, 1], 1)[0]
         assert slopes[folder.name] == pytest.approx(bend, abs=0.03)
     assert len(slopes) == 2
-    assert ebm(*line)[0] == 0  # the default is 0.25: the same samples
+    assert ebm(*line)[0] == 0  # the default bend is 0.25, so the folder is the same
     assert {path.name for path in (tmp_path / "outputs" / "samples").iterdir()} == slopes.keys()
 
 
-def test_stored_samples_come_back_in_the_models_units(ebm, stack):
+def test_stored_samples_are_loaded_in_the_units_of_the_model(ebm, stack):
     trained = TrainedModel.load(stack, torch.device("cpu"))
     with np.load(stack.path / "samples.npz") as stored:
         assert stored["x"].shape == (2, 90, 2)
@@ -167,17 +191,17 @@ def test_stored_samples_come_back_in_the_models_units(ebm, stack):
     np.testing.assert_allclose(trained.standardization.to_data(draws[:, 0]).numpy(), expected, atol=1e-6)
 
 
-def test_samples_of_another_model_are_not_taken_for_ones_own(ebm, stack):
+def test_samples_of_another_model_of_a_stack_are_refused(ebm, stack):
     assert ebm("sample", "last", "model=1", "n_samples=40", "n_steps=4")[0] == 0
     assert np.load(stack.path / "samples.npz")["x"].shape == (40, 2)
     code, _, err = ebm("plot", "last")
     assert code == 2
-    assert "holds samples of model 1" in err
+    assert "holds only samples of model 1" in err
     assert ebm("plot", "last", "model=1", "figure=density")[0] == 0
 
 
-def test_samples_in_a_file_of_the_users(ebm, stack):
-    """Of one model of a stack, whatever the kind of the file; nothing in the run's folder is touched."""
+def test_samples_of_one_model_are_written_to_a_file(ebm, stack):
+    """All file types hold the same samples, and nothing in the folder of the run changes."""
     before = {path: path.read_bytes() for path in stack.path.rglob("*") if path.is_file()}
     for suffix in ("csv", "npy", "npz"):
         code, out, err = ebm("sample", "last", "model=1", "n_samples=40", "n_steps=4", f"out=drawn.{suffix}")
@@ -195,7 +219,7 @@ def test_samples_in_a_file_of_the_users(ebm, stack):
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["a folder of that name", "a full disk"])
-def test_samples_that_cannot_be_written_leave_nothing(ebm, stack, full, monkeypatch):
+def test_samples_that_cannot_be_written_leave_no_files(ebm, stack, full, monkeypatch):
     def refuse(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -212,7 +236,7 @@ def test_samples_that_cannot_be_written_leave_nothing(ebm, stack, full, monkeypa
 
 def test_rm(ebm, stack, monkeypatch):
     code, _, err = ebm("rm", "last")
-    assert code == 2  # no terminal to ask on
+    assert code == 2  # there is no terminal for the confirmation
     assert "--yes" in err
     with stack.lock(wait=False):
         code, _, err = ebm("rm", stack.id, "--yes")
@@ -228,8 +252,8 @@ def test_rm(ebm, stack, monkeypatch):
     assert ebm("rm", "last", "--yes")[0] == 2
 
 
-def test_rm_takes_no_folder_for_a_run(ebm, tmp_path):
-    """A folder that happens to hold a config.yaml is somebody's work."""
+def test_rm_refuses_a_folder_that_is_not_a_run(ebm, tmp_path):
+    """A folder with a config.yaml may be another project."""
     (tmp_path / "here" / "project").mkdir()
     (tmp_path / "here" / "project" / "config.yaml").write_text("a: 1\n")
     code, _, err = ebm("rm", "project", "--yes")
@@ -244,16 +268,16 @@ def test_a_run_named_twice_is_removed_once(ebm, stack):
 
 
 def test_a_damaged_run_does_not_hide_the_others(ebm, stack):
-    hurt = stack.path.with_name("moons-nce-s9-ffffffffff")
-    hurt.mkdir()
-    (hurt / "environment.json").write_text('{"id": "fff')
-    (hurt / "status.json").write_text("[]")
+    damaged = stack.path.with_name("moons-nce-s9-ffffffffff")
+    damaged.mkdir()
+    (damaged / "environment.json").write_text('{"id": "fff')
+    (damaged / "status.json").write_text("[]")
     listed = {row["id"]: row["state"] for row in json.loads(ebm("runs", "--json")[1])}
     assert listed == {stack.id: "finished", "ffffffffff": "damaged"}
     assert catalog.find("last") == stack
 
 
-def test_samples_of_ones_own_can_be_scored(ebm, stack):
+def test_the_samples_of_a_run_can_be_scored(ebm, stack):
     assert ebm("sample", "last", "n_samples=30", "n_steps=4")[0] == 0
     code, out, err = ebm("score", "last", f"data={stack.path / 'samples.npz'}")
     assert code == 0, err
@@ -262,15 +286,15 @@ def test_samples_of_ones_own_can_be_scored(ebm, stack):
 
 @pytest.fixture
 def listed(tmp_path):
-    """Four runs as `ebm runs` reads them, and a sweep that reused the oldest."""
+    """Four runs with the files that `ebm runs` reads, and a sweep that reused the oldest run."""
     outputs = tmp_path / "outputs"
     facts = [("a", None, 0.3), ("b", "mine", 0.1), ("c", "mine", None), ("d", "theirs", 0.2)]
     for age, (name, group, kl) in enumerate(facts):
-        one = Run(outputs / "runs" / f"moons-ssm-s0-{name * 10}")
-        one.path.mkdir(parents=True)
-        one.write("environment.json", {"id": one.id, "created": 1000.0 + age, "differs": [], "group": group})
-        one.write("summary.json", {"id": one.id, "kl": kl, "nll": 1.0, "reasons": {}})
-        one.set_status("finished")
+        run = Run(outputs / "runs" / f"moons-ssm-s0-{name * 10}")
+        run.path.mkdir(parents=True)
+        run.write("environment.json", {"id": run.id, "created": 1000.0 + age, "differs": [], "group": group})
+        run.write("summary.json", {"id": run.id, "kl": kl, "nll": 1.0, "reasons": {}})
+        run.set_status("finished")
     (outputs / "sweeps" / "12345678").mkdir(parents=True)
     sweep = {"id": "12345678", "group": "mine", "runs": [{"path": f"elsewhere/moons-ssm-s0-{'a' * 10}"}, {"path": ""}]}
     (outputs / "sweeps" / "12345678" / "sweep.json").write_text(json.dumps(sweep))

@@ -1,4 +1,4 @@
-"""ebm compare: rows, means, intervals, paired differences and budgets, by hand from run folders written by hand."""
+"""ebm compare: rows, means, intervals, paired differences and budgets, on run folders that the tests write. Expected values are by hand."""
 
 import csv
 import io
@@ -21,10 +21,10 @@ BEST = {key: "min" for key in (*UNITS, "train_seconds", "test_loss", "mmd2")} | 
 
 @pytest.fixture
 def make(tmp_path):
-    """`make("nce", 0, kl=0.1)` writes a finished run; `kl` is a list for a stack, `rows` are those of metrics.jsonl."""
+    """`make("nce", 0, kl=0.1)` writes a finished run. For a stack `kl` is a list; `rows` are the rows of metrics.jsonl."""
     made = []
 
-    def one(objective, seed=0, *, lr=0.01, kl=0.1, group=None, rows=(), state="finished", counts=(1000, 0, 0), changed=None, **summary):
+    def build(objective, seed=0, *, lr=0.01, kl=0.1, group=None, rows=(), state="finished", counts=(1000, 0, 0), changed=None, **summary):
         run = Run(tmp_path / "outputs" / "runs" / f"moons-{objective}-s{seed}-{len(made):010x}")
         run.path.mkdir(parents=True)
         stack = kl if isinstance(kl, list) else None
@@ -58,12 +58,12 @@ def make(tmp_path):
         made.append(run)
         return run
 
-    return one
+    return build
 
 
 @pytest.fixture
 def compare(ebm):
-    """`compare(...)` is what --json prints."""
+    """`compare(...)` returns the output of --json."""
 
     def call(*words):
         code, out, err = ebm("compare", *words, "--json")
@@ -78,7 +78,7 @@ def numbers(row, key="kl"):
 
 
 def test_mean_interval_and_paired_difference_by_hand(make, compare):
-    """nce: 1, 2, 6; ssm: 2, 4, 9. Their differences, 1, 2 and 3, are far surer than the means."""
+    """nce: 1, 2, 6; ssm: 2, 4, 9. The differences 1, 2 and 3 have a narrower interval than the means."""
     for seed, (nce, ssm) in enumerate([(1.0, 2.0), (2.0, 4.0), (6.0, 9.0)]):
         make("ssm", seed, kl=ssm, group="mine")
         make("nce", seed, kl=nce, group="mine")
@@ -97,7 +97,7 @@ def test_mean_interval_and_paired_difference_by_hand(make, compare):
     assert {entry["seeds"][0] for entry in best["runs"]} == {0, 1, 2}
 
 
-def test_a_stack_counts_its_seeds_and_once_its_seconds(make, compare):
+def test_a_stack_has_a_number_per_seed_and_one_total_of_seconds(make, compare):
     """The seeds of a stack are paired with those of single runs."""
     make("ssm", 1, kl=[5.0, 7.0, 9.0], group="mine")
     for seed, kl in enumerate([3.0, 4.0, 5.0]):
@@ -109,22 +109,22 @@ def test_a_stack_counts_its_seeds_and_once_its_seconds(make, compare):
     assert other["difference"]["ci95"] == pytest.approx([1.5 - T1 / 2, 1.5 + T1 / 2])
     assert numbers(other, "train_seconds") == {"mean": 21.0, "ci95": None, "best": True, "per_seed": {"1": 21.0}}
     assert made["notes"] == [
-        "kl - best of objective=ssm: over seed 1, 2 alone, which both have",
-        "train_seconds of a stack of seeds are of all of them together",
+        "kl - best of objective=ssm: only over seeds 1, 2, which both rows have",
+        "train_seconds of a stack is the total over its seeds",
     ]
     assert best["n"] == other["n"] == 3
 
 
-def test_seeds_that_no_two_rows_share_give_no_difference(make, compare):
+def test_rows_without_a_common_seed_have_no_difference(make, compare):
     make("ssm", 1, kl=2.0, group="mine")
     make("nce", 0, kl=1.0, group="mine")
     made = compare("mine")
     assert made["rows"][1]["difference"] == {"mean": None, "ci95": None, "per_seed": {}}
-    assert made["notes"] == ["kl - best of objective=ssm: no seed is in both"]
+    assert made["notes"] == ["kl - best of objective=ssm: the two rows have no seed in common"]
 
 
-def test_only_keys_that_differ_and_of_two_options_the_group_alone(make, compare):
-    """n_noise is a key of nce: it tells apart two rows of nce, not nce from ssm. Intervals and names train nothing."""
+def test_rows_are_labelled_by_options_and_by_keys_of_the_same_option(make, compare):
+    """n_noise is a key of nce, so it distinguishes two rows of nce, but not nce from ssm. Intervals and names do not affect training."""
     make("ssm", lr=0.01, kl=0.4, group="mine", changed={"trainer.evaluate_every": 50, "name": "a", "tags": ["b"]})
     make("nce", lr=0.01, kl=0.1, group="mine")
     make("nce", lr=0.01, kl=0.2, group="mine", changed={"objective.n_noise": 8})
@@ -135,7 +135,7 @@ def test_only_keys_that_differ_and_of_two_options_the_group_alone(make, compare)
     ]
 
 
-def test_draws_and_regularizers_tell_runs_apart_and_the_sampler_once(make, compare):
+def test_draws_and_regularizers_distinguish_runs_and_the_sampler_is_named_once(make, compare):
     kernel = {"_target_": "x.MALA", "step_size": 0.05}
     make("pcd", kl=0.1, group="mine", changed={"objective.sampler": {"_target_": "x.MALA", "step_size": 0.01}})
     make("pcd", kl=0.2, group="mine", changed={"objective.sampler": kernel, "sampler": kernel})
@@ -150,8 +150,8 @@ def test_draws_and_regularizers_tell_runs_apart_and_the_sampler_once(make, compa
     ]
 
 
-def test_runs_that_were_measured_again_count_by_what_they_were_measured_with(make, compare):
-    """A sampler and draws of `ebm evaluate` stand for those of the config; the sampler that trained stays what it was."""
+def test_runs_that_were_measured_again_are_compared_by_their_last_measurement(make, compare):
+    """The sampler and draws of `ebm evaluate` replace those of the config. The sampler used in training does not change."""
     kernel, draws = {"_target_": "x.mala.MALA", "step_size": 0.05}, {"n_samples": 10}
     own = {"objective.sampler": kernel, "sampler": kernel}
     other = {"_target_": "x.langevin.Langevin", "step_size": 0.2}
@@ -167,8 +167,8 @@ def test_runs_that_were_measured_again_count_by_what_they_were_measured_with(mak
     ]
 
 
-def test_the_sampler_that_trained_is_named_where_it_is_not_the_one_that_drew(make, compare):
-    """Two runs drawn from alike, that were trained with two samplers."""
+def test_the_sampler_of_training_is_named_if_it_differs_from_the_sampler_of_the_draws(make, compare):
+    """Two runs with the same sampler for their draws were trained with different samplers."""
     slow, fast = ({"_target_": "x.mala.MALA", "step_size": step_size} for step_size in (0.01, 0.05))
     make("pcd", 0, kl=0.1, group="mine", changed={"objective.sampler": slow, "sampler": slow}, measured_with={"sampler": fast})
     make("pcd", 0, kl=0.2, group="mine", changed={"objective.sampler": fast, "sampler": fast})
@@ -180,25 +180,25 @@ def test_the_sampler_that_trained_is_named_where_it_is_not_the_one_that_drew(mak
     ]
 
 
-def test_metrics_that_were_not_measured_alike_are_named(make, compare):
-    """Within a row and between two; metrics that one run alone has tell nothing apart."""
+def test_differences_in_the_settings_of_metrics_are_noted(make, compare):
+    """Within a row and between two rows. A metric that only one run has is no difference."""
 
-    def ways(n, **more):
+    def with_metrics(n, **more):
         return {"metric": {"ais": {"_target_": "x.AIS", "n_temperatures": n}} | more}
 
-    make("ssm", 0, kl=0.1, group="mine", measured_with=ways(100))
-    make("ssm", 1, kl=0.2, group="mine", measured_with=ways(100, fisher={"_target_": "x.Fisher"}))
-    make("nce", 0, kl=0.3, group="mine", measured_with=ways(1000))
-    make("nce", 1, kl=0.4, group="mine", measured_with=ways(100))
+    make("ssm", 0, kl=0.1, group="mine", measured_with=with_metrics(100))
+    make("ssm", 1, kl=0.2, group="mine", measured_with=with_metrics(100, fisher={"_target_": "x.Fisher"}))
+    make("nce", 0, kl=0.3, group="mine", measured_with=with_metrics(1000))
+    make("nce", 1, kl=0.4, group="mine", measured_with=with_metrics(100))
     made = compare("mine")
     assert [row["n"] for row in made["rows"]] == [2, 2]
     assert made["notes"] == [
-        "metric.ais.n_temperatures: 100 for objective=ssm at seed 0, 1; objective=nce at seed 1, 1000 for objective=nce at seed 0"
+        "metric.ais.n_temperatures: 100 for objective=ssm at seeds 0, 1; objective=nce at seed 1, 1000 for objective=nce at seed 0"
     ]
 
 
-def test_a_run_that_was_measured_before_its_end_is_named(make, compare):
-    """Interrupted at step 50 of 100, and measured there; and where the training diverged at 80."""
+def test_a_run_that_was_measured_before_the_end_of_training_is_noted(make, compare):
+    """One run was interrupted at step 50 of 100 and measured there; another diverged at step 80."""
     rows = curve((50, 5.0, 0.4), (80, 8.0, 0.5), (100, 10.0, 0.2))
     make("nce", 0, kl=0.1, group="mine", rows=rows)
     make("nce", 1, kl=0.2, group="mine", rows=rows)
@@ -215,12 +215,12 @@ def test_a_run_that_was_measured_before_its_end_is_named(make, compare):
         "ssm": {"0": 0.4, "1": 0.4},
     }
     assert made["notes"][:2] == expected
-    assert "not annealed, since the learning rate's schedule had not ended: objective=nce; objective=ssm" in made["notes"]
-    assert not [note for note in made["notes"] if note.startswith("at the end")]
+    assert "measured before the learning-rate schedule had ended: objective=nce; objective=ssm" in made["notes"]
+    assert not [note for note in made["notes"] if note.startswith("the whole run")]
 
 
-def test_runs_that_went_on_from_runs_that_differ_by_their_seed_alone_are_one_row(make, compare):
-    """A parent counts by its settings and the step, its draws aside; one that is gone by its name."""
+def test_continuations_of_runs_that_differ_only_in_their_seed_are_one_row(make, compare):
+    """A parent is identified by its settings, without its draws, and the step. A parent that was removed is identified by its id."""
     for seed in (0, 1):
         parent = make("nce", seed, lr=0.1, measured_with={"draws": {"n_samples": 10 + seed}})
         make("nce", seed, kl=0.1, group="mine", changed={"resume": f"{parent.id}@50"})
@@ -239,17 +239,17 @@ def test_runs_that_went_on_from_runs_that_differ_by_their_seed_alone_are_one_row
 
 
 def test_each_seed_of_a_stack_has_its_own_reason(make, compare):
-    reasons = {"kl": ["seed 0 diverged at step 9", None, "the energy may not be normalisable"]}
+    reasons = {"kl": ["seed 0 diverged at step 9", None, "the energy may not be normalizable"]}
     make("ssm", kl=[None, 0.2, None], reasons=reasons, group="mine")
     make("nce", kl=0.1, group="mine")
     assert compare("mine")["notes"][:2] == [
         "no kl of objective=ssm at seed 0: seed 0 diverged at step 9",
-        "no kl of objective=ssm at seed 2: the energy may not be normalisable",
+        "no kl of objective=ssm at seed 2: the energy may not be normalizable",
     ]
 
 
-def test_a_table_counts_by_its_content(make, compare):
-    """The same file under two names is one row; another file is another."""
+def test_a_table_is_identified_by_its_content(make, compare):
+    """The same content under two names is one row. A file with other content is another row."""
     for seed, (path, content) in enumerate([("a.csv", "1" * 64), ("b.csv", "1" * 64), ("a.csv", "2" * 64)]):
         make("ssm", seed, kl=seed, group="mine", changed={"dataset.path": path}).write("dataset.json", {"sha256": content})
     rows = compare("mine")["rows"]
@@ -259,7 +259,7 @@ def test_a_table_counts_by_its_content(make, compare):
     ]
 
 
-def test_named_in_every_way_and_joined(make, compare, tmp_path):
+def test_runs_are_named_by_id_path_prefix_group_or_sweep_and_counted_once(make, compare, tmp_path):
     first, second = make("ssm", kl=0.3), make("nce", kl=0.1)
     make("pcd", kl=0.2, group="mine")
     sweep = {"id": "12345678", "group": "theirs", "runs": [{"path": f"elsewhere/{first.path.name}"}, {"path": ""}]}
@@ -273,8 +273,8 @@ def test_named_in_every_way_and_joined(make, compare, tmp_path):
         assert [row["differs"]["objective"] for row in compare(*words)["rows"]] == ["nce", "pcd", "ssm"]
 
 
-def test_by_the_metrics_that_are_named_the_first_first(make, compare):
-    """Of draws more are better, of seconds fewer, of a distance less."""
+def test_rows_are_ordered_by_the_first_named_metric(make, compare):
+    """A larger effective sample size is better, and so are fewer seconds and a smaller divergence."""
     make("ssm", 1, kl=0.1, ess=5.0, group="mine")
     make("nce", 0, kl=0.2, ess=9.0, group="mine")
     made = compare("mine", "--metric", "ess", "--metric", "kl")
@@ -294,8 +294,8 @@ def test_by_the_metrics_that_are_named_the_first_first(make, compare):
         ("mmd2", (-0.001, 0.0, 0.002), "0 1 2"),
     ],
 )
-def test_what_is_best_is_what_its_metric_says(make, compare, key, values, best):
-    """The greatest number of draws, a classifier at chance, a gap at zero; of an unbiased estimate the least, below zero too."""
+def test_the_best_value_is_defined_by_the_metric(make, compare, key, values, best):
+    """The largest effective sample size, a classifier at chance, a gap of zero, and the smallest unbiased estimate, even if negative."""
     for k, value in enumerate(values):
         make("nce", lr=0.001 * (1 + k), group="mine", **{key: value})
     made = compare("mine", "--metric", key)
@@ -305,8 +305,8 @@ def test_what_is_best_is_what_its_metric_says(make, compare, key, values, best):
     assert [row["difference"]["mean"] for row in made["rows"][1:]] == pytest.approx([value - first for value in others])
 
 
-def test_a_number_that_no_other_row_has_is_not_the_best_of_any(make, compare, ebm):
-    """It orders its row first all the same."""
+def test_a_number_that_only_one_row_has_is_not_marked_as_best(make, compare, ebm):
+    """The row is first nevertheless."""
     make("ssm", kl=None, group="mine", reasons={"kl": "a score network has no energy"})
     make("nce", kl=0.2, r_hat=1.4, best=BEST | {"r_hat": 1.0}, group="mine")
     made = compare("mine", "--metric", "kl", "--metric", "r_hat")
@@ -315,8 +315,8 @@ def test_a_number_that_no_other_row_has_is_not_the_best_of_any(make, compare, eb
     assert [numbers(made["rows"][0], key)["best"] for key in ("kl", "r_hat", "train_seconds")] == [False, False, True]
 
 
-def test_of_two_bounds_the_upper_one_orders(make, compare):
-    """The loosest measurement has the least lower bound."""
+def test_rows_are_ordered_by_the_upper_bound_and_not_by_the_lower(make, compare):
+    """The loosest bounds include the smallest lower bound."""
     changed = {"headline": ["nll_lower", "nll_upper"], "best": {"nll_upper": "min"}, "group": "mine"}
     make("ssm", nll_lower=0.5, nll_upper=3.0, **changed)
     make("nce", nll_lower=1.0, nll_upper=1.2, **changed)
@@ -327,7 +327,7 @@ def test_of_two_bounds_the_upper_one_orders(make, compare):
     assert numbers(made["rows"][0], "nll_upper")["best"]
 
 
-def test_where_nothing_has_a_best_rows_stand_as_they_were_named(make, compare, ebm):
+def test_rows_keep_the_given_order_if_no_metric_has_a_best_value(make, compare, ebm):
     for objective, log_z in (("ssm", 2.0), ("nce", 1.0)):
         make(objective, log_z=log_z, best={}, group="mine")
     made = compare("mine", "--metric", "log_z")
@@ -340,7 +340,7 @@ def test_where_nothing_has_a_best_rows_stand_as_they_were_named(make, compare, e
     )
 
 
-def test_losses_of_two_objectives_are_two_scales(make, compare):
+def test_losses_of_different_objectives_are_not_ranked(make, compare):
     make("ssm", lr=0.01, test_loss=-5.0, group="mine")
     make("nce", lr=0.01, test_loss=0.5, group="mine")
     make("nce", lr=0.02, test_loss=0.4, group="theirs")
@@ -355,7 +355,7 @@ def test_losses_of_two_objectives_are_two_scales(make, compare):
 
 
 def test_p_values_of_several_seeds_have_no_mean(make, compare, ebm):
-    """Those of a stack, and those of single runs in one row."""
+    """This holds for a stack and for single runs in one row."""
     make("ssm", kl=[0.1, 0.2], per_seed={"kl": [0.1, 0.2], "p_value": [3.2e-9, 0.26]}, p_value=None, group="mine")
     for seed, p_value in enumerate((0.5, 0.75)):
         make("nce", seed, p_value=p_value, group="mine")
@@ -374,11 +374,11 @@ def test_p_values_of_several_seeds_have_no_mean(make, compare, ebm):
     assert table == {"ssm": "3.2e-09 0.26", "nce": "0.5 0.75"}
 
 
-def test_one_seed_without_a_number_leaves_the_mean_without_one(make, compare, ebm):
+def test_a_row_has_no_mean_if_a_seed_has_no_number(make, compare, ebm):
     for seed in (0, 1):
         make("nce", seed, kl=0.1 * (1 + seed), group="mine")
     make("ssm", 0, kl=0.01, group="mine")
-    make("ssm", 1, kl=None, group="mine", reasons={"kl": "the energy may not be normalisable"})
+    make("ssm", 1, kl=None, group="mine", reasons={"kl": "the energy may not be normalizable"})
     make("pcd", 0, group="mine", state="diverged", why="diverged: not finite from step 7 on\nmore of it")
     make("mle", 0, kl=[0.3, None], group="mine", reasons={"kl": [None, "seed 1 diverged at step 9"]})
     made = compare("mine")
@@ -390,7 +390,7 @@ def test_one_seed_without_a_number_leaves_the_mean_without_one(make, compare, eb
     assert numbers(others[0])["per_seed"] == {"0": 0.01, "1": None}
     lacking = [note for note in made["notes"] if note.startswith("no ")]
     assert lacking == [
-        "no kl of objective=ssm at seed 1: the energy may not be normalisable",
+        "no kl of objective=ssm at seed 1: the energy may not be normalizable",
         "no kl, nll, train_seconds of objective=pcd: diverged: not finite from step 7 on",
         "no kl of objective=mle at seed 1: seed 1 diverged at step 9",
     ]
@@ -398,7 +398,7 @@ def test_one_seed_without_a_number_leaves_the_mean_without_one(make, compare, eb
     assert pcd == ["objective=pcd", "1", *"----"]
 
 
-def test_where_no_row_has_all_its_numbers_the_reasons_are_left(make, compare):
+def test_the_reasons_are_listed_if_no_row_has_all_numbers(make, compare):
     for objective in ("ssm", "nce"):
         make(objective, 0, kl=0.1, group="mine")
         make(objective, 1, group="mine", state="failed", why="OSError: the disk is full")
@@ -408,8 +408,8 @@ def test_where_no_row_has_all_its_numbers_the_reasons_are_left(make, compare):
     assert made["rows"][0]["difference"] is made["rows"][1]["difference"] is None
 
 
-def test_where_the_first_metric_has_no_number_the_next_orders(make, compare):
-    """A table of many columns has no KL."""
+def test_rows_are_ordered_by_the_next_metric_if_the_first_has_no_number(make, compare):
+    """The KL is missing for a table with many columns."""
     for objective, nll in (("ssm", 2.0), ("nce", 1.0)):
         make(objective, kl=None, nll=nll, group="mine", reasons={"kl": "four columns"})
     made = compare("mine")
@@ -420,37 +420,37 @@ def test_where_the_first_metric_has_no_number_the_next_orders(make, compare):
 
 @pytest.fixture
 def three(make):
-    """Three seeds of two learning rates, in a group."""
+    """A group of two learning rates with three seeds each."""
     for seed, (low, high) in enumerate([(0.010, 0.020), (0.012, 0.025), (0.014, 0.030)]):
         make("nce", seed, lr=0.01, kl=low, group="mine")
         make("nce", seed, lr=0.1, kl=high, group="mine")
 
 
-def test_text(ebm, three):
-    """0.012 with a standard deviation of 0.002 over 3 seeds: half an interval is 4.3027 * 0.002 / sqrt 3 = 0.00497."""
+def test_text_output(ebm, three):
+    """The mean is 0.012 with a standard deviation of 0.002 over 3 seeds: half the interval is 4.3027 * 0.002 / sqrt 3 = 0.00497."""
     code, out, err = ebm("compare", "mine")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "                   n                 kl        kl - best  nll  train_seconds",
         "optimizer.lr=0.01  3  0.0120 ± 0.0050 *                   1 *   21.0 ± 2.5 *",
         "optimizer.lr=0.1   3    0.025 ± 0.012    0.0130 ± 0.0075  1 *   21.0 ± 2.5 *",
-        "± is half the 95 % t interval of the mean over n seeds, * the best; kl - best is paired by seed",
+        "± is half the 95 % t interval of the mean over n seeds; * marks the best; kl - best is paired by seed",
     ]
 
 
-def test_markdown(ebm, three):
+def test_markdown_output(ebm, three):
     assert ebm("compare", "mine", "--markdown")[1].splitlines() == [
         "|  | n | kl | kl - best | nll | train_seconds |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         "| optimizer.lr=0.01 | 3 | **0.0120 ± 0.0050** |  | **1** | **21.0 ± 2.5** |",
         "| optimizer.lr=0.1 | 3 | 0.025 ± 0.012 | 0.0130 ± 0.0075 | **1** | **21.0 ± 2.5** |",
         "",
-        "± is half the 95 % t interval of the mean over n seeds, bold the best; kl - best is paired by seed",
+        "± is half the 95 % t interval of the mean over n seeds; bold marks the best; kl - best is paired by seed",
     ]
 
 
-def test_csv(ebm, three):
-    """Every digit, an interval as its ends; the notes do not stand in the way."""
+def test_csv_output(ebm, three):
+    """Numbers have all digits, and an interval is given by its ends."""
     code, out, err = ebm("compare", "mine", "--csv")
     low, high = csv.DictReader(io.StringIO(out))
     assert (code, err) == (0, "")
@@ -485,19 +485,19 @@ def test_notes_of_csv_go_to_stderr(ebm, make):
         (None, None, "-"),
     ],
 )
-def test_digits_are_those_that_the_interval_leaves(mean, low_high, expected):
+def test_numbers_are_rounded_to_the_precision_of_the_interval(mean, low_high, expected):
     assert plus_minus(mean, low_high) == expected
 
 
 def curve(*points):
-    """Rows as training writes them: a loss in all, a KL where it was evaluated."""
+    """Rows as training writes them: every row has a loss, and rows of evaluations have a KL."""
     rows = [{"step": step, "seconds": seconds, "loss": 1.0} for step, seconds, _ in points]
     return [row | ({} if kl is None else {"kl": kl}) for row, (_, _, kl) in zip(rows, points, strict=True)]
 
 
 @pytest.fixture
 def curves(make):
-    """nce: four evaluations in 40 s. ssm, a stack of two: evaluated at 50 and 100 of 100 steps, in 20 s."""
+    """nce: four evaluations in 40 s. ssm: a stack of two, evaluated at steps 50 and 100 of 100, in 20 s."""
     rows = curve((10, 10.0, 0.9), (15, 15.0, None), (20, 20.0, 0.8), (50, 30.0, 0.7), (100, 40.0, 0.6))
     make("nce", 1, kl=0.6, group="mine", rows=rows, counts=(1000, 0, 0))
     rows = curve((50, 10.0, [0.5, 0.4]), (75, 15.0, None), (100, 20.0, [0.3, 0.2]))
@@ -530,13 +530,13 @@ def test_the_last_evaluation_within_a_budget(compare, curves, budget, nce, ssm, 
     assert tuple(numbers(rows[name], cost)["mean"] for name in ("nce", "ssm")) == spent
 
 
-def test_what_is_said_of_a_budget(compare, curves):
+def test_the_notes_on_a_budget(compare, curves):
     made = compare("mine", "--budget", "seconds=30")
     assert made["notes"] == [
-        "at the last evaluation within seconds=30",
-        "not annealed, since the learning rate's schedule had not ended: objective=nce",
-        "at the end of the run, within the budget: objective=ssm",
-        "seconds of a stack of seeds are of all of them together",
+        "the numbers are those of the last evaluation within seconds=30",
+        "measured before the learning-rate schedule had ended: objective=nce",
+        "the whole run is within the budget: objective=ssm",
+        "seconds of a stack is the total over its seeds",
     ]
 
 
@@ -546,12 +546,12 @@ def test_a_run_whose_first_evaluation_is_beyond_the_budget(compare, curves):
     assert (numbers(best)["mean"], best["differs"]["objective"]) == (0.9, "nce")
     assert (numbers(other)["per_seed"], other["difference"]) == ({"0": None, "1": None}, None)
     assert made["notes"][0] == (
-        "no kl, n_energy_evaluations of objective=ssm at seed 0, 1: the first evaluation, at 250 n_energy_evaluations, is beyond the budget"
+        "no kl, n_energy_evaluations of objective=ssm at seeds 0, 1: the first evaluation, at 250 n_energy_evaluations, exceeds the budget"
     )
 
 
-def test_what_a_run_lacks_at_its_end_it_lacks_before(make, compare):
-    """A seed that diverged later, and an evaluation that found nothing, stand for no earlier one."""
+def test_a_number_that_is_missing_at_the_end_is_missing_within_a_budget(make, compare):
+    """Earlier evaluations do not replace the numbers of a seed that diverged later, or of an evaluation without a number."""
     rows = curve((50, 10.0, [0.5, 0.4]), (100, 20.0, [0.5, 0.2]))
     make("ssm", kl=[None, 0.2], group="mine", rows=rows, reasons={"kl": ["seed 0 diverged at step 60", None]})
     make("nce", kl=0.1, group="mine", rows=curve((50, 10.0, 0.9), (60, 12.0, None), (100, 20.0, 0.6)))
@@ -563,14 +563,14 @@ def test_what_a_run_lacks_at_its_end_it_lacks_before(make, compare):
     assert "no kl of objective=nce: it could not be measured at step 60" in made["notes"]
 
 
-@pytest.mark.parametrize(("budget", "there"), [("seconds=15", True), ("n_steps=15", True), ("n_energy_evaluations=1e9", False)])
-def test_of_a_run_that_was_measured_before_its_first_step_no_step_has_a_known_cost(make, compare, budget, there):
+@pytest.mark.parametrize(("budget", "is_known"), [("seconds=15", True), ("n_steps=15", True), ("n_energy_evaluations=1e9", False)])
+def test_the_cost_per_step_is_unknown_for_a_run_without_steps(make, compare, budget, is_known):
     make("nce", kl=0.1, group="mine", rows=curve((10, 10.0, 0.9), (100, 20.0, 0.1)))
     make("ssm", kl=0.8, group="mine", rows=curve((10, 10.0, 0.7)), state="interrupted", n_steps=0, counts=(0, 0, 0))
     made = compare("mine", "--budget", budget)
     rows = {row["differs"]["objective"]: numbers(row)["per_seed"]["0"] for row in made["rows"]}
-    assert rows["ssm"] == (0.7 if there else None)
-    assert rows["nce"] == (0.9 if there else 0.1)
+    assert rows["ssm"] == (0.7 if is_known else None)
+    assert rows["nce"] == (0.9 if is_known else 0.1)
 
 
 @pytest.fixture
@@ -586,27 +586,31 @@ def faulty(make):
 FAULTS = [
     ("", "runs are needed", "usage: ebm compare"),
     ("mien", "there is no run 'mien'", "did you mean mine?"),
-    ("mine --metric nl", "--metric: no run has a 'nl'", "did you mean nll?"),
-    ("mine --metric id", "--metric: no run has a 'id'", ""),
+    ("mine --metric nl", "--metric: no run has the number 'nl'", "did you mean nll?"),
+    ("mine --metric id", "--metric: no run has the number 'id'", ""),
     ("mine --metric", "--metric: a value is needed", ""),
-    ("mine --budget 45s", "--budget 45s: what of?", "--budget seconds=45"),
-    ("mine --budget secs=45", "--budget: there is no 'secs' to spend", "did you mean seconds?"),
-    ("mine --budget seconds", "--budget seconds: a positive number is needed", "--budget seconds=1000"),
-    ("mine --budget seconds=-1", "--budget seconds=-1: a positive number is needed", ""),
-    ("mine --budget n_steps=nan", "--budget n_steps=nan: a positive number is needed", ""),
-    ("mine --budget seconds=9 --metric sliced_wasserstein", "no run has a 'sliced_wasserstein' of the time when it trained", "there is kl"),
-    ("alone moons-ssm --budget seconds=9", "no run was measured while it trained", "metric=quadrature"),
-    ("moons-pcd mine", "moons-pcd-s0-0000000002 has no results: it is failed", "ebm show 0000000002"),
+    ("mine --budget 45s", "--budget 45s: name the cost, for example seconds=45", "the costs are n_energy_evaluations,"),
+    ("mine --budget secs=45", "--budget: there is no cost 'secs'", "did you mean seconds?"),
+    ("mine --budget seconds", "--budget seconds: the value must be a positive number", "--budget seconds=1000"),
+    ("mine --budget seconds=-1", "--budget seconds=-1: the value must be a positive number", ""),
+    ("mine --budget n_steps=nan", "--budget n_steps=nan: the value must be a positive number", ""),
+    (
+        "mine --budget seconds=9 --metric sliced_wasserstein",
+        "no run has the number 'sliced_wasserstein' from the time of training",
+        "available: kl",
+    ),
+    ("alone moons-ssm --budget seconds=9", "no run was measured during training", "metric=quadrature"),
+    ("moons-pcd mine", "moons-pcd-s0-0000000002 has no results; its state is failed", "ebm show 0000000002"),
     ("broken", "none of these runs has results; moons-pcd-s0-0000000002: failed ValueError: no", "ebm runs"),
-    ("alone", "a comparison needs two rows, and this is one: 2 runs that differ by their seed alone", "ebm show"),
-    ("moons-ssm moons-ssm", "a comparison needs two rows, and this is one: one run", "ebm show"),
-    ("mine --json --csv", "--json and --csv are two forms of one table", "--json alone"),
+    ("alone", "a comparison needs at least two rows, but there is only one: 2 runs that differ only in their seed", "ebm show"),
+    ("moons-ssm moons-ssm", "a comparison needs at least two rows, but there is only one: one run", "ebm show"),
+    ("mine --json --csv", "--json and --csv exclude each other", "--json alone"),
     ("mine --jsn", "there is no flag --jsn", "did you mean --json?"),
 ]
 
 
 @pytest.mark.parametrize(("words", "message", "hint"), FAULTS, ids=[words for words, *_ in FAULTS])
-def test_refused(ebm, faulty, words, message, hint):
+def test_wrong_input_is_refused(ebm, faulty, words, message, hint):
     code, out, err = ebm("compare", *words.split())
     assert (code, out) == (2, "")
     assert err.startswith("error: ")

@@ -1,4 +1,4 @@
-"""The vocabulary: of every word a pair of components that is refused, in a sentence with both sides and options that work."""
+"""Compatibility of components: for every capability a pair of components is refused, and the hint names options that work."""
 
 import re
 from pathlib import Path
@@ -83,7 +83,7 @@ OWN = {
 
 @pytest.fixture
 def own(monkeypatch):
-    """A folder with these components as options."""
+    """A folder that contains these components as options."""
     monkeypatch.setenv("EBM_ALLOW", __name__)
     for group, options in OWN.items():
         Path("own", group).mkdir(parents=True)
@@ -98,7 +98,7 @@ def problems(line, dirs=()):
 
 
 def ways(hint):
-    """The overrides that a hint offers."""
+    """The overrides that a hint suggests."""
     assert re.fullmatch(r"\w+=[\w\[\]]+( or [\w\[\]]+)*(, or \w+=[\w\[\]]+( or [\w\[\]]+)*)*", hint), hint
     for part in hint.split(", or "):
         group, _, options = part.partition("=")
@@ -106,120 +106,120 @@ def ways(hint):
 
 
 COINS = "energy=coin_energy sampler=flips reference=coin_reference objective=of_any_events"
-PAIRS = [  # word, line, sentence, an option of each side that works; "" where there is none
-    ("real", f"dataset=coins {COINS} objective=ism", "objective=ism needs real events, and dataset=coins", "objective=nce", ""),
+PAIRS = [  # capability, line, message, and for each group an option that the hint must suggest ("" if none works)
+    ("real", f"dataset=coins {COINS} objective=ism", "objective=ism needs real events, but dataset=coins", "objective=nce", ""),
     (
         "real",
         "dataset=coins",
-        "sampler=mala needs real events, and dataset=coins has events of another kind",
+        "sampler=mala needs real events, but dataset=coins has events of another kind",
         "sampler=flips",
         "dataset=moons",
     ),
-    ("real", "dataset=dice", "reference=gaussian needs real events, and dataset=dice has events of another kind", "", "dataset=banana"),
-    ("binary", "reference=bernoulli", "reference=bernoulli needs binary events, and dataset=moons has ev", "reference=uniform", ""),
-    ("binary", "sampler=flips", "sampler=flips needs binary events, and dataset=moons has events of another kind", "sampler=mala", ""),
-    ("binary", f"dataset=dice {COINS}", "sampler=flips needs binary events, and dataset=dice has events of anoth", "", "dataset=coins"),
-    ("categorical", "energy=dice_energy", "energy=dice_energy needs categorical events, and dataset=moons has ", "energy=mlp", ""),
-    ("labels", "energy=labelled", "energy=labelled needs labels, and dataset=moons has none", "energy=residual_mlp", "dataset=classes"),
+    ("real", "dataset=dice", "reference=gaussian needs real events, but dataset=dice has events of another kind", "", "dataset=banana"),
+    ("binary", "reference=bernoulli", "reference=bernoulli needs binary events, but dataset=moons has ev", "reference=uniform", ""),
+    ("binary", "sampler=flips", "sampler=flips needs binary events, but dataset=moons has events of another kind", "sampler=mala", ""),
+    ("binary", f"dataset=dice {COINS}", "sampler=flips needs binary events, but dataset=dice has events of anoth", "", "dataset=coins"),
+    ("categorical", "energy=dice_energy", "energy=dice_energy needs categorical events, but dataset=moons has ", "energy=mlp", ""),
+    ("labels", "energy=labelled", "energy=labelled needs labels, but dataset=moons has none", "energy=residual_mlp", "dataset=classes"),
     (
         "density",
         "dataset=table objective=of_density",
-        "objective=of_density needs a known density, and dataset=table has none",
+        "objective=of_density needs a known density, but dataset=table has none",
         "objective=ssm",
         "dataset=moons",
     ),
     (
         "energy",
         "energy=score_mlp objective=nce",
-        "objective=nce needs an energy, and energy=score_mlp outputs the score itself",
+        "objective=nce needs an energy, but energy=score_mlp outputs the score itself",
         "objective=ssm",
         "energy=mlp",
     ),
     (
         "energy",
         "energy=score_mlp sampler=mala",
-        "sampler=mala needs an energy, and energy=score_mlp outputs the score itself",
+        "sampler=mala needs an energy, but energy=score_mlp outputs the score itself",
         "sampler=langevin",
         "energy=mlp",
     ),
     (
         "energy",
         "energy=score_mlp regularizer=[energy_l2,weight_decay]",
-        "regularizer=[energy_l2,weight_decay] needs an energy, and",
+        "regularizer=[energy_l2,weight_decay] needs an energy, but",
         "regularizer=weight_decay",
         "energy=mlp",
     ),
     (
         "noise_level",
         "objective=dsm_multi energy=mlp",
-        "objective=dsm_multi works on a ladder of noise levels, and energy=mlp takes none",
+        "objective=dsm_multi uses several noise levels, but energy=mlp takes no noise level",
         "objective=dsm",
         "energy=noise_mlp",
     ),
     (
         "noise_level",
         "sampler=annealed",
-        "sampler=annealed works on a ladder of noise levels, and energy=residual_mlp takes none",
+        "sampler=annealed uses several noise levels, but energy=residual_mlp takes no noise level",
         "sampler=hmc",
         "",
     ),
     (
         "noise_level",
         "energy=noise_mlp objective=ssm",
-        "energy=noise_mlp takes a noise level, and objective=ssm gives it none",
+        "energy=noise_mlp takes a noise level, but objective=ssm provides none",
         "objective=dsm_multi",
         "energy=mlp",
     ),
     (
         "unconditional",
         "dataset=classes energy=labelled objective=without_labels",
-        "objective=without_labels needs an energy without labels, and energy=labelled takes labels",
+        "objective=without_labels needs an energy without labels, but energy=labelled takes labels",
         "objective=ssm",
         "energy=mlp",
     ),
     (
         "unconditional",
         "dataset=classes energy=labelled objective=at_points",
-        "energy=labelled takes labels, and objective=at_points evaluates points that have none",
+        "energy=labelled takes labels, but objective=at_points evaluates points without labels",
         "objective=ssm",
         "energy=mlp",
     ),
 ]
 
 
-def test_every_word_has_a_pair():
+def test_every_capability_is_tested():
     assert {word for word, *_ in PAIRS} == VOCABULARY.keys()
 
 
 @pytest.mark.parametrize(("word", "line", "sentence", "here", "there"), PAIRS, ids=[f"{word}: {line}" for word, line, *_ in PAIRS])
-def test_a_pair_that_does_not_go_together_is_refused(own, word, line, sentence, here, there):
+def test_incompatible_components_are_refused(own, word, line, sentence, here, there):
     found = problems(line, own)
     (problem,) = [problem for problem in found if problem.message.startswith(sentence)]
     offered = [*ways(problem.hint)] if problem.hint else []
     assert {here, there} - {""} <= {*offered}
-    for way in offered:  # each mends this fault and brings no other
+    for way in offered:  # each repairs this fault and causes no other
         changed = " ".join([*(part for part in line.split() if part.partition("=")[0] != way.partition("=")[0]), way])
         assert {message for message, _ in problems(changed, own)} <= {message for message, _ in found} - {problem.message}, way
 
 
-def test_components_of_another_kind_of_events_go_together(own):
+def test_compatible_components_are_accepted(own):
     assert problems(f"dataset=coins {COINS}", own) == []
     assert problems("dataset=classes energy=labelled objective=ssm", own) == []
 
 
 @pytest.mark.parametrize("objective", GROUPS["objective"])
-def test_every_objective_goes_with_what_it_brings(objective):
+def test_every_objective_is_compatible_with_its_own_defaults(objective):
     assert problems(f"objective={objective}") == []
 
 
 @pytest.mark.parametrize("energy", [name for name, node in compatibility.options("energy", ()).items() if compatibility.trainable(node)])
-def test_every_energy_has_an_objective(energy):
+def test_every_trainable_energy_has_an_objective(energy):
     (problem, *_) = [*problems(f"energy={energy}"), None]
     for way in ways(problem.hint) if problem else ["objective=ssm"]:
         if way.startswith("objective="):
             assert problems(f"energy={energy} {way}") == []
             return
-    pytest.fail(f"nothing trains {energy}")
+    pytest.fail(f"no objective trains {energy}")
 
 
 LINES = [
@@ -234,8 +234,8 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_hint_offers_only_what_works(line):
-    """Where a line has one fault, every option that its hint offers makes a line without a fault."""
+def test_a_hint_suggests_only_options_that_work(line):
+    """If a line has a single fault, every option that the hint suggests gives a line without faults."""
     found = problems(line)
     if len(found) == 1 and "ebm sample" not in found[0].hint:
         offered = [*ways(found[0].hint)]
@@ -251,53 +251,53 @@ def test_an_analytic_energy_is_not_trained():
             assert problem == (f"energy={name} is analytic: there is nothing to train", f"sample it: ebm sample energy={name}")
 
 
-def test_no_hint_offers_an_energy_that_cannot_be_trained(own):
+def test_no_hint_suggests_an_energy_that_cannot_be_trained(own):
     for _, line, *_ in PAIRS:
         offered = {way for problem in problems(line, own) if problem.hint for way in ways(problem.hint)}
         assert offered.isdisjoint({"energy=four_wells", "energy=exact", "energy=banana", "energy=compose"})
 
 
-def test_a_sampler_speaks_for_itself_and_not_through_the_objective(own):
-    """The sampler of an objective is that of the line: one fault, not two. One of its own counts for the objective."""
+def test_an_incompatible_sampler_is_reported_once(own):
+    """An objective that uses the sampler of the config adds no second fault. A sampler of its own counts as its requirement."""
     assert [message for message, _ in problems("objective=cd sampler=annealed")] == [
-        "sampler=annealed works on a ladder of noise levels, and energy=residual_mlp takes none"
+        "sampler=annealed uses several noise levels, but energy=residual_mlp takes no noise level"
     ]
     (problem,) = problems("objective=own_sampler energy=score_mlp", own)
-    assert problem.message == "objective=own_sampler needs an energy, and energy=score_mlp outputs the score itself"
+    assert problem.message == "objective=own_sampler needs an energy, but energy=score_mlp outputs the score itself"
 
 
-def test_a_sampler_gives_the_energy_no_noise_level_in_training():
-    """One that anneals reads the levels from the energy; an objective without a ladder trains none of them."""
-    message = "energy=noise_mlp takes a noise level, and objective=cd gives it none"
+def test_a_sampler_provides_no_noise_level_in_training():
+    """An annealed sampler reads the noise levels of the energy, but an objective without noise levels does not train them."""
+    message = "energy=noise_mlp takes a noise level, but objective=cd provides none"
     assert [problem.message for problem in problems("objective=cd energy=noise_mlp sampler=annealed")] == [message]
 
 
-def test_a_word_that_does_not_exist_is_named(own):
+def test_an_unknown_capability_is_named(own):
     (problem,) = problems("objective=misspelt", own)
     assert problem.message == "objective=misspelt requires 'enrgy', which nothing provides"
     assert "objective=ssm" in ways(problem.hint)
 
 
-def test_nodes_that_name_no_component_are_left_to_the_schema():
+def test_invalid_nodes_are_ignored():
     assert problems("objective._target_=os.system") == []
     assert problems("energy._target_=ebm_cli.gone.Gone sampler._target_=3") == []
     assert problems("objective=3") == []
 
 
 @pytest.mark.parametrize("word", VOCABULARY)
-def test_the_reason_where_one_word_is_lacking(word):
+def test_the_reason_if_one_capability_is_missing(word):
     assert compatibility.lacking(frozenset({word}), frozenset(VOCABULARY) - {word}) == VOCABULARY[word].reason
     assert compatibility.lacking(frozenset({word}), frozenset({word})) is None
 
 
-def test_the_reason_where_several_words_are_lacking():
-    """The first in the order of the vocabulary; a word that does not exist is always lacking."""
+def test_the_reason_if_several_capabilities_are_missing():
+    """It is the first one in the order of the vocabulary. An unknown capability is always missing."""
     assert compatibility.lacking(frozenset({"energy", "density"}), REAL) == "the true density of this dataset is not known"
     assert compatibility.lacking(frozenset(), frozenset()) is None
     assert compatibility.lacking(frozenset({"real", "enrgy"}), REAL) == "nothing provides 'enrgy'"
 
 
-def test_what_components_require_is_in_the_vocabulary():
+def test_components_require_and_provide_only_known_capabilities():
     for group in ("energy", "reference", "objective", "sampler", "regularizer", "metric", "figure"):
         for name, node in compatibility.options(group, ()).items():
             assert compatibility.requires(node, group) <= VOCABULARY.keys(), name
@@ -305,7 +305,7 @@ def test_what_components_require_is_in_the_vocabulary():
         assert compatibility.class_of(node, "dataset").provides <= VOCABULARY.keys(), name
 
 
-def test_what_a_config_provides(own):
+def test_provided_capabilities_of_a_config(own):
     def of(line):
         return compatibility.provides(compose.compose(line.split(), own).config)
 

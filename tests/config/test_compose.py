@@ -1,4 +1,4 @@
-"""From words to plain data: who wins, what differs, what a sweep will try."""
+"""Composition of configs: which choice takes precedence, which overrides differ from the defaults, and the jobs of a sweep."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from ebm_cli.config import compose, option_files
 from ebm_cli.errors import InputError
 
 
-def test_an_objectives_own_sampler_gives_way_to_the_users():
+def test_a_chosen_sampler_replaces_the_default_of_the_objective():
     assert "MALA" in compose.compose(["objective=pcd"]).config["objective"]["sampler"]["_target_"]
     composed = compose.compose(["objective=pcd", "sampler=langevin", "sampler.step_size=0.25"])
     node = {"_target_": "ebm_cli.samplers.langevin.Langevin", "step_size": 0.25, "max_score_norm": None}
@@ -17,29 +17,29 @@ def test_an_objectives_own_sampler_gives_way_to_the_users():
     assert compose.compose(["sampler=langevin", "objective=pcd"]).choices["sampler"] == "langevin"
 
 
-def test_an_objectives_own_regularizer_gives_way_to_the_users():
+def test_a_chosen_regularizer_replaces_the_default_of_the_objective():
     assert list(compose.compose(["objective=pcd"]).config["regularizer"]) == ["energy_l2"]
     assert "regularizer" not in compose.compose(["objective=pcd", "regularizer=[]"]).config
     assert "regularizer" not in compose.compose(["objective=ssm"]).config
 
 
-def test_several_metrics_stand_side_by_side():
+def test_several_metrics_can_be_chosen():
     assert list(compose.compose(["metric=[sliced_wasserstein,quadrature]"]).config["metric"]) == ["sliced_wasserstein", "quadrature"]
     assert list(compose.compose(["metric=quadrature"]).config["metric"]) == ["quadrature"]
 
 
-def test_an_experiment_is_laid_over_the_defaults_and_under_the_line():
+def test_an_experiment_overrides_defaults_but_not_the_command_line():
     composed = compose.compose(["trainer.n_steps=7", "experiment=smoke"])
     assert composed.config["trainer"]["n_steps"] == 7
     assert composed.config["trainer"]["batch_size"] == 128
 
 
-def test_differs_names_only_what_changes_something():
+def test_differs_contains_only_overrides_that_change_a_default():
     words = ["objective=ssm", "dataset=moons", "energy=score_mlp", "seed=0", "optimizer.lr=0.5", "dataset.noise=0.1"]
     assert compose.compose(words).differs == ["energy=score_mlp", "optimizer.lr=0.5"]
 
 
-def test_a_star_shows_every_value_once():
+def test_every_swept_value_occurs_in_a_job():
     lines = list(compose.one_at_a_time(["objective=ssm,nce", "seed=range(3)", "trainer.n_steps=5"]))
     assert [" ".join(line) for line in lines] == [
         "objective=ssm seed=0 trainer.n_steps=5",
@@ -49,11 +49,11 @@ def test_a_star_shows_every_value_once():
     ]
 
 
-def test_a_long_range_is_looked_at_in_part():
+def test_only_the_first_values_of_a_long_range_are_checked():
     assert len(list(compose.one_at_a_time(["seed=range(100000)"]))) == compose.MAX_CHECKED
 
 
-def test_options_of_a_folder_of_ones_own():
+def test_options_in_a_folder_of_the_user():
     Path("mine/dataset").mkdir(parents=True)
     Path("mine/dataset/wide.yaml").write_text(
         "# Wide moons\n# mine\n_target_: ebm_cli.datasets.moons.Moons\nnoise: 0.3\nscale: 2.0\nn_train: null\n"
@@ -63,7 +63,7 @@ def test_options_of_a_folder_of_ones_own():
     assert compose.compose(["dataset=wide"]).problems[0].message == "dataset: there is no option 'wide'"
 
 
-def test_amending_a_stored_config():
+def test_overrides_of_a_stored_config():
     stored = {"n_samples": 10, "sampler": {"_target_": "x.Y", "step_size": 0.1}}
     assert compose.amend(stored, ["sampler.step_size=0.5"], ("sampler",))["sampler"]["step_size"] == 0.5
     assert "mala" in compose.amend(stored, ["sampler=mala", "n_samples=20"], ("sampler",))["sampler"]["_target_"]
@@ -77,12 +77,12 @@ def test_amending_a_stored_config():
     ]
 
 
-def test_a_key_behind_an_interpolation_says_where_it_is_set():
+def test_the_hint_for_an_interpolated_key_names_the_key_that_sets_it():
     (problem,) = compose.compose(["objective=pcd", "objective.sampler.step_size=0.3"]).problems
     assert problem.hint == "it is set by sampler.step_size"
 
 
-def test_what_cfg_job_prints_is_the_config():
+def test_cfg_job_prints_the_config():
     composed = compose.compose(["seed=4"])
     assert yaml.safe_load(compose.to_yaml(composed)) == composed.config
     with pytest.raises(InputError, match="no parameter 'lrr'"):

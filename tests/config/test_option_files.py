@@ -1,4 +1,4 @@
-"""What the files of the config groups say: descriptions, chapters, components, and the options that their defaults lists choose."""
+"""The files of the config groups: their descriptions, chapters and components, and the options that their defaults lists choose."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ def file(text, name="mine/sampler/own.yaml"):
     return path
 
 
-def test_groups_are_those_of_the_config():
+def test_the_groups_are_those_of_the_schema():
     assert GROUPS.keys() == {*schema.KINDS, *schema.KINDS_OF_LISTS, "experiment"}
     assert GROUPS.keys() == option_files.train_defaults().keys()
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
-def test_every_option_has_a_description_and_a_source(group, name):
+def test_every_option_has_a_description_and_a_reference(group, name):
     option = GROUPS[group][name]
     assert option.path == conf_dir() / group / f"{name}.yaml"
     assert option.description
@@ -33,7 +33,7 @@ def test_every_option_has_a_description_and_a_source(group, name):
     assert "_target_" not in option.description + option.reference
 
 
-def test_options_stand_in_the_order_of_the_course_and_then_by_name():
+def test_options_are_sorted_by_chapter_and_then_by_name():
     chapters = [option.chapter for option in GROUPS["objective"].values()]
     assert all(chapters)
     assert chapters == sorted(chapters)
@@ -45,7 +45,7 @@ def test_options_stand_in_the_order_of_the_course_and_then_by_name():
     assert others == [*GROUPS["objective"], "aaa"]
 
 
-def test_a_folder_of_the_users_adds_options_and_groups():
+def test_a_folder_of_the_user_adds_options_and_groups():
     file("# Mine\n# Me\n_target_: x.Y\n")
     file("# Hers\n# She\n_target_: x.Y\n", "hers/kernel/new.yaml")
     found = option_files.groups([Path("mine"), Path("hers")])
@@ -55,8 +55,8 @@ def test_a_folder_of_the_users_adds_options_and_groups():
     assert "own" not in option_files.groups()["sampler"]
 
 
-def test_an_option_of_ours_keeps_its_name():
-    """Hydra looks into our folder first."""
+def test_a_folder_of_the_user_does_not_replace_an_option():
+    """Hydra searches our folder first."""
     file("# Mine\n# Me\n_target_: x.Y\n", "mine/sampler/mala.yaml")
     assert option_files.groups([Path("mine")])["sampler"]["mala"].path == conf_dir() / "sampler" / "mala.yaml"
     assert compose.compose(["sampler=mala"], [Path("mine")]).config["sampler"]["_target_"].startswith("ebm_cli.")
@@ -75,12 +75,12 @@ def test_an_option_of_ours_keeps_its_name():
     ],
     ids=["keys", "a target alone", "a defaults list", "one named node", "two named nodes", "one value", "empty"],
 )
-def test_the_component_of_a_file(text, node):
+def test_the_component_in_a_file(text, node):
     assert option_files.node_of(file(text)) == node
 
 
 @pytest.mark.parametrize(("group", "name"), [option for option in OPTIONS if option[0] != "experiment"])
-def test_the_component_of_every_option_has_a_target(group, name):
+def test_every_option_names_a_class_of_the_package(group, name):
     assert option_files.node_of(GROUPS[group][name].path)["_target_"].startswith("ebm_cli.")
 
 
@@ -98,7 +98,7 @@ defaults:
 """
 
 
-def test_what_a_defaults_list_chooses_and_what_it_places():
+def test_a_defaults_list_chooses_and_places_options():
     path = file(LIST)
     chosen = {
         "dataset": "moons",
@@ -117,7 +117,7 @@ def test_a_file_without_a_defaults_list_chooses_nothing(text):
     assert option_files.defaults(file(text)) == option_files.placed(file(text)) == {}
 
 
-def test_the_defaults_are_those_that_hydra_composes():
+def test_the_defaults_agree_with_hydra():
     composed = compose.compose([])
     assert {group: composed.choices.get(group) for group in schema.KINDS} == {
         group: option_files.train_defaults()[group] for group in schema.KINDS
@@ -126,16 +126,16 @@ def test_the_defaults_are_those_that_hydra_composes():
 
 
 @pytest.mark.parametrize("name", GROUPS["objective"])
-def test_what_an_objective_brings_is_what_hydra_composes(name):
-    """Its sampler, its energy and its regularizers, where the line chooses none."""
-    composed, brought = compose.compose([f"objective={name}"]), option_files.defaults(GROUPS["objective"][name].path)
+def test_the_defaults_of_an_objective_agree_with_hydra(name):
+    """An objective can choose a sampler, an energy and regularizers, which apply if the command line chooses none."""
+    composed, chosen = compose.compose([f"objective={name}"]), option_files.defaults(GROUPS["objective"][name].path)
     for group in ("sampler", "energy"):
-        assert composed.choices[group] == (option_files.train_defaults() | brought)[group]
-    assert list(composed.config.get("regularizer", ())) == brought.get("regularizer", [])
+        assert composed.choices[group] == (option_files.train_defaults() | chosen)[group]
+    assert list(composed.config.get("regularizer", ())) == chosen.get("regularizer", [])
 
 
 @pytest.mark.parametrize("name", ["banana", "funnel", "gaussian_mixture"])
-def test_an_energy_that_is_the_density_of_a_dataset_has_the_keys_of_the_dataset(name):
+def test_the_exact_energy_of_a_dataset_has_the_keys_of_the_dataset(name):
     path = GROUPS["energy"][name].path
     assert option_files.placed(path) == {"dataset": ("dataset", name)}
     assert compose.compose([f"energy={name}"]).config["energy"]["dataset"] == yaml.safe_load(GROUPS["dataset"][name].path.read_text())

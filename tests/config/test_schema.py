@@ -1,4 +1,4 @@
-"""Signatures as schemas, and the fence where the command line does not reach."""
+"""Validation of configs against signatures, and refusal of classes outside the allowed packages in a typed config."""
 
 import pytest
 
@@ -15,30 +15,30 @@ def refusal(change):
     return str(error.value)
 
 
-def test_a_target_hidden_in_a_value_is_not_built():
-    """`build` would call it: torch.nn.Linear has a parameter `device` that takes anything."""
+def test_a_target_inside_a_plain_value_is_refused():
+    """`build` would call it. The parameter `device` of torch.nn.Linear accepts any value."""
     evil = {"_target_": "os.system", "command": "true"}
-    assert "trainer.n_steps: no component is expected here" in refusal(lambda typed: typed["trainer"].update(n_steps=evil))
-    assert "energy.width: no component is expected here" in refusal(lambda typed: typed["energy"].update(width=[evil]))
+    assert "trainer.n_steps: a _target_ is not allowed here" in refusal(lambda typed: typed["trainer"].update(n_steps=evil))
+    assert "energy.width: a _target_ is not allowed here" in refusal(lambda typed: typed["energy"].update(width=[evil]))
     linear = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 1, "device": evil}
-    assert "energy.device: no component is expected here" in refusal(lambda typed: typed.update(energy=linear))
-    assert "tags: no component is expected here" in refusal(lambda typed: typed.update(tags=[[evil]]))
+    assert "energy.device: a _target_ is not allowed here" in refusal(lambda typed: typed.update(energy=linear))
+    assert "tags: a _target_ is not allowed here" in refusal(lambda typed: typed.update(tags=[[evil]]))
 
 
-def test_a_sampler_inside_an_objective_is_fenced_too():
+def test_a_sampler_inside_an_objective_is_checked_too():
     assert "os.system lies outside" in refusal(lambda typed: typed["objective"].update(sampler={"_target_": "os.system"}))
     langevin = {"_target_": "ebm_cli.samplers.langevin.Langevin", "step_size": -1.0}
     assert "objective.sampler.step_size: must be greater than 0" in refusal(lambda typed: typed["objective"].update(sampler=langevin))
 
 
-def test_types_are_those_of_the_signature():
+def test_values_have_the_types_of_the_signature():
     typed = schema.check(compose.compose(["energy.tilt=2", "trainer.n_steps=1e3", "optimizer.betas=[0,0.5]"]).config)
     assert (typed["energy"]["tilt"], type(typed["energy"]["tilt"])) == (2.0, float)
     assert (typed["trainer"]["n_steps"], type(typed["trainer"]["n_steps"])) == (1000, int)
     assert typed["optimizer"]["betas"] == [0.0, 0.5]
 
 
-def test_a_checked_config_is_a_fixed_point():
+def test_checking_a_checked_config_changes_nothing():
     typed = schema.check(compose.compose(["objective=pcd"]).config)
     assert schema.check(typed) == typed
 
@@ -46,7 +46,7 @@ def test_a_checked_config_is_a_fixed_point():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([], "objective.t: must have one value at least, not []"),
+        ([], "objective.t: must have at least one value, not []"),
         ([0.3, -1], "objective.t[1]: must be greater than 0, not -1"),
         ([0.3, "x"], "objective.t[1]: must be a number, not 'x'"),
         ([[1.0]], "objective.t[0]: must be a number, not [1.0]"),
@@ -55,15 +55,15 @@ def test_a_checked_config_is_a_fixed_point():
         (None, "objective.t: must be a number, not None"),
     ],
 )
-def test_of_a_union_one_fault_is_named_once(value, message):
-    """A number or a list of them: what the other kind would have been is not what is wrong."""
+def test_a_wrong_value_of_a_union_gives_one_problem(value, message):
+    """The parameter takes a number or a list of numbers. Only the error of the member that was meant is reported."""
     problems = []
     schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0}, "objective", problems)
-    assert [one.message for one in problems] == [message]
+    assert [problem.message for problem in problems] == [message]
 
 
 @pytest.mark.parametrize("value", [0.3, [0.3], [0.3, 2.0]])
-def test_of_a_union_each_kind_is_taken(value):
+def test_every_member_of_a_union_is_accepted(value):
     problems = []
     assert schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0}, "objective", problems)["t"] == value
     assert problems == []

@@ -1,4 +1,4 @@
-"""Every key of a config has a role, and identities, parts of configs and seeds follow from the roles."""
+"""The role of every key of a config, and the identities, parts of configs and seeds that follow from the roles."""
 
 from copy import deepcopy
 
@@ -7,7 +7,7 @@ import pytest
 from ebm_cli.config import compose, schema, settings
 from ebm_cli.config.settings import DRAWS, EXECUTES, LABELS, MEASURES, TRAINS
 
-# The role of every key at the top of a config, and of every key of the trainer. A new key must be added here.
+# The role of every top-level key of a config, and of every key of the trainer. A new key must be added here.
 EXPECTED = {
     **dict.fromkeys(("seed", "seeds", "resume"), TRAINS),
     **dict.fromkeys(("dataset", "energy", "reference", "objective", "regularizer", "optimizer"), TRAINS),
@@ -31,7 +31,7 @@ def leaves(config, place=""):
 
 
 def changed(config, key):
-    """A copy in which one value is another one."""
+    """A copy with another value at a key."""
     config = deepcopy(config)
     *path, last = key.split(".")
     node = config
@@ -41,7 +41,7 @@ def changed(config, key):
     return config
 
 
-def test_the_role_of_every_key_is_known():
+def test_every_key_has_the_expected_role():
     keys = {key for key in leaves(typed()) if key.startswith("trainer.")} | typed().keys() - {"trainer"}
     assert keys == EXPECTED.keys()
     assert {key: settings.role(key) for key in EXPECTED} == EXPECTED
@@ -49,7 +49,7 @@ def test_the_role_of_every_key_is_known():
 
 @pytest.mark.parametrize("key", settings.ROLES)
 def test_every_key_with_a_role_exists(key):
-    """A key that was renamed would train from then on."""
+    """If a key were renamed only in the config, its role would silently become TRAINS."""
     if not key.startswith(("hydra.", "hydra/")):
         assert key in EXPECTED
 
@@ -81,7 +81,7 @@ def test_an_override_has_the_role_of_its_key(word, role):
 
 
 @pytest.mark.parametrize("words", [(), ("objective=pcd", "optimizer=sgd", "energy=mlp")], ids=["defaults", "pcd"])
-def test_the_identity_changes_exactly_with_keys_that_train(words):
+def test_exactly_the_keys_that_train_change_the_identity(words):
     config = typed(*words)
     before, keys = settings.identity(config), list(leaves(config))
     assert {settings.role(key) for key in keys} == {TRAINS, DRAWS, MEASURES, LABELS, EXECUTES}
@@ -103,21 +103,21 @@ def test_a_file_is_identified_by_its_content():
 
 
 @pytest.mark.parametrize("role", [TRAINS, DRAWS, MEASURES, LABELS, EXECUTES])
-def test_the_part_of_a_config_with_a_role(role):
+def test_the_part_of_a_config_with_one_role(role):
     config = typed()
     part = settings.with_role(config, role)
     assert set(leaves(part)) == {key for key in leaves(config) if settings.role(key) == role}
     assert all(part[key] == config[key] for key in part if key != "trainer")
 
 
-def test_parts_with_several_roles():
+def test_the_part_of_a_config_with_several_roles():
     config = typed()
     part = settings.with_role(config, LABELS, DRAWS)
     assert part == settings.with_role(config, LABELS) | settings.with_role(config, DRAWS)
     assert list(part) == [key for key in config if key in part]
     everything = settings.with_role(config, TRAINS, DRAWS, MEASURES, LABELS, EXECUTES)
     assert everything == config
-    everything["trainer"]["n_steps"] = 0  # of a copy
+    everything["trainer"]["n_steps"] = 0  # the part is a copy
     assert config["trainer"]["n_steps"]
 
 

@@ -121,7 +121,7 @@ def test_a_finished_run_is_written_once(ebm):
     assert len(pictures) == len(list(run.figures.iterdir()))
     assert block(texts["summary"]) == run.read("summary.json")
     files = sorted((run.path / "tensorboard").iterdir())
-    assert ebm("train", *LOGGED)[2] == "this run is finished: its stored result is shown; force=true trains it anew\n"
+    assert ebm("train", *LOGGED)[2] == "this run is finished: its stored result is shown; force=true trains it again\n"
     assert sorted((run.path / "tensorboard").iterdir()) == files
     assert ebm("train", *LOGGED, "metric=sliced_wasserstein")[0] == 0
     scalars, _, texts = read(run)

@@ -368,7 +368,7 @@ def test_a_finished_run_is_sent_once_to_each_project(ebm):
     assert mirror.config == yaml.safe_load((run.path / "config.yaml").read_text()) | {"group": "later"}
     summary = run.read("summary.json")
     assert {key: mirror.summary.get(key, {}) for key in summary} == summary
-    assert ebm("train", *LOGGED)[2] == "this run is finished: its stored result is shown; force=true trains it anew\n"
+    assert ebm("train", *LOGGED)[2] == "this run is finished: its stored result is shown; force=true trains it again\n"
     assert len(folders(run)) == 1
     assert ebm("train", *LOGGED, "logger.project=another")[0] == 0
     first, second = map(Offline, folders(run))

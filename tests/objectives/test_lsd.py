@@ -15,7 +15,7 @@ X = torch.tensor([[0.3, -1.0], [1.2, 0.4], [-0.7, 2.0], [0.1, 0.5]], dtype=torch
 
 
 def critic_of(carry, n_layers):
-    """The critic as a torch network: standardisation, then linear layers with SiLU between them."""
+    """The critic as a torch network: standardization, then linear layers with SiLU between them."""
     layers = []
     for i in range(n_layers):
         weight, bias = carry[f"critic.weight.{i}"], carry[f"critic.bias.{i}"]

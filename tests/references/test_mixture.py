@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians against scipy, and what expectation maximisation finds. Statistical checks are seeded (false alarm 1e-6 each)."""
+"""Mixtures of Gaussians against scipy, and what expectation maximization finds. Statistical checks are seeded (false alarm 1e-6 each)."""
 
 from itertools import pairwise
 

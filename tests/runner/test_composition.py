@@ -1,4 +1,4 @@
-"""Runs composed, against the closed forms of the Gaussians that they hold, in units that differ from run to run."""
+"""Compositions of runs with Gaussian energies in different units, compared with closed forms."""
 
 import json
 import math
@@ -24,7 +24,7 @@ PLACES = {"a": ([10.0, -3.0], [2.0, 0.5]), "b": ([13.0, -2.0], [1.0, 1.5])}
 
 @pytest.fixture
 def runs(ebm, tmp_path):
-    """Two runs of the trainable Gaussian on tables of other places and scales, the second a stack of two seeds."""
+    """Two runs of the trainable Gaussian on tables with different means and scales. The second is a stack of two seeds."""
     found = {}
     for name, (mean, scale) in PLACES.items():
         x = np.array(mean) + np.array(scale) * Rng(len(found)).normal("x", 200, 2).numpy()
@@ -39,11 +39,11 @@ def runs(ebm, tmp_path):
     return found
 
 
-def law(name, model=0):
-    """The Gaussian in data units that a run holds."""
+def gaussian_of(name, model=0):
+    """The Gaussian distribution that a run has learned, in data units."""
     trained = TrainedModel.load(catalog.find(name), torch.device("cpu")).select(model)
     module = Quadratic((2,), trained.fit["mean"], trained.fit["scale"])
-    module.load_state_dict({name: trained.params[name] for name in module.state_dict()})
+    module.load_state_dict({key: trained.params[key] for key in module.state_dict()})
     precision = (module.factor @ module.factor.T).detach().double() / torch.outer(trained.fit["scale"], trained.fit["scale"]).double()
     centre = trained.fit["mean"] + trained.fit["scale"] * module.centre.detach()
     scale = trained.standardization.scale
@@ -63,13 +63,13 @@ def points(n=40):
 
 
 def flat(values, atol=2e-4):
-    """Whether numbers differ by a constant alone."""
+    """Whether all values are equal. The difference of two functions is then a constant."""
     return (values - values.mean()).abs().max() < atol
 
 
-def test_all_four_ways(runs):
-    """In data units, up to a constant; of the mixture the constant is zero. One fixture of two short runs serves them all."""
-    a, b, y = law(runs["a"]).log_prob, law(runs["b"], 1).log_prob, points()
+def test_energies_of_all_four_kinds_of_composition(runs):
+    """Energies agree with closed forms in data units, up to a constant, which is zero for the mixture."""
+    a, b, y = gaussian_of(runs["a"]).log_prob, gaussian_of(runs["b"], 1).log_prob, points()
     names, models = [runs["a"], runs["b"]], [0, 1]
     _, energy = composed(names, "product", [1.0, 0.7], 1.5, models)
     assert flat(energy(y) + (a(y) + 0.7 * b(y)) / 1.5)
@@ -81,17 +81,17 @@ def test_all_four_ways(runs):
     expected = torch.logsumexp(torch.stack([math.log(0.75) + a(y), math.log(0.25) + b(y)]), 0)
     torch.testing.assert_close(energy(y), -expected, rtol=0, atol=1e-3)
     assert mixture.log_z == 0.0
-    turned, again = composed(names[::-1], "mixture", [1.0, 3.0], models=models[::-1])  # in the other run's units
+    turned, again = composed(names[::-1], "mixture", [1.0, 3.0], models=models[::-1])  # in the units of the other run
     torch.testing.assert_close(again(y), energy(y), rtol=0, atol=1e-3)
     assert not torch.allclose(turned.standardization.mean, mixture.standardization.mean)
     assert composed(names, "mixture", temperature=2.0)[0].log_z is None
     assert not torch.allclose(composed(names[1:], "tempering")[1](y), composed(names[1:], "tempering", models=[1])[1](y))
 
 
-def test_drawn_from(runs, ebm, tmp_path):
-    """A product of Gaussians is a Gaussian: its samples' mean and covariance. 2,000 draws of chains that forget within their thinning
-    err by 1/45 of a standard deviation; the tolerance is five of these, false alarms in less than one seed of 10^5."""
-    a, b = law(runs["a"]), law(runs["b"])
+def test_samples_of_a_product_have_its_mean_and_covariance(runs, ebm, tmp_path):
+    """A product of Gaussians is a Gaussian. The means of 2,000 draws, which are almost independent, have a standard error of 1/45 of a
+    standard deviation. The tolerance is five standard errors: false alarms in less than one seed of 10^5."""
+    a, b = gaussian_of(runs["a"]), gaussian_of(runs["b"])
     precision = a.precision_matrix + b.precision_matrix
     expected = MultivariateNormal(
         torch.linalg.solve(precision, a.precision_matrix @ a.mean + b.precision_matrix @ b.mean), precision_matrix=precision
@@ -108,37 +108,53 @@ def test_drawn_from(runs, ebm, tmp_path):
     assert (torch.cov(white.T) - torch.eye(2)).abs().max() < 5 * (2 / 2000) ** 0.5
     summary = json.loads((folder / "summary.json").read_text())
     shift = -(a.log_prob(expected.mean) + b.log_prob(expected.mean)) + expected.log_prob(expected.mean)
-    one, other = catalog.find(runs["a"]).read("summary.json")["log_z"], catalog.find(runs["b"]).read("summary.json")["per_seed"]["log_z"][0]
-    assert summary["log_z_quadrature"] == pytest.approx(one + other - shift.item(), abs=2e-3)
+    log_z_a = catalog.find(runs["a"]).read("summary.json")["log_z"]
+    log_z_b = catalog.find(runs["b"]).read("summary.json")["per_seed"]["log_z"][0]
+    assert summary["log_z_quadrature"] == pytest.approx(log_z_a + log_z_b - shift.item(), abs=2e-3)
     assert summary["log_z"] is None
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"runs": []}, "runs are needed"),
+        ({"runs": []}, "name the runs"),
         ({"runs": ["nothing"]}, "there is no run"),
         ({"runs": ["a", "b"], "how": "tempering"}, "takes one run"),
         ({"runs": ["a"], "how": "negation"}, "two runs or more"),
-        ({"runs": ["a", "b"], "how": "negation"}, "needs them"),
-        ({"runs": ["a", "b"], "weights": [1.0]}, "1 for 2 runs"),
-        ({"runs": ["a", "b"], "models": [0, 0, 0]}, "3 for 2 runs"),
+        ({"runs": ["a", "b"], "how": "negation"}, "needs weights"),
+        ({"runs": ["a", "b"], "weights": [1.0]}, "length 1, but the number of runs is 2"),
+        ({"runs": ["a", "b"], "models": [0, 0, 0]}, "length 3, but the number of runs is 2"),
     ],
 )
-def test_refused(given, message):
+def test_arguments_that_do_not_fit_together_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         Composition(**({"how": "product", "weights": None, "temperature": 1.0, "models": None} | given))
 
 
-def test_a_mixture_needs_log_z(runs):
-    one = catalog.find(runs["a"])
-    one.write("summary.json", one.read("summary.json") | {"log_z": None, "log_z_learned": None, "reasons": {"log_z": "not today"}})
-    with pytest.raises(InputError, match="not known: not today"):
+@pytest.mark.parametrize("reason", ["not today", "quadrature takes too long"])
+def test_a_mixture_needs_log_z(runs, reason):
+    """The hint proposes quadrature, whatever the words of the reason are."""
+    run = catalog.find(runs["a"])
+    run.write("summary.json", run.read("summary.json") | {"log_z": None, "log_z_learned": None, "reasons": {"log_z": reason}})
+    with pytest.raises(InputError, match=f"unknown: {reason}") as error:
         composed([runs["a"], runs["b"]], "mixture")
+    assert f"ebm evaluate {run.id} metric=[quadrature]" in error.value.problems[0].hint
     composed([runs["a"], runs["b"]], "product")
 
 
-def test_shapes_and_energies_must_agree(runs, ebm, tmp_path):
+@pytest.mark.parametrize("n_columns", [3, 4])
+def test_quadrature_is_proposed_for_at_most_three_columns(ebm, tmp_path, n_columns):
+    np.savetxt(tmp_path / "x.csv", Rng(0).normal("x", 200, n_columns).numpy(), delimiter=",")
+    code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path / 'x.csv'}", "metric=[]")
+    assert code == 0, err
+    with pytest.raises(InputError, match="which is unknown") as error:
+        composed(["last"], "mixture")
+    hint = error.value.problems[0].hint
+    assert hint.endswith("energy.how=product, which does not need it")
+    assert ("metric=[quadrature]" in hint) == (n_columns == 3)
+
+
+def test_runs_without_an_energy_or_with_another_shape_are_refused(runs, ebm, tmp_path):
     score = ("objective=ssm", "energy=score_mlp", "sampler=langevin", "metric=[]", "energy.hidden=[4]")
     code, _, err = ebm("train", *TRAIN[2:], *score, "experiment=smoke")
     assert code == 0, err
@@ -151,12 +167,12 @@ def test_shapes_and_energies_must_agree(runs, ebm, tmp_path):
         composed([runs["a"], "last"], "product")
 
 
-def test_the_option_is_this_class():
+def test_the_option_compose_names_this_class():
     node = yaml.safe_load(option_files.groups()["energy"]["compose"].path.read_text())
     assert node["_target_"] == f"{Composition.__module__}.{Composition.__name__}"
 
 
-def test_principal_components_are_no_function_of_the_columns(ebm, tmp_path):
+def test_runs_on_principal_components_are_refused(ebm, tmp_path):
     np.savetxt(tmp_path / "pca.csv", Rng(0).normal("x", 200, 3).numpy(), delimiter=",")
     code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path}/pca.csv", "dataset.n_components=2", "metric=[]")
     assert code == 0, err

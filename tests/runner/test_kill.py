@@ -1,6 +1,7 @@
-"""Killed at any moment and typed again, a run ends with the same bits as one that was never killed. Real processes, real signals.
+"""A run that is killed at any moment and continued by the same command ends with the same bits as a run that was never killed.
 
-Most processes are forked from a server that has imported torch already, so that each takes a second; some are started as a user does.
+These tests use real processes and signals. Most processes are forked from a server that has already imported torch, so that each takes a
+second. Some are started as a user starts them.
 """
 
 import json
@@ -24,7 +25,7 @@ from ebm_cli.training.trainer import Trainer
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["ebm_cli.runner.train", "torch._dynamo", "matplotlib.figure", "hydra", "safetensors.torch"])
-PATIENCE = 120  # seconds; none of these processes takes ten on an idle machine
+PATIENCE = 120  # seconds; each of these processes takes less than ten on an idle machine
 
 LINE = (
     "dataset.noise=0.3",
@@ -49,7 +50,7 @@ LAST, EVERY = 300, 20
 
 
 def slow_disk():
-    """Every sync to the disk takes a while, so that a checkpoint is caught half written."""
+    """Slow every sync to the disk, so that a kill hits a partly written checkpoint."""
     sync = os.fsync
 
     def slow(descriptor):
@@ -60,7 +61,7 @@ def slow_disk():
 
 
 def stuck_step():
-    """Step 50 takes for ever."""
+    """Step 50 does not end."""
     step = Trainer.step
 
     def stuck(self):
@@ -72,14 +73,14 @@ def stuck_step():
 
 
 def stuck_pictures():
-    """So do the pictures, after training."""
+    """The pictures, after training, are never finished."""
     results.save_figures = lambda *arguments: time.sleep(PATIENCE)
 
 
 def command(words, outputs, output, alter):
-    """What a child does: the command, with its output in a file."""
+    """The body of a child process: the command, with its output in a file."""
     os.environ |= {"EBM_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"}
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # where a sweep of another test has started the server they are blocked
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # signals are blocked if a sweep of another test started the server
     with open(output, "w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
@@ -90,7 +91,7 @@ def command(words, outputs, output, alter):
 
 
 class Child:
-    """`ebm train ...` in a process of its own."""
+    """`ebm train ...` in its own process."""
 
     def __init__(self, words, outputs, alter=None):
         self.outputs = outputs
@@ -105,7 +106,7 @@ class Child:
         return the_run(self.outputs)
 
     def wait_for(self, condition):
-        """Until a condition holds; the process must not end before."""
+        """Wait until a condition holds. The process must not end before."""
         end = time.monotonic() + PATIENCE
         while not condition():
             assert self.process.is_alive(), self.output.read_text()
@@ -119,7 +120,7 @@ class Child:
         os.kill(self.process.pid, number)
 
     def end(self):
-        """(exit code, everything printed)."""
+        """Wait for the end. Returns (exit code, output)."""
         self.process.join(PATIENCE)
         assert self.process.exitcode is not None
         return self.process.exitcode, self.output.read_text()
@@ -131,14 +132,14 @@ def the_run(outputs):
 
 
 def last_step(outputs):
-    """Of the rows written so far."""
+    """The last step in the rows written so far."""
     found = list(outputs.glob("runs/*/metrics.jsonl"))
     rows = Run(found[0].parent).rows() if found else []
     return rows[-1]["step"] if rows else 0
 
 
 def result(run):
-    """All that must not depend on whether a run was killed: the last checkpoint, rows and numbers without seconds, samples."""
+    """Everything that must not depend on whether a run was killed: the last checkpoint, rows and numbers without times, samples."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.rows()]
     summary = {key: value for key, value in run.read("summary.json").items() if "second" not in key}
     return (run.checkpoints / f"{LAST:08d}" / "state.safetensors").read_bytes(), rows, summary, (run.path / "samples.npz").read_bytes()
@@ -152,13 +153,13 @@ def assert_same(run, other):
 
 
 def resumed_at(run):
-    """The steps from which train.log says that the run went on."""
+    """The steps from which the run continued, according to train.log."""
     return [int(step) for step in re.findall(r"continuing from step (\d+)$", (run.path / "train.log").read_text(), re.MULTILINE)]
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """`unbroken("ssm")` is the run that nobody killed."""
+    """`unbroken("ssm")` returns the run that was not killed."""
     runs = {}
 
     def train(name):
@@ -173,7 +174,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_killed_at_any_moment(unbroken, tmp_path, name):
+def test_a_run_killed_at_any_moment_ends_with_the_same_bits(unbroken, tmp_path, name):
     outputs, moments = tmp_path / "outputs", random.Random(name)
     for lowest, highest in ((30, 140), (160, 220)):
         child = Child(LINES[name], outputs)
@@ -187,22 +188,22 @@ def test_killed_at_any_moment(unbroken, tmp_path, name):
         again.wait_for(lambda again=again: "continuing from step" in again.output.read_text())
         again.kill()
         again.end()
-        went_on = resumed_at(child.run)[-1]
-        assert went_on > 0
-        assert went_on % EVERY == 0
-        assert killed_at - went_on <= EVERY
+        resumed = resumed_at(child.run)[-1]
+        assert resumed > 0
+        assert resumed % EVERY == 0
+        assert killed_at - resumed <= EVERY
     code, text = Child(LINES[name], outputs).end()
     assert code == 0, text
     assert f"continuing from step {resumed_at(the_run(outputs))[-1]}" in text
     assert_same(the_run(outputs), unbroken(name))
 
 
-def test_killed_while_a_checkpoint_is_written(unbroken, tmp_path):
+def test_a_run_killed_while_a_checkpoint_is_written_continues_from_the_previous_one(unbroken, tmp_path):
     child = Child(LINES["pcd"], tmp_path / "outputs", slow_disk)
     child.wait_for(lambda: list(child.outputs.glob("runs/*/checkpoints/.partial-00000040/*")))
     child.kill()
     child.end()
-    assert list(child.run.checkpoints.glob(".partial-*"))  # it was caught in the act
+    assert list(child.run.checkpoints.glob(".partial-*"))  # the kill hit a partly written checkpoint
     assert [path.name for path in checkpoint.steps(child.run.checkpoints)] == ["00000000", "00000020"]
     code, text = Child(LINES["pcd"], tmp_path / "outputs").end()
     assert code == 0, text
@@ -211,8 +212,8 @@ def test_killed_while_a_checkpoint_is_written(unbroken, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "name", "code"), [(signal.SIGINT, "nce", 130), (signal.SIGTERM, "stack", 143)])
-def test_interrupted(unbroken, tmp_path, number, name, code):
-    """The step is finished and saved, and the message says how to go on."""
+def test_an_interrupted_run_saves_its_step_and_continues(unbroken, tmp_path, number, name, code):
+    """The current step is finished and saved, and the message says how to continue."""
     child = Child(LINES[name], tmp_path / "outputs")
     child.wait_for_step(73)
     child.kill(number)
@@ -239,7 +240,7 @@ def test_a_second_interrupt_ends_at_once(unbroken, tmp_path):
     time.sleep(0.2)
     child.kill(signal.SIGINT)
     child.process.join(1)
-    assert child.process.is_alive()  # the step is not finished
+    assert child.process.is_alive()  # it waits for the end of the step
     before = time.monotonic()
     child.kill(signal.SIGINT)
     assert child.end()[0] == 130
@@ -250,8 +251,8 @@ def test_a_second_interrupt_ends_at_once(unbroken, tmp_path):
     assert_same(child.run, unbroken("ssm"))
 
 
-def test_interrupted_after_training(unbroken, tmp_path):
-    """While results are made: what was trained is kept, the rest is made again."""
+def test_a_run_interrupted_after_training_makes_its_results_again(unbroken, tmp_path):
+    """An interrupt during the measurements keeps the trained model, and the same command makes the results."""
     child = Child(LINES["ssm"], tmp_path / "outputs", stuck_pictures)
     child.wait_for(lambda: list(child.outputs.glob("runs/*/samples.npz")))
     child.kill(signal.SIGTERM)
@@ -264,8 +265,8 @@ def test_interrupted_after_training(unbroken, tmp_path):
     assert_same(child.run, unbroken("ssm"))
 
 
-def test_as_a_user_does_it(ebm_process, ebm, unbroken, tmp_path):
-    """Nothing forked, nothing patched: Ctrl-C, then kill -9, then the same line again."""
+def test_interrupted_killed_and_continued_from_the_command_line(ebm_process, ebm, unbroken, tmp_path):
+    """Nothing is forked or patched: Ctrl-C, then kill -9, then the same command again."""
     outputs, words = tmp_path / "outputs", LINES["ssm"]
 
     def start_and_wait(step):
@@ -295,7 +296,7 @@ def test_as_a_user_does_it(ebm_process, ebm, unbroken, tmp_path):
 
 @pytest.fixture(scope="module")
 def broken_off(tmp_path_factory):
-    """The outputs folder of a run that was killed past step 100, with two checkpoints."""
+    """The outputs folder of a run that was killed after step 100, with two checkpoints."""
     child = Child(LINES["nce"], tmp_path_factory.mktemp("broken") / "outputs")
     child.wait_for_step(110)
     child.kill()
@@ -306,7 +307,7 @@ def broken_off(tmp_path_factory):
 
 @pytest.fixture
 def damaged(broken_off, tmp_path):
-    """A copy of it, to be damaged; outputs can be moved."""
+    """A copy of that run, which the test damages. The outputs folder can be moved."""
     shutil.copytree(broken_off, tmp_path / "outputs")
     return the_run(tmp_path / "outputs")
 
@@ -334,19 +335,19 @@ def no_state(path):
 
 
 @pytest.mark.parametrize("damage", [flip_a_byte, truncate, no_manifest, bad_manifest, no_state])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(ebm, damaged, unbroken, damage):
+def test_training_continues_from_the_checkpoint_before_a_damaged_one(ebm, damaged, unbroken, damage):
     before, newest = checkpoint.steps(damaged.checkpoints)
     damage(newest)
     code, _, err = ebm("train", *LINES["nce"])
     assert code == 0, err
-    assert re.search(rf"^warning: checkpoint {newest.name} is damaged \(.+\): going back to the one before$", err, re.MULTILINE)
+    assert re.search(rf"^warning: checkpoint {newest.name} is damaged \(.+\): the previous one is used instead$", err, re.MULTILINE)
     assert f"continuing from step {int(before.name)}\n" in err
     assert f"checkpoint {newest.name} is damaged" in (damaged.path / "train.log").read_text()
     assert_same(damaged, unbroken("nce"))
 
 
-def test_with_no_whole_checkpoint_left_it_begins_anew(ebm, damaged, unbroken, monkeypatch):
-    """And what it saves from then on is kept, rather than what is damaged."""
+def test_without_an_intact_checkpoint_training_starts_again(ebm, damaged, unbroken, monkeypatch):
+    """New checkpoints replace the damaged ones."""
     for path in checkpoint.steps(damaged.checkpoints):
         flip_a_byte(path)
     step = Trainer.step
@@ -366,7 +367,7 @@ def test_with_no_whole_checkpoint_left_it_begins_anew(ebm, damaged, unbroken, mo
     assert_same(damaged, unbroken("nce"))
 
 
-def test_a_row_cut_short_by_a_kill_is_made_again(ebm, damaged, unbroken):
+def test_an_incomplete_row_of_the_log_is_written_again(ebm, damaged, unbroken):
     with open(damaged.path / "metrics.jsonl", "a") as file:
         file.write(json.dumps({"step": 9999})[:-4])
     assert ebm("train", *LINES["nce"])[0] == 0

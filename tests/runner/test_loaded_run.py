@@ -1,4 +1,4 @@
-"""A run in Python: the numbers are those of the verbs."""
+"""A run in Python gives the same numbers as the commands."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ LINE = ("experiment=smoke", "trainer.n_steps=50", "energy=mlp", "energy.hidden=[
 
 @pytest.fixture
 def table():
-    """Rows of two columns, far from standard."""
+    """Rows of two columns with means and scales far from 0 and 1."""
     rows = np.random.default_rng(0).normal(size=(200, 2)) * [3.0, 0.5] + [10.0, -2.0]
     Path("rows.csv").write_text("a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in rows.tolist()))
     return rows
@@ -55,16 +55,16 @@ def test_samples_are_those_of_ebm_sample(ebm, tmp_path):
     assert drawn.shape == (30, 2)
 
 
-def test_what_cannot_be_answered_is_refused(ebm):
+def test_requests_that_a_run_cannot_answer_are_refused(ebm):
     with pytest.raises(InputError, match="there is no run"):
         load_run("nothing")
     assert ebm("train", *LINE[:2], *LINE[4:], "energy=score_mlp", "energy.hidden=[8]", "metric=[]")[0] == 0
     run = load_run("last")
     with pytest.raises(InputError, match="outputs the score itself"):
         run.energy(np.zeros((3, 2)))
-    with pytest.raises(InputError, match="log Z is not known"):
+    with pytest.raises(InputError, match="log Z is unknown"):
         run.log_prob(np.zeros((3, 2)))
-    with pytest.raises(InputError, match=r"events of shape \(3, 5\)"):
+    with pytest.raises(InputError, match=r"the events have shape \(3, 5\)"):
         run.score(np.zeros((3, 5)))
     with pytest.raises(InputError, match="step_size"):
         run.sample(3, "sampler.step_size=-1")

@@ -1,4 +1,4 @@
-"""`ebm sample` without a run, and where chains start with one."""
+"""`ebm sample` without a run, and the starting points of chains with a run."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ TRAIN = ("experiment=smoke", "trainer.n_steps=20", "energy.width=8", "metric=[]"
 
 @pytest.fixture
 def drawn(ebm, tmp_path):
-    """`drawn(...)` is the one folder that a line makes, and what it prints."""
+    """`drawn(...)` returns the folder that a command line makes, and what it prints."""
 
     def call(*words):
         before = set((tmp_path / "outputs" / "samples").glob("*"))
@@ -38,7 +38,7 @@ def x_of(folder):
     return np.load(folder / "samples.npz")["x"]
 
 
-def test_the_folder(drawn):
+def test_the_folder_of_an_analytic_energy(drawn):
     folder, out = drawn("energy=four_wells", "energy.temperature=0.5", "seed=3", *SHORT)
     assert folder.name.startswith("four_wells-mala-s3-")
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "figures", "samples.npz", "summary.json"]
@@ -56,8 +56,8 @@ def test_the_folder(drawn):
     ]
 
 
-def test_a_copy_where_the_user_wants_one(drawn, ebm):
-    """It is no part of what is computed: the folder is the same."""
+def test_out_writes_a_copy_of_the_samples(drawn, ebm):
+    """The folder does not depend on `out`."""
     folder, _ = drawn("energy=four_wells", *SHORT)
     x = x_of(folder)
     code, out, _ = ebm("sample", "energy=four_wells", "out=wells.csv", *SHORT)
@@ -67,7 +67,7 @@ def test_a_copy_where_the_user_wants_one(drawn, ebm):
     np.testing.assert_array_equal(table_files.read("wells.csv", key="data").values, x)
 
 
-def test_the_same_line_draws_the_same_and_another_seed_another(drawn, ebm):
+def test_samples_are_reproducible_and_depend_on_the_seed(drawn, ebm):
     folder, _ = drawn("energy=banana", *SHORT)
     before = x_of(folder)
     assert ebm("sample", "energy=banana", *SHORT)[0] == 0
@@ -79,7 +79,7 @@ def test_the_same_line_draws_the_same_and_another_seed_another(drawn, ebm):
 
 
 def test_draws_follow_the_energy(drawn):
-    """Mean and covariance of 4,000 draws whose chains forget between them: tolerances of five standard errors, one seed in 10^5 fails."""
+    """Mean and covariance of 4,000 almost independent draws, within five standard errors: false alarms in one seed of 10^5."""
     mean, covariance = np.array([3.0, -1.0]), np.array([[2.0, 0.8], [0.8, 0.7]])
     line = ("energy=gaussian", "energy.mean=[3,-1]", "energy.covariance=[[2,0.8],[0.8,0.7]]")
     folder, _ = drawn(*line, "n_samples=4000", "n_chains=2000", "n_steps=200")
@@ -91,8 +91,8 @@ def test_draws_follow_the_energy(drawn):
     assert summary["mean_energy"] == pytest.approx(1.0, abs=5 / 4000**0.5)
 
 
-def test_exact_draws_from_the_datasets_density(drawn):
-    """Half of all points are within 0.15 of their arcs (0.67 noises: 0.10); with the data at hand the picture shows them too."""
+def test_samples_of_energy_exact_follow_the_density_of_the_dataset(drawn):
+    """The median distance of the moons from their arcs is 0.67 times the noise, 0.10."""
     folder, _ = drawn("energy=exact", "dataset=moons", "dataset.noise=0.15", "n_samples=300", "n_chains=150", "n_steps=60")
     x = x_of(folder) + np.array([0.5, 0.25])
     upper, lower = np.abs(np.hypot(*x.T) - 1), np.abs(np.hypot(x[:, 0] - 1, x[:, 1] - 0.5) - 1)
@@ -101,7 +101,7 @@ def test_exact_draws_from_the_datasets_density(drawn):
     assert yaml.safe_load((folder / "config.yaml").read_text())["energy"]["dataset"]["noise"] == 0.15
 
 
-def test_more_dimensions_and_one(drawn):
+def test_energies_of_five_coordinates_and_of_one(drawn):
     folder, _ = drawn("energy=funnel", "energy.dataset.dim=5", *SHORT)
     assert x_of(folder).shape == (60, 5)
     assert [path.name for path in (folder / "figures").iterdir()] == ["marginals.png"]
@@ -112,18 +112,18 @@ def test_more_dimensions_and_one(drawn):
 
 
 @pytest.mark.parametrize("d", [1, 3])
-def test_mean_energy_of_a_gaussian(drawn, d):
-    """d/2, whatever its mean and covariance are."""
+def test_the_mean_energy_of_a_gaussian_is_half_its_dimension(drawn, d):
+    """It is d/2 for every mean and covariance."""
     covariance = json.dumps([[2.0 * (i == j) for i in range(d)] for j in range(d)], separators=(",", ":"))
     folder, _ = drawn("energy=gaussian", f"energy.mean={[3] * d}", f"energy.covariance={covariance}", *SHORT)
     assert json.loads((folder / "summary.json").read_text())["mean_energy_quadrature"] == pytest.approx(d / 2, abs=1e-4)
 
 
-def test_a_number_that_does_not_apply_has_a_reason(drawn):
+def test_a_missing_number_has_a_reason(drawn):
     folder, out = drawn("energy=funnel", "energy.dataset.dim=2", "energy.dataset.scale=6.0", *SHORT)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["log_z_quadrature"] is None
-    assert "moves log Z" in summary["reasons"]["log_z_quadrature"]
+    assert "changes log Z" in summary["reasons"]["log_z_quadrature"]
     assert "no log_z_quadrature: doubling" in out
 
 
@@ -138,7 +138,7 @@ def test_a_failure_leaves_nothing_behind(ebm, tmp_path, monkeypatch):
     assert not list((tmp_path / "outputs" / "samples").iterdir())
 
 
-def test_chains_start_at_points_of_a_file(drawn):
+def test_chains_start_at_the_points_of_a_file(drawn):
     np.savetxt("start.csv", np.array([[1.0, 2.0], [3.0, 4.0]]), delimiter=",")
     folder, _ = drawn("energy=banana", "start=start.csv", *STILL)
     assert set(map(tuple, x_of(folder).round().astype(int))) == {(1, 2), (3, 4)}
@@ -146,7 +146,7 @@ def test_chains_start_at_points_of_a_file(drawn):
 
 @pytest.fixture
 def table(ebm):
-    """A run on a table at (100, -7), of widths 20 and 0.1."""
+    """A run on a table with mean (100, -7) and standard deviations 20 and 0.1, and the table."""
     x = np.array([100.0, -7.0]) + np.array([20.0, 0.1]) * Rng(0).normal("x", 300, 2).numpy()
     Path("data.csv").write_text("a,b\n" + "\n".join(",".join(map(str, row)) for row in x))
     words = ("dataset=table", "dataset.path=data.csv", "objective=pcd", "objective.n_chains=512", "objective.n_steps=1")
@@ -155,20 +155,20 @@ def table(ebm):
     return catalog.find("last"), x
 
 
-def test_of_a_run_chains_start_where_they_are_told(ebm, table):
-    one, data = table
+def test_the_chains_of_a_run_start_at_the_points_that_start_names(ebm, table):
+    run, data = table
 
     def starts(word):
         code, _, err = ebm("sample", "last", word, *STILL)
         assert code == 0, err
-        return x_of(one.path)
+        return x_of(run.path)
 
     Path("start.csv").write_text("b,a\n-7.5,130\n-6.5,90\n")  # by name, in data units
     assert set(map(tuple, starts("start=start.csv").round(1))) == {(130.0, -7.5), (90.0, -6.5)}
     at_data = starts("start=data")
     assert max(np.abs((point - data) / [20, 0.1]).max(1).min() for point in at_data) < 0.01
-    buffer = checkpoint.read(checkpoint.newest(one.checkpoints, print))["carry"]["buffer"].numpy()
-    inside = TrainedModel.load(one, torch.device("cpu")).standardization.from_data(torch.from_numpy(starts("start=buffer"))).numpy()
+    buffer = checkpoint.read(checkpoint.newest(run.checkpoints, print))["carry"]["buffer"].numpy()
+    inside = TrainedModel.load(run, torch.device("cpu")).standardization.from_data(torch.from_numpy(starts("start=buffer"))).numpy()
     assert max(np.abs(point - buffer).max(1).min() for point in inside) < 0.005
     noise = starts("start=noise")
     assert not np.allclose(noise, at_data)
@@ -176,7 +176,7 @@ def test_of_a_run_chains_start_where_they_are_told(ebm, table):
     assert "3 columns, but the events have 2: a, b" in ebm("sample", "last", "start=start.csv")[2]
 
 
-def test_a_run_keeps_its_energy(ebm):
+def test_the_energy_of_a_run_cannot_be_replaced(ebm):
     assert ebm("train", *TRAIN)[0] == 0
     code, _, err = ebm("sample", "last", "energy=four_wells")
     assert code == 2

@@ -1,4 +1,4 @@
-"""ebm score: log-densities with their errors, ratios to a reference row, and rows accepted by a quantile of held-out data."""
+"""`ebm score`: log-densities with errors, ratios to a reference row, and acceptance by a quantile of held-out data."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=100", "draws.n_
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """`world(name)` is the folder of a run, trained once; tests only read."""
+    """`world(name)` returns the folder of a run. It is trained once, and tests only read it."""
     folder, runs = tmp_path_factory.mktemp("world"), {}
     wine = load_wine()
     write(folder / "wine.csv", [wine.feature_names, *wine.data.tolist()])
@@ -51,7 +51,7 @@ def write(path, rows):
 
 @pytest.fixture
 def scored(ebm, tmp_path):
-    """`scored(run, rows, ...)`: the columns that are added, as numbers, and what is said of them."""
+    """`scored(run, rows, ...)` returns the new columns as numbers, and the messages on stderr."""
 
     def call(run, rows, *words):
         np.save(tmp_path / "rows.npy", rows)
@@ -68,7 +68,7 @@ def scored(ebm, tmp_path):
 
 @pytest.fixture
 def changed(world, tmp_path):
-    """`changed(name, key=...)` is a copy of a run with another summary."""
+    """`changed(name, key=...)` returns a copy of a run with changes to its summary."""
 
     def copy(name, **numbers):
         path = tmp_path / "copied" / world(name).name
@@ -81,7 +81,7 @@ def changed(world, tmp_path):
 
 
 def moons(n, seed=99):
-    """Rows of the data's law that no run has seen."""
+    """Rows from the data distribution that no run has seen."""
     return schema.build(compose.compose([]).config["dataset"]).draw(n, Rng(seed)).double().numpy()
 
 
@@ -97,16 +97,16 @@ def test_a_log_density_by_quadrature_has_an_error(world, scored):
         assert list(columns) == ["energy", "log_prob", "log_prob_error"]
         assert columns["log_prob"] == pytest.approx(-columns["energy"] - summary["log_z"][model], abs=1e-12)
         assert columns["log_prob_error"].tolist() == [summary["log_z_error"][model]] * 5
-        assert "by quadrature, to 0.00" in err
+        assert "by quadrature, with an error of 0.00" in err
 
 
 def test_without_quadrature_the_bounds_of_ais_give_log_z(changed, scored):
-    """Between 3 - 0.2 and 4 + 0.6: 3.7 give or take 0.9."""
+    """The interval from 3 - 0.2 to 4 + 0.6 is 3.7 +- 0.9."""
     bounds = {"ais_log_z_lower": 3.0, "ais_log_z_lower_error": 0.2, "ais_log_z_upper": 4.0, "ais_log_z_upper_error": 0.6}
     columns, err = scored(changed("learned", **bounds), load_wine().data[:4])
     assert columns["log_prob"] == pytest.approx(-columns["energy"] - 3.7)
     assert columns["log_prob_error"] == pytest.approx(np.full(4, 0.9))
-    assert "log Z = 3.7 nats, between the bounds of annealed importance sampling, to 0.9" in err
+    assert "log Z = 3.7 nats, between the bounds of annealed importance sampling, with an error of 0.9" in err
 
 
 BOUNDS = ("lower", "lower_error", "upper", "upper_error")
@@ -117,40 +117,40 @@ BOUNDS = ("lower", "lower_error", "upper", "upper_error")
     [
         ({"log_z": 1.0, "log_z_error": 0.01, "ais": (3.0, 0.2, 4.0, 0.6), "log_z_learned": 2.0}, (1.0, 0.01)),
         ({"log_z": None, "log_z_error": None, "ais": (3.0, 0.2, 4.0, 0.6), "log_z_learned": 2.0}, (3.7, 0.9)),
-        ({"log_z": None, "ais": (3.0, 0.2, 2.9, 0.2), "log_z_learned": 2.0}, (2.95, 0.15)),  # crossed, by less than the errors
-        ({"log_z": None, "ais": (3.0, 0.2, 2.5, 0.2), "log_z_learned": 2.0}, (2.0, None)),  # by more: one of them is wrong
+        ({"log_z": None, "ais": (3.0, 0.2, 2.9, 0.2), "log_z_learned": 2.0}, (2.95, 0.15)),  # the bounds cross by less than their errors
+        ({"log_z": None, "ais": (3.0, 0.2, 2.5, 0.2), "log_z_learned": 2.0}, (2.0, None)),  # they cross by more, so one of them is wrong
         ({"log_z": None, "ais": (3.0, None, 4.0, 0.6), "log_z_learned": 2.0}, (2.0, None)),
         ({"log_z": None, "log_z_learned": 2.0}, (2.0, None)),
         ({"log_z": None}, (None, None)),
     ],
 )
-def test_quadrature_before_ais_before_what_was_learned(numbers, expected):
+def test_log_z_is_from_quadrature_else_ais_else_learned(numbers, expected):
     numbers = dict(numbers)
     ais = dict(zip((f"ais_log_z_{name}" for name in BOUNDS), numbers.pop("ais", (None,) * 4), strict=True))
     found = evaluate.log_z(numbers | ais, 0)[:2]
     stack = {"per_seed": {key: [7.0, value] for key, value in (numbers | ais).items()}}
     for log_z, error in (found, evaluate.log_z(stack, 1)[:2]):
-        assert (log_z, error) == tuple(one if one is None else pytest.approx(one) for one in expected)
+        assert (log_z, error) == tuple(value if value is None else pytest.approx(value) for value in expected)
 
 
 def test_a_learned_log_z_has_no_error(world, scored):
     columns, err = scored(world("learned"), load_wine().data[:4])
     assert list(columns) == ["energy", "log_prob"]
-    assert "as learned by the objective, with an unknown error: there is no log_prob_error" in err
+    assert "as learned by the objective, with an unknown error, so there is no column log_prob_error" in err
 
 
 def test_ratios_to_a_reference_need_no_log_z(world, scored):
     rows = load_wine().data[:9]
     columns, err = scored(world("wine"), rows, "relative_to=3")
     assert list(columns) == ["energy", "log_ratio"]
-    assert "log Z is not known" in err
+    assert "log Z is unknown" in err
     assert columns["log_ratio"].tolist() == (columns["energy"][2] - columns["energy"]).tolist()
     assert columns["log_ratio"][2] == 0.0
     assert np.unique(columns["log_ratio"]).size == 9
 
 
-def test_the_reference_may_stand_in_any_chunk(world, scored):
-    """Its own ratio is 0 to the last bit, and with log Z a ratio is a difference of log-densities."""
+def test_the_reference_row_may_be_in_any_chunk(world, scored):
+    """Its own ratio is exactly 0. If log Z is known, a ratio is a difference of log-densities."""
     rows = moons(2 * score.CHUNK + 5)
     for row in (1, score.CHUNK, score.CHUNK + 1, len(rows)):
         columns, _ = scored(world("moons"), rows, f"relative_to={row}")
@@ -158,19 +158,19 @@ def test_the_reference_may_stand_in_any_chunk(world, scored):
         assert columns["log_ratio"] == pytest.approx(columns["log_prob"] - columns["log_prob"][row - 1], abs=1e-9)
 
 
-def rows_for_the_test(data):
-    """The test rows of a table, as dataset.split_seed and dataset.test share them out."""
+def rows_of_the_test_split(data):
+    """The test rows of a table with the default dataset.split_seed and dataset.test."""
     return data[np.random.default_rng(0).permutation(len(data))[: round(0.2 * len(data))]]
 
 
-def test_the_threshold_is_that_of_the_test_rows(world, scored):
-    """Of 36 rows and a tenth the ceil(37 (0.9)) = 34th smallest energy; the three above are rejected, far rows are."""
-    test = rows_for_the_test(load_wine().data)
+def test_the_threshold_is_a_quantile_of_the_test_rows(world, scored):
+    """For 36 rows and q = 0.1 it is the 34th smallest energy, 34 = ceil(37 (0.9)). The rows above it and far rows are rejected."""
+    test = rows_of_the_test_split(load_wine().data)
     far = test[:2] + 50 * load_wine().data.std(0)
     columns, err = scored(world("wine"), np.concatenate([test, far]), "quantile=0.1")
     ordered = np.sort(columns["energy"][:36])
     bound = float(re.search(r"accepted: energy <= (\S+) nats, exceeded by at most 0.1 of the data, from 36 held-out rows", err)[1])
-    assert bound == pytest.approx(ordered[33], rel=1e-5)  # as it is printed
+    assert bound == pytest.approx(ordered[33], rel=1e-5)  # the printed value is rounded
     assert list(columns) == ["energy", "accepted"]
     assert columns["accepted"].tolist() == (columns["energy"] <= ordered[33]).tolist()
     assert columns["accepted"][-2:].tolist() == [0, 0]
@@ -178,19 +178,19 @@ def test_the_threshold_is_that_of_the_test_rows(world, scored):
 
 
 @pytest.mark.parametrize("n_components", ["null", "1"])
-def test_a_value_that_many_rows_share_is_accepted_or_rejected_as_one(ebm, scored, tmp_path, n_components):
-    """Two columns of four values: 16 kinds of rows, of which the threshold is always one. Whatever the network has learned, of the n = 400
-    test rows at most n - k are above the k-th smallest energy, and rows of a kind have one energy however many stand beside them."""
+def test_equal_rows_are_all_accepted_or_all_rejected(ebm, scored, tmp_path, n_components):
+    """Two columns with four values give 16 distinct rows, and the threshold is the energy of one of them. For any network, at most n - k of
+    the n = 400 test rows lie above the k-th smallest energy. Equal rows have equal energies, in files of any length."""
     rng = np.random.default_rng(5)
     rows = rng.choice([0.1, 0.7, 1.3, 2.9], size=(2000, 2), p=[0.4, 0.3, 0.2, 0.1])
     words = (*SMALL, "objective=nce", "dataset=table", f"dataset.path={write(tmp_path / 'kinds.csv', rows.tolist())}")
     assert ebm("train", *words, f"dataset.n_components={n_components}")[0] == 0
-    test, kinds = rows_for_the_test(rows), np.unique(rows, axis=0)
-    whole, _ = scored("last", np.concatenate([kinds, test]))
-    energy_of = dict(zip(map(tuple, kinds.tolist()), whole["energy"], strict=False))
-    assert whole["energy"][16:].tolist() == [energy_of[tuple(row)] for row in test.tolist()]
+    test, kinds = rows_of_the_test_split(rows), np.unique(rows, axis=0)
+    every, _ = scored("last", np.concatenate([kinds, test]))
+    energy_of = dict(zip(map(tuple, kinds.tolist()), every["energy"], strict=False))
+    assert every["energy"][16:].tolist() == [energy_of[tuple(row)] for row in test.tolist()]
     for n in (1, 2, 3, 7):
-        assert scored("last", kinds[:n])[0]["energy"].tolist() == whole["energy"][:n].tolist()
+        assert scored("last", kinds[:n])[0]["energy"].tolist() == every["energy"][:n].tolist()
     for q in (0.05, 0.1, 0.2, 0.3, 0.5, 0.8):
         columns, _ = scored("last", np.concatenate([kinds, test]), f"quantile={q}")
         accepted = dict(zip(map(tuple, kinds.tolist()), columns["accepted"], strict=False))
@@ -200,22 +200,23 @@ def test_a_value_that_many_rows_share_is_accepted_or_rejected_as_one(ebm, scored
         assert (1 - columns["accepted"][16:]).sum() <= 400 - k
 
 
-def test_rows_of_the_datas_own_law_are_rejected_as_often_as_asked_for(world, scored):
-    """20,000 fresh draws by a threshold of 10,000: a standard deviation of sqrt(q (1 - q) (1/10,000 + 1/20,000)); five of them, 6e-7."""
+def test_a_fraction_q_of_new_draws_from_the_data_distribution_is_rejected(world, scored):
+    """20,000 draws and a threshold from 10,000: a standard deviation of sqrt(q (1 - q) (1/10,000 + 1/20,000)). The tolerance is five of
+    them, with a false-alarm rate of 6e-7."""
     rows = moons(20_000)
     for q in (0.05, 0.5):
         columns, _ = scored(world("moons"), rows, f"quantile={q}", "model=1")
         assert abs((1 - columns["accepted"]).mean() - q) < 5 * (q * (1 - q) * (1 / 10_000 + 1 / 20_000)) ** 0.5
 
 
-def test_a_rare_quantile_takes_more_draws(world, scored):
-    """A hundred-thousandth needs 99,999, of a law that can be drawn from."""
+def test_a_small_quantile_takes_more_draws(world, scored):
+    """The quantile 1e-5 needs 99,999 draws, which a dataset with a sampler provides."""
     columns, err = scored(world("moons"), moons(100), "quantile=1e-5")
     assert "from 99999 held-out rows" in err
     assert columns["accepted"].tolist() == [1] * 100
 
 
-def test_a_table_that_has_moved(changed, world, ebm, tmp_path):
+def test_a_quantile_needs_the_table_that_the_run_was_trained_on(changed, world, ebm, tmp_path):
     run = changed("wine")
     text = (run / "config.yaml").read_text().replace(str(world.folder / "wine.csv"), str(tmp_path / "gone.csv"))
     (run / "config.yaml").write_text(text)
@@ -232,7 +233,7 @@ def test_a_table_that_has_moved(changed, world, ebm, tmp_path):
     assert (code, "has changed since the run was trained on it" in err) == (2, True)
 
 
-def test_all_columns_at_once_go_to_a_file(world, ebm, tmp_path):
+def test_a_file_with_all_columns_at_once(world, ebm, tmp_path):
     write(tmp_path / "rows.csv", [["x0", "x1"], [0.5, 0.25], [9, 9]])
     words = ("score", str(world("moons")), f"data={tmp_path / 'rows.csv'}", "relative_to=1", "quantile=0.01")
     code, out, _ = ebm(*words)
@@ -243,15 +244,15 @@ def test_all_columns_at_once_go_to_a_file(world, ebm, tmp_path):
     assert (tmp_path / "out.csv").read_text() == out
 
 
-def test_a_file_that_has_these_columns_is_refused_or_they_are_given_other_names(world, ebm, tmp_path):
-    """Its own output, scored again: by name the run's columns are found in it."""
+def test_columns_that_the_file_already_has_are_refused_without_a_prefix(world, ebm, tmp_path):
+    """The output of `ebm score` is scored again. The columns of the run are found by their names."""
     write(tmp_path / "rows.csv", [load_wine().feature_names, *load_wine().data[:3].tolist()])
     run, twice = str(world("wine")), tmp_path / "twice.csv"
     assert ebm("score", run, f"data={tmp_path / 'rows.csv'}", f"out={tmp_path / 'once.csv'}")[0] == 0
     words = ("score", run, f"data={tmp_path / 'once.csv'}", f"out={twice}")
     code, out, err = ebm(*words)
     assert (code, out, twice.exists()) == (2, "", False)
-    assert "once.csv has a column energy already" in err
+    assert "once.csv already has a column energy" in err
     assert "prefix=WORD" in err
     assert ebm(*words, "relative_to=1", "prefix=new_")[0] == 0
     header, first, *_ = csv.reader(twice.open())
@@ -259,10 +260,10 @@ def test_a_file_that_has_these_columns_is_refused_or_they_are_given_other_names(
     assert first[-3:] == [first[-2], first[-2], "0.0"]
     write(tmp_path / "once.csv", [[*load_wine().feature_names, "accepted"], *([*row, 1] for row in load_wine().data[:3].tolist())])
     assert ebm(*words)[0] == 0
-    assert "has a column accepted already" in ebm(*words, "quantile=0.1")[2]
+    assert "already has a column accepted" in ebm(*words, "quantile=0.1")[2]
 
 
-def test_out_may_be_a_link_or_a_pipe_and_stays_one(world, ebm, tmp_path):
+def test_out_may_be_a_link_or_a_pipe_and_is_not_replaced(world, ebm, tmp_path):
     write("rows.csv", [[0.5, 0.25], [9, 9]])
     words = ("score", str(world("moons")), "data=rows.csv")
     scores = ebm(*words)[1]
@@ -283,8 +284,8 @@ def test_out_may_be_a_link_or_a_pipe_and_stays_one(world, ebm, tmp_path):
     ("header", "expected"),
     [("x1,x0", [0.5, 0.25]), ("x0,x1", [0.25, 0.5]), ("a,b", [0.25, 0.5]), ("x0,label,x1", [0.25, 0.5]), ("label,a,b", None)],
 )
-def test_coordinates_are_found_by_their_names_where_a_file_has_them(world, ebm, header, expected):
-    """A run whose data have no names of their own calls them x0, x1, as `ebm sample out=FILE` does. The column `label` is 3."""
+def test_coordinates_are_found_by_name_if_the_file_has_their_names(world, ebm, header, expected):
+    """If the data of a run have no column names, they are called x0, x1, as in `ebm sample out=FILE`. The column `label` is always 3."""
     names, values = header.split(","), iter((0.25, 0.5))
     write("named.csv", [names, [3 if name == "label" else next(values) for name in names]])
     run = str(world("moons"))
@@ -297,15 +298,15 @@ def test_coordinates_are_found_by_their_names_where_a_file_has_them(world, ebm, 
 
 
 FAULTS = [
-    ("out=s.npz", "out: s.npz: scores are written as CSV", "out=s.csv"),
+    ("out=s.npz", "out: s.npz is not a CSV file, and scores are written as CSV", "out=s.csv"),
     ("out=.", "out: . cannot be written: Is a directory", ""),
     ("out=", "out: . cannot be written: Is a directory", ""),
     ("out=there/is/none.csv", "out: there/is/none.csv cannot be written: No such file", ""),
     ("prefix=1", "prefix: must be a word, not 1", "prefix=model_"),
-    ("relative_to=0", "relative_to: rows.csv has no row 0", "its 2 rows are counted from 1"),
-    ("relative_to=3", "relative_to: rows.csv has no row 3", "its 2 rows are counted from 1"),
+    ("relative_to=0", "relative_to: rows.csv has no row 0", "rows are numbered from 1 to 2"),
+    ("relative_to=3", "relative_to: rows.csv has no row 3", "rows are numbered from 1 to 2"),
     ("relative_to=-1", "has no row -1", ""),
-    ("relative_to=true", "relative_to: must be a whole number, not True", ""),
+    ("relative_to=true", "relative_to: must be a whole number, not true", ""),
     ("relative_to=1.5", "relative_to: must be a whole number, not 1.5", ""),
     ("model=null", "model: must be a whole number, not None", ""),
     ("quantile=0", "quantile: must be a fraction of at least 1e-06 and below 1, not 0", "quantile=0.01"),
@@ -313,12 +314,12 @@ FAULTS = [
     ("quantile=1e-7", "quantile: must be a fraction", ""),
     ("quantile=few", "quantile: must be a fraction", ""),
     ("quantil=0.1", "quantil: there is no key 'quantil'", "did you mean quantile?"),
-    ("quantile=0.01", "quantile: 0.01 needs 99 held-out rows, there are 36", "quantile=0.027028 or greater"),
+    ("quantile=0.01", "quantile: 0.01 needs 99 held-out rows, but there are 36", "quantile=0.027028 or greater"),
 ]
 
 
 @pytest.mark.parametrize(("word", "message", "hint"), FAULTS)
-def test_refused(world, ebm, word, message, hint):
+def test_invalid_keys_of_score_are_refused(world, ebm, word, message, hint):
     write("rows.csv", load_wine().data[:2].tolist())
     code, out, err = ebm("score", str(world("wine")), "data=rows.csv", *(["out=out.csv"] * (not word.startswith("out"))), word)
     assert (code, out) == (2, "")

@@ -1,4 +1,4 @@
-"""A table from its file to scores: trained, measured on its test rows, sampled and scored in its own units."""
+"""A table from its file to scores: training, measurement on its test rows, samples and scores in the units of the file."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def write(path, rows):
 
 
 def read(text):
-    """Header, and the rows by column."""
+    """The header, and a dictionary of the columns."""
     header, *rows = csv.reader(io.StringIO(text))
     return header, dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
 
@@ -37,7 +37,7 @@ def numbers(cells):
 
 
 def rows_of(n, name):
-    """The rows of a split, as the seed that shares them out says."""
+    """The indices of the rows of a split with the default seed."""
     order = np.random.default_rng(0).permutation(n)
     n_test, n_validation = round(0.2 * n), round(0.1 * n)
     return dict(zip(("test", "validation", "train"), np.split(order, [n_test, n_test + n_validation]), strict=True))[name]
@@ -45,7 +45,7 @@ def rows_of(n, name):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Outputs and CSV files: `world.run(table, *words)` is the folder of a run, trained once; tests only read."""
+    """CSV files and runs. `world(table, *words)` returns the folder of a run. It is trained once, and tests only read it."""
     folder = tmp_path_factory.mktemp("world")
     runs = {}
     for name, load in TABLES.items():
@@ -69,7 +69,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def trained(world, tmp_path):
-    """`trained(table, ...)` is a copy of such a run, for tests that write into it."""
+    """`trained(table, ...)` returns a copy of such a run, for tests that write to it."""
 
     def copy(table, *words):
         path = world(table, *words)
@@ -83,13 +83,13 @@ CASES = [("wine", "objective=nce"), ("cancer", "objective=ssm")]
 
 
 @pytest.mark.parametrize(("table", "objective"), CASES)
-def test_measured_on_the_test_rows(world, ebm, trained, table, objective):
+def test_numbers_are_measured_on_the_test_rows(world, ebm, trained, table, objective):
     summary = json.loads((world(table, objective) / "summary.json").read_text())
     for key in ("kl", "nll", "log_z"):
         assert summary[key] is None
         assert f"quadrature takes at most 3 coordinates; the events have {N_COLUMNS[table]}" in summary["reasons"][key]
     assert math.isfinite(summary["test_loss"])
-    assert summary["sliced_wasserstein"] < 1.0  # of standardised columns
+    assert summary["sliced_wasserstein"] < 1.0  # in units of standardized columns
     code, out, _ = ebm("evaluate", str(trained(table, objective)), "--json")
     again = json.loads(out)
     assert code == 0
@@ -98,14 +98,14 @@ def test_measured_on_the_test_rows(world, ebm, trained, table, objective):
     }
 
 
-def test_counts_are_of_rows_that_were_there(world):
-    """124 rows of wine are for training: a batch of 128 holds no more."""
+def test_costs_count_the_rows_of_a_batch(world):
+    """The training split of wine has 124 rows, so a batch of size 128 has 124 rows."""
     summary = json.loads((world("wine", "objective=nce") / "summary.json").read_text())
     assert summary["n_energy_evaluations"] == 200 * 124 * (1 + 4)
 
 
 @pytest.mark.parametrize(("table", "objective"), CASES)
-def test_samples_are_in_the_tables_units(ebm, trained, table, objective):
+def test_samples_are_in_the_units_of_the_table(ebm, trained, table, objective):
     path, data = trained(table, objective), TABLES[table]()
     code, out, err = ebm("sample", str(path), "n_samples=400", "n_chains=200", "n_steps=60")
     assert code == 0, err
@@ -120,7 +120,7 @@ def test_samples_are_in_the_tables_units(ebm, trained, table, objective):
 
 
 @pytest.mark.parametrize(("table", "objective"), CASES)
-def test_scores_keep_the_rows_and_their_text(ebm, world, table, objective):
+def test_scores_keep_the_text_of_the_rows(ebm, world, table, objective):
     run, text = str(world(table, objective)), (world.folder / f"{table}.csv").read_text()
     code, out, err = ebm("score", run, f"data={world.folder / table}.csv")
     header, columns = read(out)
@@ -135,7 +135,7 @@ def test_scores_keep_the_rows_and_their_text(ebm, world, table, objective):
         log_z = json.loads((world(table, objective) / "summary.json").read_text())["log_z_learned"]
         assert numbers(columns["log_prob"]) == pytest.approx(-energy - log_z)
     else:
-        assert "log Z is not known" in err
+        assert "log Z is unknown" in err
 
 
 @pytest.mark.parametrize(("table", "objective"), CASES)
@@ -150,7 +150,7 @@ def test_far_rows_have_high_energies(ebm, world, tmp_path, table, objective):
 
 
 def test_columns_are_found_by_name(ebm, world, tmp_path):
-    """In another order, among columns that the run does not know, whose text is kept as it stands."""
+    """The columns may have another order. The text of additional columns is kept unchanged."""
     run, data = str(world("wine", "objective=nce")), load_wine()
     _, plain = read(ebm("score", run, f"data={world.folder / 'wine.csv'}")[1])
     order = np.random.default_rng(2).permutation(13)
@@ -184,13 +184,13 @@ def test_without_names_columns_are_taken_by_position(ebm, world, tmp_path):
 
 
 def test_two_columns_have_a_density_in_their_own_units(ebm, world, tmp_path):
-    """exp(log_prob) integrates to one over (per cent, mg/l), and the NLL is the mean of -log_prob over the test rows."""
+    """exp(log_prob) integrates to 1 in data units (per cent, mg/l), and the NLL is the mean of -log_prob over the test rows."""
     run = world("two", "objective=ssm")
     summary = json.loads((run / "summary.json").read_text())
     _, columns = read(ebm("score", str(run), f"data={world.folder / 'two.csv'}")[1])
     assert summary["nll"] == pytest.approx(-numbers(columns["log_prob"])[rows_of(178, "test")].mean(), abs=1e-4)
     assert summary["kl"] is None
-    assert summary["nll"] > 5  # proline has a standard deviation of 315: a density of standardised columns would be near 2.5
+    assert summary["nll"] > 5  # the standard deviation of proline is 315; the NLL in standardized units would be near 2.5
     data = np.column_stack([numbers(columns[name]) for name in ("alcohol", "proline")])
     axes = [np.linspace(-9, 9, 151) * data[:, i].std() + data[:, i].mean() for i in range(2)]
     write(tmp_path / "grid.csv", [["proline", "alcohol"], *([y, x] for x in axes[0].tolist() for y in axes[1].tolist())])
@@ -211,7 +211,7 @@ def test_scores_go_to_stdout_or_to_a_file(ebm, world, tmp_path):
 
 
 @pytest.mark.parametrize("out", ["gone/scores.csv", "folder"])
-def test_a_place_that_cannot_be_written_is_refused(ebm, world, tmp_path, out):
+def test_a_path_that_cannot_be_written_is_refused(ebm, world, tmp_path, out):
     (tmp_path / "here" / "folder").mkdir()
     code, printed, err = ebm("score", str(world("wine", "objective=nce")), f"data={world.folder / 'wine.csv'}", f"out={out}")
     assert (code, printed) == (2, "")
@@ -220,7 +220,7 @@ def test_a_place_that_cannot_be_written_is_refused(ebm, world, tmp_path, out):
 
 
 def test_a_table_that_has_moved_or_changed(ebm, trained, world, tmp_path):
-    """Measuring again needs the very data; sampling does not."""
+    """Measuring again needs the data that the run was trained on. Sampling does not."""
     shutil.copy(world.folder / "wine.csv", tmp_path / "wine.csv")
     path = trained("wine", "objective=nce")
     config = path / "config.yaml"
@@ -262,8 +262,8 @@ def test_the_list_of_runs(ebm, world, monkeypatch):
 
 
 @pytest.mark.parametrize("line", ["runs", "runs --json", "score {run} data={data}"])
-def test_a_reader_that_has_enough_ends_it_quietly(world, monkeypatch, line):
-    """`ebm runs | head -1`; and a reader that is gone before the first line."""
+def test_a_closed_pipe_ends_the_command_without_an_error(world, monkeypatch, line):
+    """The reader closes the pipe before the first line."""
     monkeypatch.setenv("EBM_OUTPUTS", str(world.folder / "outputs"))
     words = line.format(run=world("wine", "objective=nce"), data=world.folder / "wine.csv").split()
     command = [sys.executable, "-m", "ebm_cli", *words]
@@ -275,7 +275,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(world, monkeypatch, line):
     assert "Exception" not in err
 
 
-def test_head_takes_one_line(world, monkeypatch):
+def test_head_reads_the_first_line_of_the_list_of_runs(world, monkeypatch):
     monkeypatch.setenv("EBM_OUTPUTS", str(world.folder / "outputs"))
     world(*CASES[0])
     pipe = f"{sys.executable} -m ebm_cli runs | head -1; exit ${{PIPESTATUS[0]}}"
@@ -286,7 +286,7 @@ def test_head_takes_one_line(world, monkeypatch):
 
 @pytest.mark.parametrize(("n_components", "objective"), [(2, "objective=nce"), (5, "objective=ssm")])
 def test_principal_components_from_training_to_scores(world, ebm, trained, n_components, objective):
-    """The model has K coordinates; samples, files and pictures have the table's 13; energies and log-densities are of the K."""
+    """The model has K coordinates, with its energies and log-densities. Samples, files and pictures have the 13 columns of the table."""
     path, wine = trained("wine", objective, f"dataset.n_components={n_components}"), load_wine()
     stored = json.loads((path / "dataset.json").read_text())
     assert stored["shape"] == [n_components]
@@ -309,7 +309,9 @@ def test_principal_components_from_training_to_scores(world, ebm, trained, n_com
         code, out, err = ebm("score", str(path), f"data={world.folder / name}.csv")
         assert code == 0, err
         energies.append(numbers(read(out)[1]["energy"]))
-    assert energies[0] == pytest.approx(energies[1], rel=1e-6, abs=1e-6)  # what lies across the components does not count
+    assert energies[0] == pytest.approx(
+        energies[1], rel=1e-6, abs=1e-6
+    )  # energies do not depend on directions orthogonal to the components
     assert energies[0].std() > 0.1
     if n_components == 2:
         assert summary["nll"] == pytest.approx(energies[0].mean() + summary["log_z"], abs=1e-4)

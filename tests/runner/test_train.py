@@ -1,4 +1,4 @@
-"""`ebm train`: the run folder and its numbers, identity, the same line again, what diverges, sweeps."""
+"""`ebm train`: the run folder, its numbers, run ids, repeated commands, divergence, failures and sweeps."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ from ebm_cli.runs.catalog import find
 from ebm_cli.runs.run import Run
 from ebm_cli.training.trainer import Trainer
 
-TINY = (  # a second; noise=0.3 makes the grid of the quadrature coarse
+TINY = (  # takes a second; with noise=0.3 a coarse grid suffices for the quadrature
     "experiment=smoke",
     "trainer.n_steps=20",
     "trainer.checkpoint_every=5",
@@ -40,12 +40,12 @@ TINY = (  # a second; noise=0.3 makes the grid of the quadrature coarse
 NO_METRIC = (*TINY, "metric=[]")
 NUMBERS = ["kl", "nll", "entropy", "log_z", "log_z_error", "edge_mass", "test_loss"]
 COUNTS = ["n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations"]
-STORED = "this run is finished: its stored result is shown; force=true trains it anew"
+STORED = "this run is finished: its stored result is shown; force=true trains it again"
 COST = ["n_steps", "train_seconds", "steps_per_second", *COUNTS]
 
 
 def read(path):
-    """Strict JSON: NaN and Infinity are none."""
+    """Read strict JSON, without NaN and Infinity."""
 
     def refuse(constant):
         raise AssertionError(f"{path} holds {constant}")
@@ -54,7 +54,7 @@ def read(path):
 
 
 def files(folder):
-    """Every file with its time, to see that nothing was written."""
+    """The modification time of every file, to check that nothing was written."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
@@ -64,7 +64,7 @@ def status(run):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """`trained("objective=nce")` is the folder of a run, trained once for all tests, which only read it."""
+    """`trained("objective=nce")` returns the folder of a run. It is trained once, and tests only read it."""
     outputs, runs = tmp_path_factory.mktemp("outputs"), {}
 
     def train(*words):
@@ -81,13 +81,13 @@ def trained(tmp_path_factory):
 def test_the_run_folder(trained):
     path = trained("experiment=smoke", "device=cpu")
     names = "checkpoints config.yaml dataset.json environment.json figures metrics.jsonl samples.npz status.json summary.json train.log"
-    assert sorted(one.name for one in path.iterdir()) == [".lock", *names.split()]
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", *names.split()]
     assert re.fullmatch(r"moons-ssm-s0-[0-9a-f]{10}", path.name)
-    assert [one.name for one in sorted((path / "checkpoints").iterdir())] == ["00000150", "00000200"]
+    assert [folder.name for folder in sorted((path / "checkpoints").iterdir())] == ["00000150", "00000200"]
     for folder in (path / "checkpoints").iterdir():
-        assert sorted(one.name for one in folder.iterdir()) == ["manifest.json", "state.safetensors"]
-    assert {one.name for one in (path / "figures").iterdir()} >= {"density.png", "energy.png", "training.png"}
-    assert all(one.read_bytes().startswith(b"\x89PNG") for one in (path / "figures").iterdir())
+        assert sorted(file.name for file in folder.iterdir()) == ["manifest.json", "state.safetensors"]
+    assert {figure.name for figure in (path / "figures").iterdir()} >= {"density.png", "energy.png", "training.png"}
+    assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in (path / "figures").iterdir())
     assert read(path / "status.json")["state"] == "finished"
     assert check(compose.compose(["experiment=smoke", "device=cpu"])) == yaml.safe_load((path / "config.yaml").read_text())
     facts = read(path / "environment.json")
@@ -108,7 +108,7 @@ def test_rows_and_samples(trained):
     with np.load(path / "samples.npz") as samples:
         assert samples["x"].shape == (1000, 2)
         assert len(samples["columns"]) == 2
-        assert np.abs(samples["x"].mean(0)).max() < 0.3  # the moons' mean is 0
+        assert np.abs(samples["x"].mean(0)).max() < 0.3  # the mean of the moons is 0
         assert 0.3 < samples["x"].std(0).min() < samples["x"].std(0).max() < 1.5
 
 
@@ -119,7 +119,7 @@ def test_the_summary(trained):
     assert set(summary) >= {"id", "seed", *NUMBERS, *COST}
     assert all(isinstance(summary[key], (int, float)) for key in [*NUMBERS, *COST])
     assert summary["id"] == path.name.rpartition("-")[2]
-    assert summary["entropy"] == pytest.approx(1.0076, abs=1e-3)  # of moons with noise 0.1
+    assert summary["entropy"] == pytest.approx(1.0076, abs=1e-3)  # the entropy of moons with noise 0.1
     assert summary["nll"] == pytest.approx(summary["kl"] + summary["entropy"], abs=1e-9)
     assert 0 < summary["kl"] < 1
     assert summary["log_z_error"] < 0.01
@@ -128,20 +128,20 @@ def test_the_summary(trained):
     assert summary["steps_per_second"] == pytest.approx(200 / summary["train_seconds"])
 
 
-def test_the_last_lines_are_table_reproduction_and_place(ebm):
+def test_the_output_ends_with_the_table_the_command_and_the_folder(ebm):
     code, out, err = ebm("train", *NO_METRIC, "name=a b")
     assert code == 0
     assert "\x1b" not in out + err
-    *table, reproduce, place = out.splitlines()
+    *table, reproduce, saved = out.splitlines()
     assert reproduce == shlex.join(["ebm", "train", *NO_METRIC, "name=a b"])
-    assert place == f"Results saved to {find('last').path}"
+    assert saved == f"Results saved to {find('last').path}"
     assert any(line.split()[:1] == ["test_loss"] for line in table)
 
 
-def test_numbers_that_do_not_apply_are_null_with_a_reason(trained):
+def test_missing_numbers_are_null_with_a_reason(trained):
     pcd = read(trained(*TINY, "objective=pcd", "objective.n_steps=2", "objective.n_chains=256") / "summary.json")
     assert pcd["test_loss"] is None
-    assert "no measure of the fit" in pcd["reasons"]["test_loss"]
+    assert "does not measure the fit" in pcd["reasons"]["test_loss"]
     assert set(pcd["reasons"]) == {"test_loss"}
     score = read(trained(*TINY, "energy=score_mlp") / "summary.json")
     for key in set(NUMBERS) - {"test_loss"}:
@@ -158,13 +158,13 @@ def test_numbers_that_do_not_apply_are_null_with_a_reason(trained):
         (["objective=ssm", "energy=score_mlp"], 0, 1, 1),
         (["objective=ssm", "regularizer=energy_l2"], 1, 1, 1),
         (["objective=nce"], 1 + 4, 0, 0),
-        (["objective=nce", "objective.n_noise=7", "seeds=2"], 1 + 7, 0, 0),  # of each model
+        (["objective=nce", "objective.n_noise=7", "seeds=2"], 1 + 7, 0, 0),  # for each model
         (["objective=pcd", "objective.n_steps=5"], 2, 5 + 1, 0),  # mala begins with a score
         (["objective=pcd", "objective.n_steps=5", "sampler=langevin"], 2, 5, 0),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_training_cost(trained, words, energies, scores, hvps):
+def test_costs_of_training(trained, words, energies, scores, hvps):
     summary = read(trained(*NO_METRIC, "trainer.n_steps=3", "trainer.batch_size=50", *words) / "summary.json")
     assert [summary[key] for key in COUNTS] == [3 * 50 * energies, 3 * 50 * scores, 3 * 50 * hvps]
 
@@ -177,45 +177,45 @@ def test_a_stack(trained):
     for key in NUMBERS:
         values = np.array(summary["per_seed"][key])
         half = student.ppf(0.975, 2) * values.std(ddof=1) / math.sqrt(3)
-        if key == "log_z_error":  # of each seed alone
+        if key == "log_z_error":  # given for each seed only
             assert (summary[key], summary["ci95"].get(key)) == (None, None)
         else:
             assert summary[key] == pytest.approx(values.mean())
             assert summary["ci95"][key] == pytest.approx([values.mean() - half, values.mean() + half])
-        assert summary["per_seed"][key][1] == pytest.approx(single[key], rel=1e-3, abs=1e-4)  # model 1 is the run with its seed
+        assert summary["per_seed"][key][1] == pytest.approx(single[key], rel=1e-3, abs=1e-4)  # model 1 equals the single run with its seed
     assert len(set(summary["per_seed"]["kl"])) == 3
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert all(len(row["loss"]) == 3 for row in rows)
     assert np.load(path / "samples.npz")["x"].shape == (3, 100, 2)
 
 
-def test_the_same_line_again_is_answered_at_once(ebm, tmp_path, monkeypatch):
+def test_a_repeated_command_shows_the_stored_result(ebm, tmp_path, monkeypatch):
     _, first, _ = ebm("train", *NO_METRIC)
     before = files(tmp_path)
-    monkeypatch.setattr(Experiment, "trainer", None)  # nothing is built
+    monkeypatch.setattr(Experiment, "trainer", None)  # no trainer is built
     again = ebm("train", *NO_METRIC)
     assert again == (0, first, f"{STORED}\n")
     assert ebm("train", *NO_METRIC, "name=another", "trainer.log_every=7", "metric=[]")[1:] == again[1:]
     assert files(tmp_path) == before
 
 
-def test_a_metric_that_was_not_there_is_added(ebm, trained):
+def test_a_new_metric_is_added_to_a_stored_run(ebm, trained):
     ebm("train", *NO_METRIC)
     run = find("last")
-    weights, rows = files(run.checkpoints), (run.path / "metrics.jsonl").read_bytes()
+    checkpoints, rows = files(run.checkpoints), (run.path / "metrics.jsonl").read_bytes()
     assert run.read("summary.json")["kl"] is None
-    assert "not asked for" in run.read("summary.json")["reasons"]["kl"]
+    assert "not selected" in run.read("summary.json")["reasons"]["kl"]
     code, out, err = ebm("train", *TINY, "metric=quadrature")
     assert code == 0
     assert err.startswith(STORED)
-    summary, whole = run.read("summary.json"), read(trained(*TINY) / "summary.json")
-    assert {key: summary[key] for key in NUMBERS} == {key: whole[key] for key in NUMBERS}
+    summary, expected = run.read("summary.json"), read(trained(*TINY) / "summary.json")
+    assert {key: summary[key] for key in NUMBERS} == {key: expected[key] for key in NUMBERS}
     assert re.search(r"^kl ", out, re.MULTILINE)
     assert {key: summary[key] for key in COST} == {key: read(run.path / "summary.json")[key] for key in COST}
-    assert (files(run.checkpoints), (run.path / "metrics.jsonl").read_bytes()) == (weights, rows)
+    assert (files(run.checkpoints), (run.path / "metrics.jsonl").read_bytes()) == (checkpoints, rows)
 
 
-def test_an_added_metric_keeps_those_added_before(ebm):
+def test_an_added_metric_keeps_the_metrics_added_before(ebm):
     ebm("train", *NO_METRIC)
     ebm("train", *TINY, "metric=quadrature")
     kl = find("last").read("summary.json")["kl"]
@@ -225,8 +225,8 @@ def test_an_added_metric_keeps_those_added_before(ebm):
     assert "sliced_wasserstein" in summary
 
 
-def test_force_trains_anew_and_keeps_the_old_folder(ebm, tmp_path, monkeypatch):
-    monkeypatch.setattr("ebm_cli.runs.run.time.strftime", lambda _: "20250101-120000")  # all within one second
+def test_force_trains_again_and_keeps_the_old_folder(ebm, tmp_path, monkeypatch):
+    monkeypatch.setattr("ebm_cli.runs.run.time.strftime", lambda _: "20250101-120000")  # all folders are replaced within one second
     ebm("train", *NO_METRIC)
     run = find("last")
     (run.path / "mark").touch()
@@ -238,13 +238,13 @@ def test_force_trains_anew_and_keeps_the_old_folder(ebm, tmp_path, monkeypatch):
         assert status(run)["state"] == "finished"
         replaced = sorted((tmp_path / "outputs" / "replaced").iterdir())
         assert len(replaced) == n
-        assert all(one.name.startswith(run.path.name) and read(one / "summary.json")["id"] == run.id for one in replaced)
-    assert sum((one / "mark").exists() for one in replaced) == 1
-    assert [one.name for one in (tmp_path / "outputs" / "runs").iterdir()] == [run.path.name]
+        assert all(folder.name.startswith(run.path.name) and read(folder / "summary.json")["id"] == run.id for folder in replaced)
+    assert sum((folder / "mark").exists() for folder in replaced) == 1
+    assert [folder.name for folder in (tmp_path / "outputs" / "runs").iterdir()] == [run.path.name]
     assert "force" not in run.read("environment.json")["reproduce"]
 
 
-def test_a_warning_where_the_code_has_changed(ebm, monkeypatch):
+def test_a_stored_run_of_other_code_has_a_warning(ebm, monkeypatch):
     ebm("train", *NO_METRIC)
     monkeypatch.setattr(provenance, "source_hash", lambda: "another")
     code, _, err = ebm("train", *NO_METRIC)
@@ -264,8 +264,8 @@ def identity(*words):
         "optimizer.eps=1e-8", "energy.tilt=1",
     ],
 )  # fmt: skip
-def test_what_does_not_change_a_runs_id(word):
-    """Neither what training does not read, nor another way to write the same value."""
+def test_a_key_that_training_does_not_read_does_not_change_the_id(word):
+    """Another way to write the same value does not change the id either."""
     assert identity(word) == identity()
 
 
@@ -277,16 +277,16 @@ def test_what_does_not_change_a_runs_id(word):
         "trainer.max_grad_norm=null", "regularizer=energy_l2",
     ],
 )  # fmt: skip
-def test_what_changes_a_runs_id(word):
+def test_a_key_that_training_reads_changes_the_id(word):
     assert identity(word) != identity()
 
 
-def test_the_kernel_of_an_objective_is_part_of_the_id():
+def test_the_sampler_of_an_objective_is_part_of_the_id():
     assert identity("objective=pcd", "sampler.step_size=0.5") != identity("objective=pcd")
     assert identity("objective=pcd", "sampler=langevin") != identity("objective=pcd")
 
 
-def test_a_tables_id_follows_its_content(tmp_path):
+def test_the_id_of_a_run_on_a_table_depends_on_its_content(tmp_path):
     def of(path):
         return Experiment.of(compose.compose(["dataset=table", f"dataset.path={path}"])).run.id
 
@@ -314,8 +314,8 @@ def test_outputs_can_be_moved(ebm, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [("objective=nce",), ("objective=pcd", "objective.n_chains=256", "objective.n_steps=2", "seeds=2")])
-def test_a_run_that_is_measured_before_its_end_has_the_costs_of_its_step(ebm, monkeypatch, words):
-    """Measured after a failure at step 10 of 20: half of the evaluations, and the seconds until then."""
+def test_a_run_that_is_measured_before_its_end_has_the_costs_of_its_checkpoint(ebm, monkeypatch, words):
+    """A run of 20 steps fails at step 13 and is measured at its checkpoint of step 10: half of the evaluations, and the time until then."""
     line, step = (*NO_METRIC, "trainer.log_every=2", *words), Trainer.step
     with monkeypatch.context() as broken:
         broken.setattr(Trainer, "step", lambda self: step(self) if self.state.step < 13 else 1 / 0)
@@ -339,25 +339,25 @@ def test_a_run_that_is_measured_before_its_end_has_the_costs_of_its_step(ebm, mo
     assert {key: run.read("summary.json")[key] for key in COST} == {key: whole[key] for key in COST}
 
 
-def test_what_was_measured_in_another_way_is_told_apart(ebm):
-    """Two seeds are one row; one of them measured with another sampler is another; typed again, the line measures as it says."""
+def test_runs_that_are_measured_differently_are_separate_rows_of_a_comparison(ebm):
+    """Two seeds form one row. If one is measured with another sampler, there are two rows. The repeated command measures again."""
     for seed in (0, 1):
         assert ebm("train", *NO_METRIC, "group=mine", f"seed={seed}")[0] == 0
     assert ebm("train", *NO_METRIC, "group=mine", "optimizer.lr=0.02")[0] == 0
     rows = json.loads(ebm("compare", "mine", "--metric", "test_loss", "--json")[1])["rows"]
     assert sorted(row["n"] for row in rows) == [1, 2]
-    one = find("moons-ssm-s1")
-    assert ebm("evaluate", one.id, "sampler=langevin", "metric=[sliced_wasserstein]")[0] == 0
-    assert one.read("summary.json")["measured_with"]["metric"].keys() == {"sliced_wasserstein"}
+    run = find("moons-ssm-s1")
+    assert ebm("evaluate", run.id, "sampler=langevin", "metric=[sliced_wasserstein]")[0] == 0
+    assert run.read("summary.json")["measured_with"]["metric"].keys() == {"sliced_wasserstein"}
     rows = json.loads(ebm("compare", "mine", "--metric", "test_loss", "--json")[1])["rows"]
     assert sorted(row["differs"]["sampler"] for row in rows) == ["langevin", "mala", "mala"]
-    assert ebm("evaluate", one.id, "metric=[mmd]", "metric.mmd.n_points=50")[0] == 0
-    assert ebm("evaluate", one.id, "sampler=langevin")[0] == 0
-    measured = one.read("summary.json")["measured_with"]["metric"]
+    assert ebm("evaluate", run.id, "metric=[mmd]", "metric.mmd.n_points=50")[0] == 0
+    assert ebm("evaluate", run.id, "sampler=langevin")[0] == 0
+    measured = run.read("summary.json")["measured_with"]["metric"]
     assert (measured.keys(), measured["mmd"]["n_points"]) == ({"sliced_wasserstein", "mmd"}, 50)
     err = ebm("train", *NO_METRIC, "group=mine", "seed=1")[2]
     assert "measuring again" in err
-    assert one.read("summary.json")["measured_with"]["metric"].keys() == {"sliced_wasserstein", "mmd"}
+    assert run.read("summary.json")["measured_with"]["metric"].keys() == {"sliced_wasserstein", "mmd"}
     assert "measuring again" not in ebm("train", *NO_METRIC, "group=mine", "seed=1")[2]
     assert sorted(row["n"] for row in json.loads(ebm("compare", "mine", "--metric", "test_loss", "--json")[1])["rows"]) == [1, 2]
 
@@ -370,7 +370,7 @@ def test_chains_that_hardly_move_are_in_the_summary(ebm):
     assert f"warning: {line}" in err
 
 
-def test_results_go_to_outputs_where_nothing_else_is_said(ebm, tmp_path, monkeypatch):
+def test_results_are_written_to_outputs_by_default(ebm, tmp_path, monkeypatch):
     monkeypatch.delenv("EBM_OUTPUTS")
     assert ebm("train", *NO_METRIC)[0] == 0
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["outputs"]
@@ -379,7 +379,7 @@ def test_results_go_to_outputs_where_nothing_else_is_said(ebm, tmp_path, monkeyp
 
 @pytest.fixture
 def held():
-    """`held(run)` is a process that holds a run as one that trains it does, until its stdin is closed."""
+    """`held(run)` starts a process that locks a run, as training does, until its stdin is closed."""
     program = """
 import sys; from pathlib import Path; from ebm_cli.runs.run import Run
 run = Run(Path(sys.argv[1]))
@@ -418,7 +418,7 @@ def test_a_run_that_another_process_trains_is_refused(ebm, held):
 def test_a_sweep_waits_for_a_run_that_another_process_trains(ebm, held, monkeypatch):
     process, count = held(Experiment.of(compose.compose([*NO_METRIC])).run), Trainer.count
 
-    def release_soon(self):  # the last that happens before the run is locked
+    def release_soon(self):  # the last call before the run is locked
         threading.Timer(0.5, process.stdin.close).start()
         return count(self)
 
@@ -435,12 +435,12 @@ def test_a_diverged_run(ebm, tmp_path):
     assert (code, out) == (1, "")
     step, kept = map(int, re.search(r"not finite from step (\d+) on; the checkpoint of step (\d+) is kept", err).groups())
     assert 1 <= step <= 10
-    assert "hint: a smaller optimizer.lr" in err
+    assert "hint: try a smaller optimizer.lr" in err
     assert status(run)["state"] == "diverged"
     assert f"step {step}" in status(run)["reason"]
     assert (run.checkpoints / f"{kept:08d}" / "state.safetensors").exists()
     assert kept < step
-    assert run.rows()[-1]["step"] == 10  # it ended at the first row
+    assert run.rows()[-1]["step"] == 10  # training ended at the first row
     assert run.rows()[-1]["loss"] is None
     before = files(tmp_path)
     code, out, again = ebm(*line)
@@ -448,10 +448,9 @@ def test_a_diverged_run(ebm, tmp_path):
     assert status(run)["reason"] in again
     assert "stored" in again
     assert files(tmp_path) == before
-    code, out, err = ebm("evaluate", run.id)  # it has a checkpoint, of an untrained network
+    code, out, err = ebm("evaluate", run.id)  # the run has only the checkpoint of an untrained network
     assert (code, out) == (2, "")
-    assert f"{run.path.name} diverged: loss or gradient was not finite" in err
-    assert "there is nothing to measure" in err
+    assert f"{run.path.name} cannot be measured: it diverged: loss or gradient was not finite" in err
     assert not run.read("summary.json")
     np.savetxt("rows.csv", np.zeros((2, 2)), delimiter=",")
     code, _, err = ebm("score", run.id, "data=rows.csv")
@@ -460,8 +459,8 @@ def test_a_diverged_run(ebm, tmp_path):
 
 
 def test_a_stack_in_which_one_model_diverges(ebm, trained, monkeypatch):
-    """The others train on, and their numbers are those that they would have had."""
-    whole = read(trained(*TINY, "seeds=3") / "summary.json")
+    """The other models continue, with the same numbers as without it."""
+    expected = read(trained(*TINY, "seeds=3") / "summary.json")
     loss, poison = SlicedScoreMatching.loss, torch.tensor([[0.0], [math.nan], [0.0]])
 
     def bad_in_the_middle(self, model, params, x, aux):
@@ -480,14 +479,14 @@ def test_a_stack_in_which_one_model_diverges(ebm, trained, monkeypatch):
         assert summary[key] is None
         assert key not in summary["ci95"]
         assert summary["reasons"][key] == [None, "seed 1 diverged at step 1", None]
-        first, _, last = whole["per_seed"][key]
+        first, _, last = expected["per_seed"][key]
         assert summary["per_seed"][key] == [first, None, last]
     code, _, again = ebm("train", *TINY, "seeds=3")
     assert code == 1
     assert again == f"{STORED.replace('finished', 'diverged')}\n{err[err.index('error: ') :]}"
 
 
-def test_a_failed_run_goes_on_from_its_last_checkpoint(ebm, trained, monkeypatch):
+def test_a_failed_run_continues_from_its_last_checkpoint(ebm, trained, monkeypatch):
     step = Trainer.step
 
     def fail_at_13(self):
@@ -513,14 +512,14 @@ def test_a_failed_run_goes_on_from_its_last_checkpoint(ebm, trained, monkeypatch
 
 
 @pytest.mark.parametrize("launcher", ["hydra/launcher=basic", "hydra/launcher=gpu"])
-def test_jobs_of_a_sweep_say_what_was_typed(ebm, monkeypatch, launcher):
-    """And how to make each again alone; nothing of how Hydra was called is left."""
+def test_jobs_of_a_sweep_record_the_command_of_the_sweep_and_their_own(ebm, monkeypatch, launcher):
+    """The command that reproduces one job alone contains nothing of the sweep, and sys.argv is restored."""
     typed = ["ebm", "train", "-m", *NO_METRIC, "seed=0,1"]
     monkeypatch.setattr(sys, "argv", list(typed))
     assert ebm(*typed[1:], launcher)[0] == 0
     facts = [json.loads(path.read_text()) for path in find("last").path.parent.glob("*/environment.json")]
-    assert {one["reproduce"].rpartition(" ")[2] for one in facts} == {"seed=0", "seed=1"}
-    assert all(one["command"] == typed for one in facts)
+    assert {fact["reproduce"].rpartition(" ")[2] for fact in facts} == {"seed=0", "seed=1"}
+    assert all(fact["command"] == typed for fact in facts)
     assert sys.argv == typed
 
 
@@ -535,7 +534,7 @@ def test_smoke_with_other_options(ebm, words):
 
 
 def trained_alone(option):
-    """Whether an energy goes with the default objective: it trainable, and asks for no noise level."""
+    """Whether an energy can be used with the default objective: it is trainable and takes no noise level."""
     node = yaml.safe_load(option.path.read_text())
     return compatibility.trainable(node) and "noise_level" not in compatibility.provides(node)
 
@@ -555,20 +554,18 @@ def test_every_file_of_conf_composes_and_is_typed(tmp_path, group, name):
         (tmp_path / "x.csv").write_text("a,b\n" + "1,2\n3,4\n" * 10)
         words.append(f"dataset.path={tmp_path / 'x.csv'}")
     first = compose.compose(words)
-    words += [f"{key}={compose.look(first.config, key)}" for key in first.searched]  # a preset's search needs -m, or values
+    words += [f"{key}={compose.look(first.config, key)}" for key in first.searched]  # the keys that a preset searches need values
 
     def typing():
         composed = compose.compose(words)
-        misfit = compatibility.problems(
-            composed
-        )  # an option may need another energy beside it than the default: its file is looked at alone
-        return schema.check(composed.config) if misfit else check(composed)
+        # an option that needs another energy than the default is checked without the rest of the config
+        return schema.check(composed.config) if compatibility.problems(composed) else check(composed)
 
     typed = typing()
     stored = yaml.safe_load(option_files.groups()[group][name].path.read_text())
     if group in ("metric", "regularizer", "figure"):
-        said = {key: value for key, value in stored[name].items() if not str(value).startswith("${")}
-        assert {**typed[group][name], **said} == typed[group][name]
+        given = {key: value for key, value in stored[name].items() if not str(value).startswith("${")}
+        assert {**typed[group][name], **given} == typed[group][name]
     elif group != "experiment":
         assert typed[group]["_target_"] == stored["_target_"]
     assert typing() == typed

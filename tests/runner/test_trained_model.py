@@ -1,4 +1,4 @@
-"""A trained model as the verbs draw from it, at whatever temperature it was trained. Seeded, 5 standard errors: a false alarm in 2e6."""
+"""Samples of a trained model at several temperatures. Seeded, with 5 standard errors: false alarms in one seed of 2e6."""
 
 import pytest
 import torch
@@ -20,9 +20,11 @@ N = 20_000
 
 
 @pytest.mark.parametrize("t", [0.25, 1.0, 3.0])
-@pytest.mark.parametrize("sampler", [MALA(0.3, None), SGLD(0.02, None, 0.1), Langevin(0.02, None)], ids=lambda one: type(one).__name__)
-def test_samples_are_of_the_model_as_it_is_measured(sampler, t):
-    """exp(-E / T) = N(0, T / a) whatever temperature the chains have of their own, up to the bias of their step."""
+@pytest.mark.parametrize(
+    "sampler", [MALA(0.3, None), SGLD(0.02, None, 0.1), Langevin(0.02, None)], ids=lambda sampler: type(sampler).__name__
+)
+def test_samples_follow_the_model_at_the_temperature_at_which_it_is_measured(sampler, t):
+    """exp(-E / T) = N(0, T / a) for any temperature of the sampler, up to the bias of its step size."""
     network, a = Model(Quadratic(), event_ndim=1, stacked=False), 1.6
     params, fit = {"a": torch.tensor(a)}, {"mean": torch.zeros(1), "scale": torch.ones(1)}
     reference = gaussian(**fit)

@@ -1,4 +1,4 @@
-"""The runs under the outputs folder: their order, their groups, their checkpoints, and those that another version has written."""
+"""The runs in the outputs folder: their order, groups and checkpoints, and the runs of other versions."""
 
 import json
 import shutil
@@ -17,12 +17,12 @@ MADE_BY = {"packages": {"ebm-cli": "0.0.9"}, "git": {"commit": "0123456789abcdef
 
 
 def made(name, created, **facts):
-    """A run's folder with the files that a catalog reads."""
-    one = Run(outputs() / "runs" / name)
-    one.path.mkdir(parents=True)
-    one.write("environment.json", {"created": created, "schema": SCHEMA} | facts)
-    (one.path / "config.yaml").write_text("seed: 0\n")
-    return one
+    """A run folder with the files that the catalog reads."""
+    run = Run(outputs() / "runs" / name)
+    run.path.mkdir(parents=True)
+    run.write("environment.json", {"created": created, "schema": SCHEMA} | facts)
+    (run.path / "config.yaml").write_text("seed: 0\n")
+    return run
 
 
 def sweep(name, group, paths):
@@ -32,16 +32,16 @@ def sweep(name, group, paths):
     return folder / "sweep.json"
 
 
-def test_runs_stand_in_the_order_of_their_making():
-    """Damaged ones first: nothing is known of them. Folders without an environment.json are no runs."""
-    late, early, hurt = made("moons-ssm-s0-a", 2.0), made("moons-ssm-s0-b", 1.0), made("moons-ssm-s0-c", 3.0)
-    (hurt.path / "environment.json").write_text("{")
+def test_runs_are_sorted_by_their_time():
+    """Damaged runs, whose time is unknown, come first. A folder without environment.json is not a run."""
+    late, early, damaged = made("moons-ssm-s0-a", 2.0), made("moons-ssm-s0-b", 1.0), made("moons-ssm-s0-c", 3.0)
+    (damaged.path / "environment.json").write_text("{")
     (outputs() / "runs" / "moons-ssm-s0-d").mkdir()
-    assert catalog.every() == [hurt, early, late]
+    assert catalog.every() == [damaged, early, late]
     assert catalog.find("last") == late
 
 
-def test_groups_hold_what_was_made_for_them_and_what_a_sweep_of_theirs_reused():
+def test_a_group_has_its_own_runs_and_those_that_its_sweep_reused():
     first, second = made("moons-ssm-s0-a", 1.0), made("moons-ssm-s0-b", 2.0, group="mine")
     made("moons-ssm-s0-c", 3.0)
     sweep("12345678", "mine", [f"elsewhere/{first.path.name}", "", "gone/moons-ssm-s0-z"])
@@ -49,39 +49,39 @@ def test_groups_hold_what_was_made_for_them_and_what_a_sweep_of_theirs_reused():
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"id": "1"}'])
-def test_a_damaged_sweep_hides_nothing(text):
-    one = made("moons-ssm-s0-a", 1.0)
-    sweep("aaaa", "mine", [one.path.name])
+def test_a_damaged_sweep_file_is_ignored(text):
+    run = made("moons-ssm-s0-a", 1.0)
+    sweep("aaaa", "mine", [run.path.name])
     sweep("bbbb", "mine", []).write_text(text)
-    assert catalog.groups() == {"aaaa": [one], "mine": [one]}
+    assert catalog.groups() == {"aaaa": [run], "mine": [run]}
 
 
-def test_a_run_and_a_step():
-    one = made("moons-ssm-s0-a", 1.0)
+def test_a_run_and_one_of_its_steps_are_named():
+    run = made("moons-ssm-s0-a", 1.0)
     with pytest.raises(InputError, match="has no checkpoint yet"):
         catalog.at_step("a")
     for step in ("00000010", "00000020", ".partial-00000030"):
-        (one.checkpoints / step).mkdir(parents=True)
-    assert catalog.at_step("a") == (one, 20)
-    assert catalog.at_step("last@10") == (one, 10)
+        (run.checkpoints / step).mkdir(parents=True)
+    assert catalog.at_step("a") == (run, 20)
+    assert catalog.at_step("last@10") == (run, 10)
     for wanted in ("15", "x", "-10"):
         with pytest.raises(InputError, match=f"has no checkpoint of step {wanted}, only of 10, 20"):
             catalog.at_step(f"a@{wanted}")
 
 
-def test_a_run_elsewhere_is_not_continued(tmp_path, monkeypatch):
-    """The run that continues it would stand elsewhere, and not find it."""
-    one = made("moons-ssm-s0-a", 1.0)
-    (one.checkpoints / "00000010").mkdir(parents=True)
+def test_a_run_of_another_outputs_folder_is_not_continued(tmp_path, monkeypatch):
+    """The new run would be in the current outputs folder, and would not find its parent."""
+    run = made("moons-ssm-s0-a", 1.0)
+    (run.checkpoints / "00000010").mkdir(parents=True)
     monkeypatch.setenv("EBM_OUTPUTS", str(tmp_path / "others"))
     with pytest.raises(InputError, match="is not among the runs of") as error:
-        catalog.at_step(str(one.path))
-    assert error.value.problems[0].hint == f"EBM_OUTPUTS={tmp_path / 'outputs'} trains beside it"
+        catalog.at_step(str(run.path))
+    assert error.value.problems[0].hint == f"set EBM_OUTPUTS={tmp_path / 'outputs'} to train in its outputs folder"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """An outputs folder with two runs in it, of a group."""
+    """An outputs folder with two runs of one group."""
     folder = tmp_path_factory.mktemp("outputs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EBM_OUTPUTS", str(folder))
@@ -92,17 +92,17 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(params=["no schema", "an older one", "a newer one"])
 def other(request, trained):
-    """Copies of these runs; the first says that another version has written it."""
+    """Copies of these runs, with another schema in the environment.json of the first. Returns the first."""
     shutil.copytree(trained, outputs())
-    one = catalog.every()[0]
-    facts = one.read("environment.json") | MADE_BY | {"schema": SCHEMA + (1 if request.param == "a newer one" else -1)}
+    run = catalog.every()[0]
+    facts = run.read("environment.json") | MADE_BY | {"schema": SCHEMA + (1 if request.param == "a newer one" else -1)}
     if request.param == "no schema":
         facts.pop("schema")
-    one.write("environment.json", facts)
-    return one
+    run.write("environment.json", facts)
+    return run
 
 
-def test_what_another_version_has_written_is_listed(ebm, other):
+def test_a_run_of_another_version_is_listed(ebm, other):
     newer = catalog.every()[1]
     listed = {row["id"]: row for row in json.loads(ebm("runs", "--json")[1])}
     assert {name: row["state"] for name, row in listed.items()} == {other.id: "other version", newer.id: "finished"}
@@ -113,7 +113,7 @@ def test_what_another_version_has_written_is_listed(ebm, other):
     assert line.split()[1:3] == ["other", "version"]
 
 
-def test_what_another_version_has_written_can_be_removed(ebm, other):
+def test_a_run_of_another_version_can_be_removed(ebm, other):
     code, out, err = ebm("rm", other.id, "--yes")
     assert (code, out, err) == (0, f"removed {other.path}\n", "")
     assert not other.path.exists()
@@ -128,26 +128,26 @@ VERBS = [
 
 
 @pytest.mark.parametrize("line", VERBS)
-def test_what_another_version_has_written_is_refused(ebm, other, tmp_path, line):
-    """In one sentence, with the version and the commit that can read it."""
+def test_a_run_of_another_version_is_refused(ebm, other, tmp_path, line):
+    """The message names the version and the commit that can read it."""
     (tmp_path / "here" / "points.csv").write_text("0,0\n")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     code, out, err = ebm(*line.replace("RUN", other.id).replace("PATH", str(other.path)).split())
     schema = other.read("environment.json").get("schema", 1)
     assert (code, out) == (2, "")
     assert err.splitlines() == [
-        f"error: {other.path.name} was written by ebm-cli 0.0.9 (commit 0123456789), which reads it: "
-        f"run folders had schema {schema} then, and have {SCHEMA} now",
-        f"hint: install that version to use the run, train it anew, or remove it: ebm rm {other.id}",
+        f"error: {other.path.name} was written by ebm-cli 0.0.9 (commit 0123456789): "
+        f"its folder has schema {schema}, but this version reads schema {SCHEMA}",
+        f"hint: install that version to use the run, train it again, or remove it with: ebm rm {other.id}",
     ]
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_a_version_that_is_not_known_is_not_named():
-    one = made("moons-ssm-s0-a", 1.0, schema=1, packages={"ebm-cli": None}, git={})
-    with pytest.raises(InputError, match=r"^moons-ssm-s0-a was written by another version of ebm-cli, which reads it"):
+def test_an_unknown_version_is_not_named():
+    run = made("moons-ssm-s0-a", 1.0, schema=1, packages={"ebm-cli": None}, git={})
+    with pytest.raises(InputError, match=r"^moons-ssm-s0-a was written by another version of ebm-cli: its folder has schema 1"):
         catalog.find("a")
-    assert catalog.find_any("a") == one
+    assert catalog.find_any("a") == run
 
 
 def test_a_new_run_has_the_schema_of_this_version(trained):
@@ -155,8 +155,8 @@ def test_a_new_run_has_the_schema_of_this_version(trained):
         assert json.loads(path.read_text())["schema"] == SCHEMA
 
 
-def test_a_line_never_names_the_run_of_another_version(monkeypatch):
-    """The schema is part of the run's name: another version's result is neither shown nor reused."""
+def test_a_command_never_finds_the_run_of_another_version(monkeypatch):
+    """The schema is part of the identity, so a result of another version is neither shown nor reused."""
     composed = compose.compose(LINE)
     here, _, _ = Experiment.named(composed)
     monkeypatch.setattr("ebm_cli.runner.experiment.SCHEMA", SCHEMA + 1)

@@ -1,4 +1,4 @@
-"""What a run says of the code that made it."""
+"""The record of the code that trained a run."""
 
 import shutil
 import subprocess
@@ -9,8 +9,8 @@ from ebm_cli.runs import provenance
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")
-def test_changes_are_those_of_code_and_configs(tmp_path, monkeypatch):
-    """A result that is written, or a note, does not make another program; a new option does."""
+def test_only_changes_of_code_and_configs_count(tmp_path, monkeypatch):
+    """A new result or another file does not change the program; a new option does."""
 
     def git(*words):
         return subprocess.run(["git", "-C", tmp_path, *words], check=True, capture_output=True, text=True).stdout.strip()

@@ -202,7 +202,7 @@ def test_search_negatives_works_with_another_sampler():
 REFUSED = [
     (["optimizer.lr=interval(1e-4,1e-1)"], "only a search can choose from an interval", "add hydra/sweeper=optuna"),
     (["experiment=search_lr", "hydra/sweeper=grid"], "only a search can choose from an interval", "add hydra/sweeper=optuna"),
-    (["experiment=search_lr,smoke"], "experiment=search_lr is a search for optimizer.lr", "with no other experiment"),
+    (["experiment=search_lr,smoke"], "experiment=search_lr is a search for optimizer.lr", "without another experiment"),
     (["hydra/sweeper=optuna"], "there is nothing to search over", "optimizer.lr=interval(1e-4,1e-1)"),
     (["experiment=search_lr", "seed=0,1"], "a search over seeds would select the luckiest seed", "seeds=3"),
     (["experiment=search_lr", "optimizer.lr=interval(-1,1)"], "optimizer.lr: must be greater than 0, not -1.0", ""),
@@ -214,7 +214,7 @@ REFUSED = [
     ),
     (["experiment=search_lr", "trainer.n_steps=interval(5,7.5)"], "trainer.n_steps: must be a whole number, not 7.5", ""),
     (["experiment=search_lr", "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials: must be greater than or equal to 1", ""),
-    (["experiment=search_lr", "hydra.sweeper.n_trials=1,2"], "hydra.sweeper.n_trials=1,2: takes one value", ""),
+    (["experiment=search_lr", "hydra.sweeper.n_trials=1,2"], "hydra.sweeper.n_trials=1,2: this key takes one value", ""),
     (["experiment=search_lr", "hydra.sweeper.sampler=gp"], "hydra.sweeper.sampler: must be 'tpe' or 'random'", ""),
     (["experiment=search_lr", "hydra.sweeper.n_trial=3"], "no parameter 'n_trial'", "did you mean hydra.sweeper.n_trials?"),
 ]
@@ -234,7 +234,7 @@ def test_a_search_without_multirun_names_the_missing_flags(ebm):
     assert ebm("train", "experiment=search_lr")[::2] == (
         2,
         "error: experiment=search_lr is a search for optimizer.lr\n"
-        "hint: add -m, with no other experiment beside it; or choose: optimizer.lr=...\n",
+        "hint: add -m, without another experiment; or give values: optimizer.lr=...\n",
     )
     assert "hint: add -m hydra/sweeper=optuna\n" in ebm("train", "optimizer.lr=interval(1e-4,1e-1)")[2]
 

@@ -36,7 +36,7 @@ WHY = {
     "kill": "killed, perhaps out of memory",
     "segv": "ended by SIGSEGV",
     "tensor": "allocation failed: ",
-    "memory": "allocation failed: no memory",
+    "memory": "allocation failed: out of memory",
     "limit": "allocation failed: ",
 }
 
@@ -305,11 +305,18 @@ WRONG = {
         ("hydra.launcher.gpus=many", "hydra.launcher.gpus: must be"),
     ],
     "when the line is checked": [
-        ("hydra.launcher=gpu", "hydra.launcher=gpu: hydra.launcher holds keys, it is no value\nhint: hydra/launcher=... chooses an option"),
-        ("~hydra.launcher", "~hydra.launcher: nothing can be taken out of a config"),
-        ("hydra/sweeper=basic", "hydra/sweeper=basic: what its runs give would be lost\nhint: hydra/sweeper=grid or optuna"),
+        (
+            "hydra.launcher=gpu",
+            "hydra.launcher=gpu: hydra.launcher is a group of keys, not a value\nhint: choose an option with hydra/launcher=...",
+        ),
+        ("~hydra.launcher", "~hydra.launcher: keys cannot be removed from a config"),
+        (
+            "hydra/sweeper=basic",
+            "hydra/sweeper=basic: this sweeper does not record the results of its runs\n"
+            "hint: use hydra/sweeper=grid or hydra/sweeper=optuna",
+        ),
         ("hydra.launcher.gpu=1", "hydra.launcher.gpu: GpuLauncher has no parameter 'gpu'\nhint: did you mean hydra.launcher.gpus?"),
-        ("hydra.sweep.dir=/tmp/elsewhere", "hydra.sweep.dir=/tmp/elsewhere is not yours to set"),
+        ("hydra.sweep.dir=/tmp/elsewhere", "hydra.sweep.dir=/tmp/elsewhere: this key cannot be set"),
         ("sweep.direction=down", "sweep.direction: must be 'min' or 'max', not 'down'"),
     ],
     "when Hydra composes": [("hydra/launcher=gpuu", "hydra/launcher/gpuu'"), ("", "\nhint: did you mean hydra/launcher=gpu?")],

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back to the bit, what is damaged is seen."""
+"""Checkpoints: they restore the state exactly, and damage is detected."""
 
 import json
 
@@ -9,7 +9,7 @@ from ebm_cli.training import checkpoint
 
 
 @pytest.mark.parametrize("words", [("objective=nce",), ("objective=pcd", "seeds=2"), ("objective=ssm", "optimizer=sgd")])
-def test_going_on_from_a_checkpoint_changes_no_bit(trainer, tmp_path, words):
+def test_continuing_from_a_checkpoint_gives_identical_results(trainer, tmp_path, words):
     words = (*words, *(["objective.n_chains=64", "objective.n_steps=2"] if "objective=pcd" in words else []))
     whole, first, second = (trainer(*words) for _ in range(3))
     for _ in range(12):
@@ -35,10 +35,10 @@ def test_going_on_from_a_checkpoint_changes_no_bit(trainer, tmp_path, words):
 
 
 def test_only_the_newest_two_are_kept(trainer, tmp_path):
-    one = trainer("objective=nce")
+    instance = trainer("objective=nce")
     for _ in range(4):
-        one.step()
-        checkpoint.save(tmp_path, one)
+        instance.step()
+        checkpoint.save(tmp_path, instance)
     assert [path.name for path in checkpoint.steps(tmp_path)] == ["00000003", "00000004"]
 
 
@@ -64,33 +64,33 @@ def garble(path):
     (path / "manifest.json").write_text("[1, 2")
 
 
-@pytest.mark.parametrize("hurt", [truncate, flip, forget, empty, garble])
-def test_a_damaged_checkpoint_is_passed_over(trainer, tmp_path, hurt):
-    one, said = trainer("objective=nce"), []
-    one.step()
-    older = checkpoint.save(tmp_path, one)
-    one.step()
-    newer = checkpoint.save(tmp_path, one)
-    assert checkpoint.newest(tmp_path, said.append) == newer
-    assert not said
-    hurt(newer)
-    assert checkpoint.newest(tmp_path, said.append) == older
-    assert "00000002 is damaged" in said[0]
-    hurt(older)
-    assert checkpoint.newest(tmp_path, said.append) is None
+@pytest.mark.parametrize("damage", [truncate, flip, forget, empty, garble])
+def test_a_damaged_checkpoint_is_skipped(trainer, tmp_path, damage):
+    instance, warnings = trainer("objective=nce"), []
+    instance.step()
+    older = checkpoint.save(tmp_path, instance)
+    instance.step()
+    newer = checkpoint.save(tmp_path, instance)
+    assert checkpoint.newest(tmp_path, warnings.append) == newer
+    assert not warnings
+    damage(newer)
+    assert checkpoint.newest(tmp_path, warnings.append) == older
+    assert "00000002 is damaged" in warnings[0]
+    damage(older)
+    assert checkpoint.newest(tmp_path, warnings.append) is None
 
 
-def test_what_is_half_written_is_no_checkpoint(trainer, tmp_path, monkeypatch):
-    one = trainer("objective=nce")
+def test_an_incomplete_checkpoint_is_ignored(trainer, tmp_path, monkeypatch):
+    instance = trainer("objective=nce")
     monkeypatch.setattr(checkpoint, "sync", lambda path: (_ for _ in ()).throw(OSError("the disk is full")))
     with pytest.raises(OSError, match="full"):
-        checkpoint.save(tmp_path, one)
+        checkpoint.save(tmp_path, instance)
     assert checkpoint.newest(tmp_path, pytest.fail) is None
 
 
-def test_the_diverged_are_remembered(trainer, tmp_path):
-    one = trainer("objective=nce", "seeds=3")
-    one.step()
-    one.params["network.0.weight"].data[2, 0, 0] = float("nan")
-    one.step()
-    assert checkpoint.dead(checkpoint.save(tmp_path, one), one.rng.seed_list) == one.dead() == {2: 1}
+def test_diverged_models_are_recorded(trainer, tmp_path):
+    instance = trainer("objective=nce", "seeds=3")
+    instance.step()
+    instance.params["network.0.weight"].data[2, 0, 0] = float("nan")
+    instance.step()
+    assert checkpoint.dead(checkpoint.save(tmp_path, instance), instance.rng.seed_list) == instance.dead() == {2: 1}

@@ -1,4 +1,4 @@
-"""`resume=RUN`: a new run that goes on where another one stands."""
+"""`resume=RUN`: a new run that continues another run."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ CONSTANT = (*LINE, "optimizer.schedule=constant")
 
 
 def trained(ebm, *words):
-    """The run that a line trains."""
+    """Train a run and return it."""
     code, _, err = ebm("train", *words)
     assert code == 0, err
     return find("last")
@@ -37,12 +37,12 @@ def state(run, step):
 
 
 def rows(run):
-    """Without their times."""
+    """The rows of a run without their times."""
     return [{key: value for key, value in row.items() if key != "seconds"} for row in run.rows()]
 
 
 @pytest.mark.parametrize("words", [("objective=nce",), ("objective=pcd", "objective.n_chains=64", "objective.n_steps=2"), ("seeds=2",)])
-def test_a_constant_schedule_gives_the_bits_of_the_run_that_was_longer_from_the_start(ebm, words):
+def test_with_a_constant_schedule_a_continued_run_equals_a_longer_run(ebm, words):
     whole = trained(ebm, *CONSTANT, *words, "trainer.n_steps=40")
     parent = trained(ebm, *CONSTANT, *words)
     child = trained(ebm, f"resume={parent.id}", "trainer.n_steps=40")
@@ -53,7 +53,7 @@ def test_a_constant_schedule_gives_the_bits_of_the_run_that_was_longer_from_the_
     assert child.read("summary.json")["test_loss"] == whole.read("summary.json")["test_loss"]
 
 
-def test_the_schedule_is_laid_over_the_added_steps(ebm, monkeypatch):
+def test_the_schedule_covers_the_added_steps(ebm, monkeypatch):
     parent, used, update = trained(ebm, *LINE, "optimizer.schedule=cosine", "optimizer.lr=0.1"), [], Adam.update
 
     def spy(self, theta, gradient, state, *, step, lr):
@@ -66,7 +66,7 @@ def test_the_schedule_is_laid_over_the_added_steps(ebm, monkeypatch):
     assert used == [adam.lr_at(step, 10) for step in range(10)]
 
 
-def test_the_new_run_says_where_it_comes_from_and_is_a_run_like_others(ebm):
+def test_a_continued_run_names_its_parent_and_can_be_used_like_any_run(ebm):
     parent = trained(ebm, *LINE)
     child = trained(ebm, "resume=last", "trainer.n_steps=30")
     assert child.config()["resume"] == f"{parent.id}@20"
@@ -74,7 +74,7 @@ def test_the_new_run_says_where_it_comes_from_and_is_a_run_like_others(ebm):
     assert parent.read("status.json")["state"] == "finished"
     code, out, err = ebm("train", f"resume={parent.id}", "trainer.n_steps=30")
     assert code == 0
-    assert err == "this run is finished: its stored result is shown; force=true trains it anew\n"
+    assert err == "this run is finished: its stored result is shown; force=true trains it again\n"
     again = out
     code, out, _ = ebm("train", f"resume={parent.id}@20", "trainer.n_steps=30")
     assert (code, out) == (0, again)
@@ -83,7 +83,7 @@ def test_the_new_run_says_where_it_comes_from_and_is_a_run_like_others(ebm):
     assert ebm("sample", child.id, "n_samples=10", "n_steps=2")[0] == 0
 
 
-def test_an_interrupted_one_goes_on_from_its_own_checkpoint(ebm):
+def test_an_interrupted_run_continues_from_its_own_checkpoint(ebm):
     parent = trained(ebm, *CONSTANT)
     child = trained(ebm, f"resume={parent.id}", "trainer.n_steps=50")
     expected = state(child, 50)
@@ -99,18 +99,18 @@ def test_an_interrupted_one_goes_on_from_its_own_checkpoint(ebm):
     ("words", "message"),
     [
         (["resume=nix"], "there is no run 'nix'"),
-        (["resume=PARENT"], "trainer.n_steps: moons-ssm-s0-PARENT stands at step 20 already"),
+        (["resume=PARENT"], "trainer.n_steps: moons-ssm-s0-PARENT is already at step 20"),
         (["resume=PARENT@15", "trainer.n_steps=40"], "resume: moons-ssm-s0-PARENT has no checkpoint of step 15, only of 10, 20"),
         (["resume=PARENT@x", "trainer.n_steps=40"], "has no checkpoint of step x"),
         (["resume=PARENT", "trainer.n_steps=40", "energy.width=9"], "has other parameters: "),
         (["resume=PARENT", "trainer.n_steps=40", "seeds=2"], "has other parameters"),
-        (["resume=PARENT", "trainer.n_steps=40", "objective=nce"], "objective=nce: objective cannot be chosen anew here"),
+        (["resume=PARENT", "trainer.n_steps=40", "objective=nce"], "objective=nce: the option of objective cannot be changed here"),
         (["resume=PARENT", "trainer.n_stps=40"], "trainer.n_stps"),
         (["resume=PARENT", "trainer.n_steps=-1"], "trainer.n_steps"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_go_on_is_refused(ebm, words, message):
+def test_a_run_that_cannot_be_continued_is_refused(ebm, words, message):
     parent = trained(ebm, *LINE)
     code, out, err = ebm("train", *(word.replace("PARENT", parent.id) for word in words))
     assert (code, out) == (2, "")
@@ -139,7 +139,7 @@ def test_other_data_are_refused(ebm, tmp_path):
     assert "was trained on other data" in err
 
 
-def test_in_a_sweep(ebm):
+def test_resume_in_a_sweep(ebm):
     parent = trained(ebm, *LINE)
     code, out, err = ebm("train", "-m", f"resume={parent.id}", "trainer.n_steps=30", "optimizer.lr=0.001,0.002", "sweep.metric=test_loss")
     assert code == 0, err
