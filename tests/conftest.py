@@ -15,6 +15,11 @@ torch.set_num_threads(1)
 SMALL = ("energy=mlp", "energy.hidden=[16,16]", "trainer.batch_size=32", "metric=quadrature", "device=cpu")
 
 
+def pytest_collection_modifyitems(items):
+    """Start the slow tests first, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
+
+
 @pytest.fixture(autouse=True)
 def _outputs(tmp_path, monkeypatch):
     """Every test has its own outputs folder, runs in an empty folder, and is isolated from the user's settings."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from ebm_cli import __main__
 from ebm_cli.objectives.ssm import SlicedScoreMatching
@@ -83,7 +84,9 @@ def note(here, seed):
     """Append a line to the diary, with the slot as the job sees it."""
     if "ROGUE_DIARY" in os.environ:
         slot = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "omp": os.environ["OMP_NUM_THREADS"], "threads": torch.get_num_threads()}
-        line = {"name": os.environ.get("ROGUE_NAME"), "pid": os.getpid(), "seed": seed, "here": here, "time": time.time()} | slot
+        process = {"name": os.environ.get("ROGUE_NAME"), "pid": os.getpid(), "time": time.time()}
+        compiled = counters["inductor"]["fxgraph_cache_miss"]  # the graphs for which no compiled code was found
+        line = process | {"seed": seed, "here": here, "compiled": compiled} | slot
         with open(os.environ["ROGUE_DIARY"], "a") as file:
             file.write(json.dumps(line) + "\n")
 

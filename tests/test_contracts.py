@@ -188,7 +188,8 @@ def test_an_objective_that_does_not_suit_the_events_is_refused(tmp_path, space, 
 def test_the_loss_traces_into_a_single_graph(tmp_path, space, objective, energy, tracing):
     if objective in EXCUSED:
         pytest.skip(EXCUSED[objective])
-    for seeds in ("null", "2"):
+    single = space == "real" and objective.partition("=")[2] in ("ssm", "nce", "pcd")
+    for seeds in ("null", "2") if single else ("2",):
         torch._dynamo.reset()
         penalty = "regularizer=[energy_l2]" if energy == "energy=mlp" else "regularizer=[]"
         trainer = trainer_of(tmp_path, objective, energy, f"seeds={seeds}", penalty, space=space)
@@ -231,11 +232,11 @@ def test_a_step_copies_nothing_between_host_and_device(tmp_path, space, objectiv
     + [pytest.param("real", "objective=nce", "energy=mlp", f"dataset={name}", id=name) for name in options("dataset") if name not in OWN],
 )
 def test_a_stack_equals_its_models(tmp_path, space, objective, energy, dataset):
-    """Model m of a stack equals the single run with its seed: draws bit by bit, and parameters after 50 steps to within 1e-5."""
+    """Model m of a stack equals the single run with its seed: draws bit by bit, and parameters after 15 steps to within 1e-5."""
     needs = compatibility.requires(nodes("objective")[objective.removeprefix("objective=")], "objective")
     # without the penalty, the gradient of a constant in the energy is only rounding errors, whose sign Adam would follow
     words = [dataset, objective, energy, *(["regularizer=[energy_l2]"] if "energy" in needs else [])]
-    words += ["trainer.n_steps=10"] if space == "image" else []
+    words += ["trainer.n_steps=15"]
     stack = trainer_of(tmp_path, *words, "seeds=3", space=space)
     singles = [trainer_of(tmp_path, *words, f"seed={seed}", space=space) for seed in range(3)]
     for m, single in enumerate(singles):
@@ -311,7 +312,7 @@ def test_sampler(tmp_path, space, sampler, seeds, tracing):
         part = type(state)(*(value[k] for value in state))
         alone, _ = kernel.step(model.alone(), single, part, tuple(value[k] for value in noise))
         torch.testing.assert_close(alone.x, after.x[k])
-    if sampler not in EXCUSED and space in TRACED:
+    if m and sampler not in EXCUSED and space in TRACED:
         torch._dynamo.reset()
         whole, _ = torch.compile(kernel.step, fullgraph=True, backend="eager")(model, params, state, noise)
         torch.testing.assert_close(whole.x, after.x)
