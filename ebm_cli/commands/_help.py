@@ -5,9 +5,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
 from ebm_cli.config import option_files
+from ebm_cli.io import yaml_text
 
 HELP = """usage: ebm train [group=option ...] [key=value ...] [-m] [--cfg job] [--config-dir DIR]
 
@@ -61,7 +60,7 @@ def train_help(dirs: Sequence[Path]) -> str:
 
 def keys_of(path: Path) -> Iterator[tuple[str, str]]:
     """The dotted keys of a config file with their values. A key that holds other keys has an empty value."""
-    for key, value in yaml.safe_load(path.read_text()).items():
+    for key, value in yaml_text.load(path.read_text()).items():
         if key == "defaults":
             continue
         yield key, "" if isinstance(value, dict) else text(value)

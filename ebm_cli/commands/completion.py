@@ -21,7 +21,7 @@ from ebm_cli.commands._shells import SHELLS
 from ebm_cli.commands._signatures import is_analytic, values_of
 from ebm_cli.commands._usage import Leaf, Usage
 from ebm_cli.comparison.budget import KEYS as BUDGETS
-from ebm_cli.config import option_files, settings
+from ebm_cli.config import option_files, roles
 from ebm_cli.errors import bad
 from ebm_cli.runs import catalog
 
@@ -131,7 +131,7 @@ def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, s
     for key, leaf in keys.items():
         group, _, below = key.partition(".")
         if below.isupper():  # sampler.KEY, metric.NAME.KEY
-            tree[group] = {} if group in line and group not in settings.LISTS else stored.get(group, {})
+            tree[group] = {} if group in line and group not in roles.LISTS else stored.get(group, {})
         elif below:
             tree.setdefault(group, {})[below] = leaf
         elif group not in groups:

@@ -8,11 +8,10 @@ Print the state of a run, the command that reproduces it, and its environment, c
 import json
 from collections.abc import Sequence
 
-import yaml
-
 from ebm_cli import console
 from ebm_cli.commands._words import run_and_words
 from ebm_cli.errors import bad
+from ebm_cli.io import yaml_text
 
 
 def main(words: Sequence[str]) -> int:
@@ -27,8 +26,8 @@ def main(words: Sequence[str]) -> int:
     print(facts.get("reproduce", ""))
     print(f"{run.state()} {status.get('reason', '')}".rstrip())
     shown = ("git", "packages", "python", "platform", "device", "device_name", "threads")
-    print("\n" + yaml.safe_dump({"environment": {key: facts[key] for key in shown if key in facts}}, sort_keys=False).rstrip())
-    print("\n" + yaml.safe_dump({"config": run.config()}, sort_keys=False).rstrip())
+    print("\n" + yaml_text.dump({"environment": {key: facts[key] for key in shown if key in facts}}).rstrip())
+    print("\n" + yaml_text.dump({"config": run.config()}).rstrip())
     if summary:
         print()
         console.results(summary)

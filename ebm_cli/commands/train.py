@@ -9,7 +9,7 @@ from typing import Any
 
 from ebm_cli.commands._flags import split
 from ebm_cli.commands._help import train_help
-from ebm_cli.config import compose, hydra_section, option_files
+from ebm_cli.config import compose, option_files
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.runner import line
 from ebm_cli.runs import run
@@ -56,6 +56,8 @@ def _main(words: Sequence[str]) -> int:
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     """Train one run per combination through a launcher. All values are checked first; a failed run does not stop the others."""
+    from ebm_cli.config import hydra_section
+
     hydra = hydra_section.of_hydra(overrides, dirs)
     words, problems = hydra.words, dict.fromkeys(hydra.problems)
     if not problems and hydra.launcher["_target_"].endswith(".GpuLauncher"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ebm_cli.config import settings
+from ebm_cli.config import roles
 from ebm_cli.runs.run import Run
 
 Numbers = dict[int, float | None]  # by seed; a number of a whole stack is stored under its first seed
@@ -27,7 +27,7 @@ class RunRecord:
 
     @cached_property
     def seeds(self) -> range:
-        return settings.seeds_of(self.config)
+        return roles.seeds_of(self.config)
 
     @cached_property
     def measured(self) -> dict[str, Any]:
@@ -43,9 +43,9 @@ class RunRecord:
         if "path" in config["dataset"]:  # a file is identified by its content
             config["dataset"] = config["dataset"] | {"path": f"sha256:{self.run.read('dataset.json').get('sha256', '')[:10]}"}
         found = {}
-        for key, node in settings.with_role(config, settings.TRAINS, settings.DRAWS).items():
-            if key not in settings.SEEDS:
-                found |= {key: text_of(sorted(node))} if key in settings.LISTS else {key: text_of(choices[key])} if key in choices else {}
+        for key, node in roles.with_role(config, roles.TRAINS, roles.DRAWS).items():
+            if key not in roles.SEEDS:
+                found |= {key: text_of(sorted(node))} if key in roles.LISTS else {key: text_of(choices[key])} if key in choices else {}
                 found |= flat(node, key)
         return found | self.origin
 

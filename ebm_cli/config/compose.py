@@ -9,12 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ebm_cli.config.option_files import conf_dir, groups, train_defaults
 from ebm_cli.config.overrides import Interval, dimension, misplaced, note, parse, sort, swept
-from ebm_cli.config.settings import LISTS
+from ebm_cli.config.roles import LISTS
 from ebm_cli.errors import InputError, Problem
+from ebm_cli.io import yaml_text
 
 MAX_CHECKED = 20  # at most so many values of a swept key are checked before the sweep starts
 MISSING = "???"
@@ -81,7 +80,7 @@ def to_yaml(composed: Composed) -> str:
     """The composed config as YAML, as `--cfg job` prints it."""
     if composed.problems:
         raise InputError(*composed.problems)
-    return yaml.safe_dump(composed.config, sort_keys=False)
+    return yaml_text.dump(composed.config)
 
 
 def one_at_a_time(words: Sequence[str], dirs: Sequence[Path] = ()) -> Iterator[list[str]]:

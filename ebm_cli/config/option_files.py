@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+from ebm_cli.io import yaml_text
 
 
 class Option(NamedTuple):
@@ -42,7 +42,7 @@ def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
 
 def node_of(path: Path) -> Any:
     """The component in an option's file, without the defaults list. If the file contains only one named node, the content of this node."""
-    node = {key: value for key, value in (yaml.safe_load(path.read_text()) or {}).items() if key != "defaults"}
+    node = {key: value for key, value in (yaml_text.load(path.read_text()) or {}).items() if key != "defaults"}
     inner = next(iter(node.values()), None)
     return inner if len(node) == 1 and isinstance(inner, dict) else node
 
@@ -59,7 +59,7 @@ def placed(path: Path) -> dict[str, tuple[str, str]]:
 
 def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
     """The group, package and option of every entry of a defaults list."""
-    for entry in (yaml.safe_load(path.read_text()) or {}).get("defaults", ()):
+    for entry in (yaml_text.load(path.read_text()) or {}).get("defaults", ()):
         for key, option in entry.items() if isinstance(entry, dict) else ():
             group, _, package = key.removeprefix("override ").partition("@")
             yield group.lstrip("/"), package, option

@@ -7,7 +7,7 @@ config: the message names the nearest known key.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ebm_cli.config.settings import LISTS, OPTIONAL
+from ebm_cli.config.roles import LISTS, OPTIONAL
 from ebm_cli.errors import Problem, nearest
 
 HYDRA = ("hydra.", "hydra/")  # the prefixes of Hydra's own keys and groups

@@ -14,7 +14,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from ebm_cli.config.settings import OPTIONAL, SweepSettings, TrainerSettings, root
+from ebm_cli.config.roles import OPTIONAL
+from ebm_cli.config.settings import SweepSettings, TrainerSettings, root
 from ebm_cli.core import contracts, figure, metric
 from ebm_cli.core.chain import Draws
 from ebm_cli.errors import InputError, Problem, nearest

@@ -1,36 +1,11 @@
-"""The keys of a config that are not components, the role of every key, and the identity of a run.
+"""The keys of a config that are not components, as signatures by which they are checked."""
 
-Each key has one role:
-
-    TRAINS     the trained parameters depend on it; it is part of the identity of the run
-    DRAWS      it sets how the trained model is sampled
-    MEASURES   it sets what is measured on the model and its samples
-    LABELS     it names the run in listings
-    EXECUTES   it sets where and how the run is executed, and what is shown of it; no result depends on it
-"""
-
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Lt
 
 from ebm_cli.types import Count, Direction, Positive
-
-TRAINS, DRAWS, MEASURES, LABELS, EXECUTES = "trains", "draws", "measures", "labels", "executes"
-ROLES = {  # by dotted key. The keys below a key have the same role; all keys that are not named here have the role TRAINS
-    **dict.fromkeys(("draws", "sampler"), DRAWS),
-    "metric": MEASURES,
-    **dict.fromkeys(("name", "group", "tags"), LABELS),
-    **dict.fromkeys(("device", "force", "logger", "figure", "sweep"), EXECUTES),
-    **dict.fromkeys(("trainer.log_every", "trainer.evaluate_every", "trainer.checkpoint_every"), EXECUTES),
-    **dict.fromkeys(("hydra.launcher", "hydra/launcher", "hydra.sweeper.n_jobs", "hydra.sweeper.n_trials"), EXECUTES),
-}
-SEEDS = ("seed", "seeds")
-LISTS = ("metric", "regularizer", "figure")  # groups whose value is a list of options
-OPTIONAL = ("experiment", "logger")  # groups whose value can be null
 
 
 @dataclass(frozen=True)
@@ -72,38 +47,3 @@ def root(
     force: bool,
 ) -> None:
     """The top-level keys of a config that hold plain values, as a signature."""
-
-
-def role(key: str) -> str:
-    """The role of a dotted key, or of the key of an override."""
-    key = key.lstrip("+~").partition("=")[0]
-    return next((role for known, role in ROLES.items() if key == known or key.startswith((f"{known}.", f"{known}/"))), TRAINS)
-
-
-def with_role(config: Mapping[str, Any], *roles: str) -> dict[str, Any]:
-    """The part of a config whose keys have one of these roles."""
-    chosen = {}
-    for key, value in config.items():
-        if key == "trainer":  # its keys have two roles
-            if inner := {name: setting for name, setting in value.items() if role(f"trainer.{name}") in roles}:
-                chosen[key] = inner
-        elif role(key) in roles:
-            chosen[key] = value
-    return chosen
-
-
-def identity(config: Mapping[str, Any], fingerprint: str = "", *, schema: int = 0) -> str:
-    """The id of a run: ten hexadecimal digits of a hash of everything that training depends on.
-
-    This is the typed config, with the sha256 of a data file in place of its path. The hash includes the `schema` of run folders, so that a
-    command never finds the folder of a run with another schema.
-    """
-    read = with_role(config, TRAINS) | {"schema": schema}
-    if fingerprint:
-        read["dataset"] = {key: value for key, value in config["dataset"].items() if key != "path"} | {"sha256": fingerprint}
-    return sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def seeds_of(config: Mapping[str, Any]) -> range:
-    """The seed of every model that a config trains."""
-    return range(config["seed"], config["seed"] + (config["seeds"] or 1))

@@ -9,7 +9,8 @@ import torch
 from ebm_cli import console
 from ebm_cli.config import compatibility, schema
 from ebm_cli.config.compose import Composed
-from ebm_cli.config.settings import TrainerSettings, identity, seeds_of
+from ebm_cli.config.roles import identity, seeds_of
+from ebm_cli.config.settings import TrainerSettings
 from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
 from ebm_cli.core.figure import Figure

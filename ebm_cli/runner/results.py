@@ -5,7 +5,7 @@ from typing import Any
 
 from ebm_cli import console
 from ebm_cli.config import schema
-from ebm_cli.config.settings import DRAWS, MEASURES, with_role
+from ebm_cli.config.roles import DRAWS, MEASURES, with_role
 from ebm_cli.core.chain import Draws
 from ebm_cli.core.metric import Metric
 from ebm_cli.errors import RunFailed, bad

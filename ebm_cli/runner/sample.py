@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ebm_cli import console
 from ebm_cli.config import compatibility, schema
@@ -25,6 +24,7 @@ from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
 from ebm_cli.core.figure import Scene
 from ebm_cli.errors import InputError, Problem, bad
+from ebm_cli.io import yaml_text
 from ebm_cli.io.atomic import reporting
 from ebm_cli.runner import analytic_numbers, evaluate, sample_files
 from ebm_cli.runner.chain_starts import starts
@@ -175,7 +175,7 @@ def save_folder(
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        (partial / "config.yaml").write_text(yaml.safe_dump(dict(typed), sort_keys=False))
+        (partial / "config.yaml").write_text(yaml_text.dump(dict(typed)))
         sample_files.save(partial / "samples.npz", trained, drawn.samples, typed["n_samples"], [0])
         (partial / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         pictures = [path / picture.relative_to(partial) for picture in save_figures(partial / "figures", figures, scene)]

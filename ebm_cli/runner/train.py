@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
 
 from ebm_cli import console
 from ebm_cli.config.compose import Composed
-from ebm_cli.config.settings import DRAWS, LABELS, MEASURES, with_role
+from ebm_cli.config.roles import DRAWS, LABELS, MEASURES, with_role
 from ebm_cli.core.contracts import Follower
 from ebm_cli.errors import Interrupted, RunFailed, bad
+from ebm_cli.io import yaml_text
 from ebm_cli.runner import evaluate, results
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.line import command_of
@@ -90,7 +90,7 @@ def show_stored(experiment: Experiment, composed: Composed) -> None:
     if measured_with != wanted:
         console.say("the metrics or draws differ from the stored ones: measuring again")
         summary = results.remeasure_run(experiment)
-        write(run.path / "config.yaml", yaml.safe_dump(run.config() | wanted, sort_keys=False))
+        write(run.path / "config.yaml", yaml_text.dump(run.config() | wanted))
         choices = facts["choices"] | {"sampler": composed.choices["sampler"]}
         command = {"reproduce": command_of(composed.words, composed.dirs), "differs": composed.differs}
         run.write("environment.json", facts | command | {"choices": choices})
@@ -112,7 +112,7 @@ def create(experiment: Experiment, composed: Composed) -> None:
     before = run.read("environment.json")
     if before and before["device"].partition(":")[0] != experiment.device.type:
         console.say(f"warning: this run began on {before['device']}: {experiment.device.type} generates different random numbers")
-    write(run.path / "config.yaml", yaml.safe_dump(experiment.config, sort_keys=False))
+    write(run.path / "config.yaml", yaml_text.dump(experiment.config))
     data = {**dataset.space._asdict(), "shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named}
     run.write("dataset.json", data | dataset.standardization.to_json() | {"sha256": dataset.fingerprint})
     facts = {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ebm_cli import console
 from ebm_cli.config import schema
-from ebm_cli.config.settings import seeds_of
+from ebm_cli.config.roles import seeds_of
 from ebm_cli.core import chain
 from ebm_cli.core.chain import Draws
 from ebm_cli.core.contracts import Dataset, Sampler

@@ -7,7 +7,6 @@ and a killed run continues from its last checkpoint.
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,12 +73,11 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The typed config, read from config.yaml."""
-        import yaml
+        from ebm_cli.io import yaml_text
 
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader, if PyYAML has it, is seven times as fast
         try:
-            config = yaml.load((self.path / "config.yaml").read_text(), loader)
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            config = yaml_text.load((self.path / "config.yaml").read_text())
+        except (OSError, ValueError, yaml_text.Error) as error:
             raise bad(
                 f"{self.path} is not a run: config.yaml cannot be read ({type(error).__name__})", "`ebm runs` lists the runs"
             ) from None
@@ -145,7 +143,7 @@ class Run:
     def set_status(self, state: str, reason: str = "") -> None:
         """Write the state, its reason and this process to status.json."""
         now = time.time()
-        self.write("status.json", {"state": state, "reason": reason, "pid": os.getpid(), "host": socket.gethostname(), "time": now})
+        self.write("status.json", {"state": state, "reason": reason, "pid": os.getpid(), "host": os.uname().nodename, "time": now})
 
     def log(self, line: str) -> None:
         """Append a line, with the time, to train.log."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ebm_cli.config import compose
-from ebm_cli.config.settings import DRAWS, MEASURES, with_role
+from ebm_cli.config.roles import DRAWS, MEASURES, with_role
 from ebm_cli.core.contracts import Follower, RunFolder
 from ebm_cli.errors import Busy, InputError, Interrupted, RunFailed, report
 from ebm_cli.runner.experiment import Experiment

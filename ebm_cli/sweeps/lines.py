@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.config import schema, settings
+from ebm_cli.config import roles, schema
 from ebm_cli.core.device import pick_device
 from ebm_cli.errors import InputError, Problem, nearest
 from ebm_cli.runner import experiment, results
@@ -48,14 +48,14 @@ class Lines:
             return [Problem(f"sweep.metric={metric}: this number does not rank runs", "add sweep.direction=min or sweep.direction=max")]
         self.best = best
         self.first = self.first or composed.config
-        other = self._runs.setdefault(settings.identity(typed), line)
+        other = self._runs.setdefault(roles.identity(typed), line)
         return self._double_seeds(line, typed) if other is line else [_same_run(line, other)]
 
     def _double_seeds(self, line: Sequence[str], typed: dict[str, Any]) -> list[Problem]:
         """The problem of two lines that differ only in their seeds and have a seed in common."""
         taken = self._seeds.setdefault(tuple(word for word in line if not word.startswith("seed=")), {})
         own = f"seed={typed['seed']}"
-        double = [seed for seed in settings.seeds_of(typed) if taken.setdefault(seed, own) != own]
+        double = [seed for seed in roles.seeds_of(typed) if taken.setdefault(seed, own) != own]
         if not double:
             return []
         words = f"{taken[double[0]]} and {own} with seeds={typed['seeds']}"
@@ -69,14 +69,14 @@ def _same_run(line: Sequence[str], other: Sequence[str]) -> Problem:
         return Problem("this sweep lists a value twice", "list each value once")
     before = next(word for word, after in zip(other, line, strict=True) if word != after)
     hint = "remove it from the sweep"
-    if settings.role(changed[0]) in (settings.DRAWS, settings.MEASURES):
+    if roles.role(changed[0]) in (roles.DRAWS, roles.MEASURES):
         hint = f"`ebm evaluate RUN {changed[0].removeprefix('draws.')}` measures a run with other settings"
     return Problem(f"{before} and {changed[0]} train the same run", hint)
 
 
 def id_of(words: Sequence[str], dirs: Sequence[Path] = ()) -> str:
     """The id of a sweep: a hash of the overrides that change results (in any order), the group, and the user's option folders."""
-    roles = (settings.TRAINS, settings.DRAWS)
-    counted = [word for word in words if settings.role(word) in roles or word.startswith("group=")]
+    counting = (roles.TRAINS, roles.DRAWS)
+    counted = [word for word in words if roles.role(word) in counting or word.startswith("group=")]
     counted += [f"--config-dir={path.resolve()}" for path in dirs]
     return sha256("\n".join(sorted(counted)).encode()).hexdigest()[:8]

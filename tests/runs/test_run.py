@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ebm_cli.config import compose, schema, settings
+from ebm_cli.config import compose, roles, schema
 from ebm_cli.errors import InputError
 from ebm_cli.io import atomic
 from ebm_cli.runs import catalog
@@ -16,7 +16,7 @@ from ebm_cli.sweeps.jobs import Job, SweepTask
 
 
 def identity(*words, fingerprint=""):
-    return settings.identity(schema.check(compose.compose(words).config), fingerprint)
+    return roles.identity(schema.check(compose.compose(words).config), fingerprint)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from copy import deepcopy
 
 import pytest
 
-from ebm_cli.config import compose, schema, settings
-from ebm_cli.config.settings import DRAWS, EXECUTES, LABELS, MEASURES, TRAINS
+from ebm_cli.config import compose, roles, schema
+from ebm_cli.config.roles import DRAWS, EXECUTES, LABELS, MEASURES, TRAINS
 
 # The role of every top-level key of a config, and of every key of the trainer. A new key must be added here.
 EXPECTED = {
@@ -44,10 +44,10 @@ def changed(config, key):
 def test_every_key_has_the_expected_role():
     keys = {key for key in leaves(typed()) if key.startswith("trainer.")} | typed().keys() - {"trainer"}
     assert keys == EXPECTED.keys()
-    assert {key: settings.role(key) for key in EXPECTED} == EXPECTED
+    assert {key: roles.role(key) for key in EXPECTED} == EXPECTED
 
 
-@pytest.mark.parametrize("key", settings.ROLES)
+@pytest.mark.parametrize("key", roles.ROLES)
 def test_every_key_with_a_role_exists(key):
     """If a key were renamed only in the config, its role would silently become TRAINS."""
     if not key.startswith(("hydra.", "hydra/")):
@@ -77,50 +77,50 @@ def test_every_key_with_a_role_exists(key):
     ],
 )
 def test_an_override_has_the_role_of_its_key(word, role):
-    assert settings.role(word) == role
+    assert roles.role(word) == role
 
 
 @pytest.mark.parametrize("words", [(), ("objective=pcd", "optimizer=sgd", "energy=mlp")], ids=["defaults", "pcd"])
 def test_exactly_the_keys_that_train_change_the_identity(words):
     config = typed(*words)
-    before, keys = settings.identity(config), list(leaves(config))
-    assert {settings.role(key) for key in keys} == {TRAINS, DRAWS, MEASURES, LABELS, EXECUTES}
+    before, keys = roles.identity(config), list(leaves(config))
+    assert {roles.role(key) for key in keys} == {TRAINS, DRAWS, MEASURES, LABELS, EXECUTES}
     for key in keys:
-        assert (settings.identity(changed(config, key)) != before) == (settings.role(key) == TRAINS), key
+        assert (roles.identity(changed(config, key)) != before) == (roles.role(key) == TRAINS), key
 
 
 def test_the_identity_does_not_depend_on_the_order_of_keys():
     config = typed()
-    assert settings.identity(dict(reversed(config.items()))) == settings.identity(config)
+    assert roles.identity(dict(reversed(config.items()))) == roles.identity(config)
 
 
 def test_a_file_is_identified_by_its_content():
     config = typed("dataset=table", "dataset.path=a.csv")
     moved = changed(config, "dataset.path")
-    assert settings.identity(moved) != settings.identity(config)
-    assert settings.identity(moved, "12") == settings.identity(config, "12") != settings.identity(config, "34")
-    assert settings.identity(changed(config, "dataset.columns"), "12") != settings.identity(config, "12")
+    assert roles.identity(moved) != roles.identity(config)
+    assert roles.identity(moved, "12") == roles.identity(config, "12") != roles.identity(config, "34")
+    assert roles.identity(changed(config, "dataset.columns"), "12") != roles.identity(config, "12")
 
 
 @pytest.mark.parametrize("role", [TRAINS, DRAWS, MEASURES, LABELS, EXECUTES])
 def test_the_part_of_a_config_with_one_role(role):
     config = typed()
-    part = settings.with_role(config, role)
-    assert set(leaves(part)) == {key for key in leaves(config) if settings.role(key) == role}
+    part = roles.with_role(config, role)
+    assert set(leaves(part)) == {key for key in leaves(config) if roles.role(key) == role}
     assert all(part[key] == config[key] for key in part if key != "trainer")
 
 
 def test_the_part_of_a_config_with_several_roles():
     config = typed()
-    part = settings.with_role(config, LABELS, DRAWS)
-    assert part == settings.with_role(config, LABELS) | settings.with_role(config, DRAWS)
+    part = roles.with_role(config, LABELS, DRAWS)
+    assert part == roles.with_role(config, LABELS) | roles.with_role(config, DRAWS)
     assert list(part) == [key for key in config if key in part]
-    everything = settings.with_role(config, TRAINS, DRAWS, MEASURES, LABELS, EXECUTES)
+    everything = roles.with_role(config, TRAINS, DRAWS, MEASURES, LABELS, EXECUTES)
     assert everything == config
     everything["trainer"]["n_steps"] = 0  # the part is a copy
     assert config["trainer"]["n_steps"]
 
 
 def test_the_seeds_of_a_config():
-    assert [*settings.seeds_of({"seed": 4, "seeds": None})] == [4]
-    assert [*settings.seeds_of({"seed": 4, "seeds": 3})] == [4, 5, 6]
+    assert [*roles.seeds_of({"seed": 4, "seeds": None})] == [4]
+    assert [*roles.seeds_of({"seed": 4, "seeds": 3})] == [4, 5, 6]
