@@ -21,7 +21,7 @@ COMMANDS = {
     "evaluate": "measure a trained run again, or with other metrics",
     "score": "write the energy and log-density of every row of a file",
     "runs": "list runs and their results",
-    "compare": "put runs side by side, over their seeds, at their ends or at equal cost",
+    "compare": "compare runs side by side, as means over seeds: final results, or results at equal cost",
     "show": "print a run's config, environment and results",
     "plot": "draw the pictures of a run again",
     "list": "describe the options of every config group",

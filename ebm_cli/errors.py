@@ -40,7 +40,7 @@ class Interrupted(BaseException):
 
 
 class Busy(InputError):
-    """Another process is training the run."""
+    """Another process is training or measuring the run."""
 
 
 def report(problems: Iterable[Problem], code: int) -> int:

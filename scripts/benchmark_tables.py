@@ -115,9 +115,9 @@ def read(path: Path) -> tuple[Rows, Rows]:
 def maker(rows: Rows) -> str:
     commits = sorted({commit for row in rows for commit in row["made_by"]["commits"]})
     made = measured.maker(rows[0]["made_by"] | {"commits": commits})
-    seeds = f"Mean over seeds {', '.join(map(str, SEEDS))} ± half of the 95 % t interval"
-    dash = "-: no log Z (in parentheses: for how many of the seeds, if not for all)"
-    return f"{seeds}; {dash}. Made by `make benchmark` at {made}."
+    seeds = f"Mean over seeds {', '.join(map(str, SEEDS))} ± half the width of the 95 % t interval"
+    dash = "A dash: some seeds have no value, usually for lack of log Z; `- (2 of 3)` if two of three have none, `-` alone if all"
+    return f"{seeds}. {dash}. Made by `make benchmark` at {made}."
 
 
 def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
@@ -136,8 +136,8 @@ def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
         ),
         "Samples": (
             "Sliced Wasserstein distance (in the units of the data) between 10,000 draws and test points; between two sets of data it is "
-            "0.01 to 0.07. The draws are from MALA, whose chains start in a single wide Gaussian and cannot move between distant modes; "
-            "for `dsm_multi` they are from annealed sampling over its noise levels, for `short_run` from its own short chains.",
+            "0.01 to 0.07. The draws are from chains (MALA; `langevin` for `cd` and `recovery`, `sgld` for `short_run`) that start in a "
+            "single wide Gaussian and cannot move between distant modes; for `dsm_multi` they are from annealing over its noise levels.",
             table(fresh, lambda rows: cell(rows, "sliced_wasserstein")),
         ),
         "Costs": (
@@ -147,8 +147,8 @@ def markdown(fresh: Rows, fixed: Rows, *, seconds: float) -> str:
     }
     if fixed:
         parts["On fixed points"] = (
-            "After the same time on 8,192 points: exact KL (nats); generalization gap (nats by which training points are fitted better "
-            "than test points; it needs no log Z).",
+            "After the same time on 8,192 points: exact KL (nats); generalization gap (NLL of test points minus NLL of training points, "
+            "in nats; it needs no log Z).",
             table(fixed, lambda rows: f"{cell(rows)}; {cell(rows, 'generalization_gap')}"),
         )
     sections = [f"## {head}\n\n{text}\n\n{body}\n" for head, (text, body) in parts.items()]

@@ -59,7 +59,8 @@ def methods():
         cells += [spread(many[objective], "kl"), *(number(average(many[objective], key), ".3f") for key in MODES)]
         lines.append(f"| `{objective}` | {' | '.join(cells)} |")
     made = maker(stored["made_by"])
-    lines += ["", f"Mean over seeds 0, 1 and 2, and their range; one thread for each run. Made by `make methods` at {made}."]
+    note = "Mean over seeds 0, 1 and 2, with their range; a dash if a seed has no value. One thread for each run."
+    lines += ["", f"{note} Made by `make methods` at {made}."]
     usual = moons["exact"][0]["energy"]
     others = ", ".join(f"`{name}` ({rows[0]['energy']})" for name, rows in sorted(moons.items()) if rows[0]["energy"] != usual)
     lines += ["", f"The network is `{usual}`, except for {others}."]

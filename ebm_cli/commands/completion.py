@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def answer(line: str, tail: str | None = None) -> None:
-    """Print the candidates for the last word of a line. Bash names the `tail` that it will replace: then only that part, escaped."""
+    """Print the candidates for the last word of a line. Bash passes the `tail` that it replaces, and receives only that part, escaped."""
     words, quoted = split(line)
     found = candidates(words)
     cut = 0 if tail is None else len(words[-1]) - len(tail if quoted else split(tail)[0][-1])

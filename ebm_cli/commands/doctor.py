@@ -4,8 +4,8 @@ Check the installation and say how to repair it: versions, devices, cores, the o
 
   --json   print JSON
 
-The states are `ok`, `absent` (not there, and not needed), `problem` (it works, but perhaps not as you expect) and `broken` (ebm needs
-it). The exit code is 1 if something is broken."""
+The states are `ok`, `absent` (optional and not present), `problem` (usable, but perhaps not as you expect) and `broken` (required, and
+not usable). The exit code is 1 if something is broken."""
 
 import json
 import netrc
@@ -48,13 +48,13 @@ class Finding(NamedTuple):
 def main(words: Sequence[str]) -> int:
     flags, rest = words_of(words, ["--json"])
     if rest:
-        raise bad(f"ebm doctor takes no {rest[0]!r}", __doc__.splitlines()[0])
+        raise bad(f"ebm doctor takes no argument {rest[0]!r}", __doc__.splitlines()[0])
     findings = [finding for check in (versions, devices, cores, outputs, wandb, compiler, extras) for finding in check()]
     broken = any(finding.state == "broken" for finding in findings)
     if "--json" in flags:
         print(json.dumps({"ok": not broken, "checks": [finding._asdict() for finding in findings]}, indent=1))
     else:
-        console.table(["check", "state", "found", "mend"], findings)
+        console.table(["check", "state", "found", "how to repair it"], findings)
     return int(broken)
 
 
@@ -147,9 +147,9 @@ def devices() -> Iterator[Finding]:
 def nvidia_smi() -> tuple[int, Finding]:
     """The number of GPUs that the driver reports, and the finding about it."""
     if not shutil.which("nvidia-smi"):
-        return 0, Finding("nvidia-smi", "absent", "not found: no NVIDIA driver is installed")
+        return 0, Finding("nvidia-smi", "absent", "not found: there is no NVIDIA driver, or nvidia-smi is not on PATH")
     command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    mend = "the driver does not work: run `nvidia-smi` and read its message"
+    mend = "run `nvidia-smi`: its message says whether the driver works"
     try:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -165,7 +165,7 @@ def nvidia_smi() -> tuple[int, Finding]:
 def cores() -> Iterator[Finding]:
     """The number of cores that this process may use, and the number of threads that torch starts."""
     n_cores, quota = slots.affinity(), slots.cgroup_quota()
-    limit = "" if quota is None or quota >= n_cores else f", limited by the container to the time of {quota:g}"
+    limit = "" if quota is None or quota >= n_cores else f", limited by the container to a CPU quota of {quota:g}"
     yield Finding("cores", "ok", f"{n_cores} of {os.cpu_count()}{limit}")
     usable = slots.n_cores()
     threads = os.environ.get("OMP_NUM_THREADS")

@@ -4,7 +4,7 @@ Measure a trained run again from its checkpoint. Its summary.json, samples and p
 
   RUN               an id, a unique prefix, a path, or `last`
   metric            metrics to add to those that the run was measured with before
-  n_samples         number of samples for the metrics; n_chains, n_steps and sampler are those of `ebm sample`
+  n_samples         number of samples for the metrics; n_chains, n_steps and sampler can also be set, as for `ebm sample`
   dataset.path      the new path of the data file, if it has moved
   device            auto, cpu, cuda, cuda:1 or mps
   --json            print the summary as JSON

@@ -46,5 +46,7 @@ def main(words: Sequence[str]) -> int:
     for picture in pictures:
         print(f"Picture saved to {picture}")
     if not pictures:
-        raise bad(f"figure: {', '.join(figures) or 'none'} does not apply to this run", "`ebm plot RUN` draws the figures that do")
+        if figures:
+            raise bad(f"figure: nothing to draw for this run: {', '.join(figures)}", "`ebm plot RUN` draws the figures that apply to it")
+        raise bad("figure: no figure in the config of this run applies to it", "choose one: figure=NAME; `ebm list figure` describes them")
     return 0

@@ -1,6 +1,6 @@
 """usage: ebm rm RUN [RUN ...] [--yes]
 
-Remove runs with their folders. It refuses to remove a run that is being trained.
+Remove runs and their folders. Nothing is removed if one of the runs is being trained.
 
   RUN     an id, a unique prefix, a path, or `last`
   --yes   do not ask for confirmation"""
@@ -20,7 +20,7 @@ def main(words: Sequence[str]) -> int:
         raise bad("a run is needed: an id, a unique prefix, a path, or `last`", __doc__.splitlines()[0])
     runs = list({run.path.resolve(): run for run in map(catalog.find_any, names)}.values())
     if held := [run for run in runs if run.locked()]:
-        raise bad(f"{held[0].path.name} is being trained", "stop it first")
+        raise bad(f"{held[0].path.name} is being trained or measured", "stop that process first")
     if "--yes" not in flags:
         if not sys.stdin.isatty():
             raise bad("cannot ask for confirmation without a terminal", f"ebm rm {' '.join(names)} --yes")

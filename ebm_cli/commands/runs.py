@@ -22,7 +22,7 @@ from ebm_cli.runs.run import SCHEMA
 def main(words: Sequence[str]) -> int:
     flags, rest = split(words, {"--json": False, "--reverse": False, "--group": True, "--sort": True})
     if rest:
-        raise bad(f"ebm runs takes no {rest[0]!r}", __doc__.splitlines()[0])
+        raise bad(f"ebm runs takes no argument {rest[0]!r}", __doc__.splitlines()[0])
     listed = [describe(member) for member in (of_group(flags["--group"][-1]) if "--group" in flags else catalog.every())]
     if "--sort" in flags:
         listed = by_metric(listed, flags["--sort"][-1], reverse="--reverse" in flags)
@@ -59,7 +59,7 @@ def by_metric(listed: list[dict[str, Any]], metric: str, *, reverse: bool) -> li
     """The runs sorted by a number of their summaries. Runs without this number come last in both orders."""
     having = [row for row in listed if metric in row["metrics"]]
     if listed and not having:
-        raise bad(f"--sort: no run has the number {metric!r}", nearest(metric, {key for row in listed for key in row["metrics"]}))
+        raise bad(f"--sort: no run has the metric {metric!r}", nearest(metric, {key for row in listed for key in row["metrics"]}))
     having.sort(key=lambda row: row["metrics"][metric], reverse=reverse)
     return having + [row for row in listed if metric not in row["metrics"]]
 

@@ -9,13 +9,13 @@ principal components (dataset.n_components), both are those of the components of
   prefix        a prefix for the names of the new columns, for a file that already has a column `energy`
   relative_to   a row of the file, counted from 1: adds log_ratio, log p(x) / p(that row), which needs no log Z
   quantile      a fraction: adds accepted, which is 1 if the energy is at most a threshold from the run's held-out data, else 0. At most
-                this fraction of rows from the data distribution is rejected, however good the model is
+                this fraction of new rows from the data distribution is rejected on average, however poor the model is
   model         the index of a model in a stack (default: 0)
   device        cpu, or cuda for large files (energies are computed in double precision)
   dataset.path  the new path of the data file, if it has moved; quantile reads the file
 
-log_prob_error is the largest error of log_prob that the error of log Z causes (for metric.ais at 95 %). It is the same for all rows. It is
-absent if log Z was learned by the objective."""
+log_prob_error is the error of log_prob due to that of log Z, the same for all rows: an estimate if log Z is from quadrature, half the width
+of a 95 % interval if it is from metric=ais. It is absent if log Z was learned by the objective."""
 
 import csv
 import sys

@@ -17,7 +17,7 @@ from ebm_cli.io import yaml_text
 def main(words: Sequence[str]) -> int:
     run, rest, flags = run_and_words(words, __doc__, ["--json"])
     if rest:
-        raise bad(f"ebm show takes no {rest[0]!r}", __doc__.splitlines()[0])
+        raise bad(f"ebm show takes no argument {rest[0]!r}", __doc__.splitlines()[0])
     facts, status, summary = (run.read(name) for name in ("environment.json", "status.json", "summary.json"))
     if "--json" in flags:
         parts = {"state": run.state(), "status": status, "environment": facts, "config": run.config(), "summary": summary}

@@ -116,8 +116,8 @@ def columns(entries: Sequence[RunRecord], wanted: Sequence[str], budget: Budget 
         raise bad("--budget: no run was measured during training", hint)
     for key in wanted:
         if key not in known:
-            when = " from the time of training" if budget else ""
-            raise bad(f"--metric: no run has the number {key!r}{when}", nearest(key, known))
+            fault = f"no run measured {key!r} during training" if budget else f"no run has the metric {key!r}"
+            raise bad(f"--metric: {fault}", nearest(key, known))
     headline = [key for entry in entries for key in entry.summary.get("headline", ()) if key in known]
     return [*dict.fromkeys([*(wanted or headline), budget.cost if budget else "train_seconds"])]
 

@@ -53,7 +53,7 @@ def lacking(requires: frozenset[str], provides: frozenset[str]) -> str | None:
     """The reason why something with these requirements does not apply; None if it applies."""
     words = [word for word in VOCABULARY if word in requires - provides]
     if unknown := sorted(requires - VOCABULARY.keys()):
-        return f"nothing provides {unknown[0]!r}"
+        return f"it requires {unknown[0]!r}, which nothing provides"
     return VOCABULARY[words[0]].reason if words else None
 
 

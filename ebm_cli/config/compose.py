@@ -116,7 +116,8 @@ def amend(
     options, values, own = sort(words, {group: found for group, found in known.items() if group in swappable})
     problems = [*problems, *own]
     for key in [key for key in values if key in known]:
-        hint = f"set {key}.KEY=VALUE, or choose another option of {' or '.join(swappable)}" if swappable else ""
+        own = f"set {key}.KEY=VALUE; " if key in stored else ""
+        hint = f"{own}the options of {', '.join(swappable)} can be changed" if swappable else ""
         problems.append(Problem(f"{values.pop(key)}: the option of {key} cannot be changed here", hint))
     for group, word in options.items():
         chosen = parse(word).value()

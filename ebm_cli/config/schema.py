@@ -33,7 +33,7 @@ KINDS_OF_LISTS = {"metric": metric.Metric, "regularizer": contracts.Regularizer,
 PLAIN = {"trainer": TrainerSettings, "draws": Draws, "sweep": SweepSettings}
 INJECTED = ("space", "shape", "mean", "scale", "reference")  # parameters of an energy that come from the data, not from its config
 FENCE = ("ebm_cli", "torch.nn", "torch.optim")
-A_LIST = "must be a list, [a,b]"
+A_LIST = "must be a list such as [a,b]"
 WORDS = {
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
     **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
@@ -197,8 +197,8 @@ def check_signature(target: Any, values: Any, key: str, problems: list[Problem],
 def _of_its_kind(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The errors without those of the union member that was not meant.
 
-    For a union of a number and a list pydantic reports the errors of both members. If the value is a list, that it is not a number is
-    beside the point, and conversely.
+    For a union of a number and a list, pydantic reports the errors of both members. If the value is a list, the error that it is not a
+    number is irrelevant, and vice versa.
     """
 
     def other(error: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ Vovk et al. 2005; for densities: Lei et al. 2013, arXiv:1111.1418.
 This holds for a new value that is exchangeable with the n held-out values, if no two values are equal (with ties, t is exceeded less
 often). The probability is over both the held-out values and the new one. Conditional on the held-out values it varies around
 1 - k / (n + 1) with a standard deviation of about sqrt(q (1 - q) / n). The guarantee holds for any energy; a poor energy only accepts
-more than necessary. All energies must be computed by bitwise the same function: if many rows are equal, t is the energy of these rows,
+more than necessary. Equal rows must have bitwise equal energies: if many rows are equal, t can be the energy of these rows,
 and a rounding error could reject all of them. The cost is one sort. The guarantee does not cover rows from another distribution, nor
 held-out values that were used in training.
 """

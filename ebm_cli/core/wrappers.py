@@ -16,7 +16,7 @@ from ebm_cli.types import Params
 
 
 class Wrapper(Model):
-    """The base class: it returns the answers of the model. Subclasses override what they change."""
+    """The base class. It passes every call on to the model; subclasses override what they change."""
 
     def __init__(self, base: Model) -> None:
         self.base = base  # `super().__init__` is not called because a wrapper has no network

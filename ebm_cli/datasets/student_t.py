@@ -2,8 +2,8 @@
 
     log p(x) = log Gamma((nu + d)/2) - log Gamma(nu/2) - (d/2) log(nu pi) - (nu + d)/2 log(1 + |x|^2 / nu)
 
-The variance of a coordinate, nu / (nu - 2), is finite for nu > 2. The box is wide, since as for all densities the probability outside is
-1e-9 per coordinate.
+The variance of a coordinate, nu / (nu - 2), is finite for nu > 2. The box is wide, because the probability outside it is 1e-9 per
+coordinate.
 """
 
 import math

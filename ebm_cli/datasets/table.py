@@ -78,7 +78,7 @@ class TableDataset(FiniteDataset):
             names = [name for name, same in zip(self.column_names, constant, strict=True) if same]
             others = [name for name in self.column_names if name not in names]
             hint = f"dataset.columns=[{','.join(others)}]" if others else "choose columns that vary"
-            raise bad(f"dataset.columns: constant in the training rows, and thus without a density: {', '.join(names[:12])}", hint)
+            raise bad(f"dataset.columns: columns that are constant in the training rows have no density: {', '.join(names[:12])}", hint)
         return fitted if self.n_components is None else self._project(fitted, rows)
 
     def _project(self, fitted: Standardization, rows: Tensor) -> Standardization:
@@ -90,6 +90,6 @@ class TableDataset(FiniteDataset):
             fitted = fitted.principal(rows, n)
             most = int((fitted.matrix != 0).any(0).sum())
         if n > most:
-            message = f"dataset.n_components: the training rows vary in {most} directions only; they have no {n} principal components"
+            message = f"dataset.n_components: {n} principal components are requested, but the training rows have only {most}"
             raise bad(message, f"use dataset.n_components={most}")
         return fitted

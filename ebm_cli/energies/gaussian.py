@@ -21,9 +21,8 @@ class Gaussian(Analytic):
     def __init__(self, *, mean: Sequence[float], covariance: Sequence[Sequence[float]]) -> None:
         n = len(mean)
         if n == 0 or len(covariance) != n or any(len(row) != n for row in covariance):
-            raise bad(
-                f"energy.covariance: a mean of {n} numbers needs {n} rows of {n}", "energy.mean=[0,0] energy.covariance=[[1,0],[0,1]]"
-            )
+            fault = f"covariance: must be {n} x {n}, because energy.mean has length {n}" if n else "mean: must have at least one value"
+            raise bad(f"energy.{fault}", "energy.mean=[0,0] energy.covariance=[[1,0],[0,1]]")
         exact = torch.tensor(covariance, dtype=torch.double)
         factor, failed = torch.linalg.cholesky_ex(exact)
         if failed or not torch.equal(exact, exact.T):

@@ -1,4 +1,4 @@
-"""YAML by the C library of PyYAML if it has it, several times as fast as its Python code. Only plain data are read and written."""
+"""YAML by the C library of PyYAML where it is available, several times as fast as the Python code. Only plain data are read and written."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def load(text: str) -> Any:
-    """The data in a YAML text. Raises `Error` if it is no YAML or contains tags of Python objects."""
+    """The data in a YAML text. Raises `Error` if it is not valid YAML or contains tags of Python objects."""
     return yaml.load(text, _LOADER)
 
 

@@ -1,4 +1,4 @@
-"""The wrapper around loggers: it contains their errors and remembers what each of them has received.
+"""The wrapper around loggers: it keeps their errors from ending a run, and remembers what each of them has received.
 
 metrics.jsonl and summary.json are authoritative; a logger is a mirror of them. `mirrors.json` in the run's folder records what each logger
 has received, so that repeating the command of a finished run sends it once to a logger that does not have it yet.

@@ -70,7 +70,7 @@ class AnnealedImportanceSampling(Metric):
         if isinstance(found, str):
             return found
         if not all(values.isfinite().all() for values in found):
-            return "the weights of some repeats are not finite"
+            return "some of the repeated estimates of log Z are not finite"
         (lower, lower_error), (upper, upper_error) = map(mean_and_error, found[:2])
         ess = found[2].mean().item()
         if not lower - lower_error <= upper + upper_error:

@@ -42,7 +42,7 @@ class ShortRunGap(Metric):
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         model, params, rng = context.model, context.params, context.rng.at("short_run_gap")
         if self.sampler.length(model) is not None:
-            return f"{type(self.sampler).__name__} determines the length of its chains: there are no shorter chains"
+            return f"{type(self.sampler).__name__} determines the length of its chains, so there are no short chains to compare"
         start = context.reference.draw(self.n_chains, rng)
         followed = Tempered(model, 1 / self.sampler.temperature)
         short, _ = chain.run(self.sampler, followed, params, start, rng, n_steps=self.n_steps)

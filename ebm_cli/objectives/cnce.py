@@ -5,8 +5,8 @@ limit eps -> 0 it is score matching. Cost per sample and step: 1 + `n_noise` ene
 large as the distance between them.
 
 It does not constrain the energy where no noise reaches: at eps = 0.3 one network in four put mass far outside the twenty-five Gaussians,
-and the others had ten times the KL (results/tune_defaults.json). The loss of every eps is minimal at the true density. If there are
-several values of eps, data points use them in turn.
+and the others had ten times the KL that they have with the default eps (results/tune_defaults.json). The loss of every eps is minimal at
+the true density. If there are several values of eps, data points use them in turn.
 """
 
 from dataclasses import dataclass

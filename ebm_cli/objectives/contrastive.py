@@ -7,7 +7,7 @@ y is the state of a chain after `n_steps` transitions of `sampler`. The methods 
     pcd              the final states of earlier steps, from a replay buffer (Du & Mordatch 2019, arXiv:1903.08689)
 
 If the chains have the distribution of the model, the gradient is that of the log-likelihood. The value of the loss does not measure the
-fit. If the noise of the sampler is set apart from its step size (sgld), the chains follow exp(-E / T), and the model is measured and
+fit. If the noise of the sampler is set separately from its step size (sgld), the chains follow exp(-E / T), and the model is measured and
 sampled at that temperature T. Cost per sample and step: two energies, and the scores of `n_steps` transitions (one each; MALA and
 underdamped need one more at the start, HMC `n_leapfrog` each, tempering one for each temperature). Score matching and NCE need no chains
 and are faster.

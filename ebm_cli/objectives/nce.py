@@ -2,10 +2,10 @@
 
     softplus(-h(x)) + sum_j softplus(h(y_j)),    y_1 .. y_nu ~ q,    h = -E - c - log q - log nu
 
-q is the reference of the run, fitted to the training data. The draws of the diagonal Gaussian are too easy to distinguish from the data;
-it is replaced by the Gaussian with their full covariance. At the optimum E + c = -log p, so that c is log Z. For x ~ N(0, I) and
-E = a |x|^2 / 2 the minimum is at a = 1, c = (d/2) log 2 pi. Cost per sample and step: 1 + nu energies. It is not suited to data that are
-unlike any draw from q: high dimensions, thin supports.
+q is the reference of the run, fitted to the training data. If that is the diagonal Gaussian, q is the Gaussian with the full covariance
+instead, because draws of the former are too easy to distinguish from the data. At the optimum E + c = -log p, so that c is log Z. For
+x ~ N(0, I) and E = a |x|^2 / 2 the minimum is at a = 1, c = (d/2) log 2 pi. Cost per sample and step: 1 + nu energies. It is not suited
+to data that are unlike any draw from q: high dimensions, thin supports.
 """
 
 import math

@@ -3,9 +3,9 @@
     log q(x) = -|u|^2 / 2 - sum log scale - d/2 log 2 pi,    u = (x - mean) / scale
 
 The tilt is |u|^2 / 2, without the constant. Without such a quadratic tilt Z may be infinite. With noise of standard deviation sigma,
-u = (x - mean) / sqrt(scale^2 + sigma^2). Networks tilted by this reference keep their usual initialization: it is too far from most data
-for an initialization at zero to help. As the noise of noise-contrastive estimation it would be too easy to distinguish from the data, and
-the Gaussian with the full covariance replaces it there. It is not suited to multimodal data, since it has a single mode.
+u = (x - mean) / sqrt(scale^2 + sigma^2). Networks tilted by this reference keep their usual initialization: a Gaussian is too far from
+most data for an initialization at zero to help. In noise-contrastive estimation its draws would be too easy to distinguish from the data,
+and the Gaussian with the full covariance replaces it. It is not suited to multimodal data, since it has a single mode.
 """
 
 import math

@@ -71,7 +71,8 @@ class Experiment:
         trained_on = self.run.read("dataset.json").get("sha256", "")
         if self.dataset.fingerprint != trained_on:
             path = self.config["dataset"]["path"]
-            raise bad(f"dataset.path: {path} has changed since the run was trained on it", "dataset.path=FILE names another file")
+            fault = f"{path} is not the file that the run was trained on, or it has changed"
+            raise bad(f"dataset.path: {fault}", "put the original file back, or name it: dataset.path=FILE")
 
     def data_if_available(self) -> Dataset | None:
         """The data, or None if their file is missing or has changed."""
@@ -108,7 +109,7 @@ def check(composed: Composed) -> dict[str, Any]:
     problems = [*composed.problems, *compatibility.problems(composed)]
     if composed.searched:
         keys, preset = ", ".join(composed.searched), composed.choices["experiment"]
-        hint = f"add -m, without another experiment; or give values: {'=... '.join(composed.searched)}=..."
+        hint = f"add -m, with this experiment alone; or give values: {'=... '.join(composed.searched)}=..."
         problems.append(Problem(f"experiment={preset} is a search for {keys}", hint))
     typed = schema.check(composed.config, problems)
     if typed["logger"]:

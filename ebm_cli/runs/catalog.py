@@ -1,4 +1,4 @@
-"""The runs and sweeps in the outputs folder, and the run that a name given by the user means."""
+"""The runs and sweeps in the outputs folder, and the lookup of a run by the name that the user gives."""
 
 import json
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def find_any(name: str, others: Iterable[str] = ()) -> Run:
             raise bad(f"there is no run under {outputs()}", "train one with `ebm train`, or set EBM_OUTPUTS to another folder")
         return runs[-1]
     if "/" in name or Path(name).is_dir():
-        raise bad(f"{name} is not a run: it holds no config.yaml and environment.json", "`ebm runs` lists the runs")
+        raise bad(f"{name} is not a run: config.yaml or environment.json is missing", "`ebm runs` lists the runs")
     found = [run for run in runs if name in (run.id, run.path.name)] or [
         run for run in runs if run.id.startswith(name) or run.path.name.startswith(name)
     ]

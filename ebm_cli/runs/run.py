@@ -137,7 +137,8 @@ class Run:
                 yield
         except Timeout:
             status = self.read("status.json")
-            message = f"this run is being trained by process {status.get('pid', '?')} on {status.get('host', '?')}: {self.path}"
+            process = f"process {status.get('pid', '?')} on {status.get('host', '?')}"
+            message = f"this run is being trained or measured, probably by {process}: {self.path}"
             raise Busy(Problem(message, "wait until it has finished, or choose another seed")) from None
 
     def set_status(self, state: str, reason: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo: momenta p ~ N(0, M), `n_leapfrog` leapfrog steps along H = E(x) + p' M^-1 p / 2, accepted by H - H'.
+"""Hamiltonian Monte Carlo: momenta p ~ N(0, M), `n_leapfrog` steps along H = E(x) + p' M^-1 p / 2, then a Metropolis test.
 
     p <- p + eps/2 s(x),    x <- x + eps M^-1 p,    p <- p + eps/2 s(x);    log alpha = H(x, p) - H(x', p')
 

@@ -2,7 +2,7 @@
 
 It is biased: on N(0, v) the stationary variance is v / (1 - eps / 2v), never below 2 eps. It needs no energy. Cost: one score per
 transition. Use mala if the bias matters and the model has an energy. It cannot resolve standard deviations below sqrt(2 eps).
-With `max_score_norm` r the drift is eps min(1, r / |s|) s. Chains are then stable at steep walls, at a further bias where |s| > r.
+With `max_score_norm` r the drift is eps min(1, r / |s|) s. Chains are then stable at steep walls, but have a further bias where |s| > r.
 """
 
 from dataclasses import dataclass

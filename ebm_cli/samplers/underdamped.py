@@ -7,7 +7,7 @@
 Its bias is small: on N(0, V) the variance of the positions is V at every step h < 2 sqrt(V), and that of the velocities 1 - h^2/4V; on
 other targets the bias is O(h^2). It needs no energy. Initial velocities are draws from N(0, I), so that chains that start at the model
 remain there. Cost: one score per transition. The friction should be near 1 / (the time to cross the target): with less friction chains
-oscillate, with more they diffuse. With `max_score_norm` r, min(1, r / |s|) s replaces s, at a further bias where |s| > r.
+oscillate, with more they diffuse. With `max_score_norm` r, min(1, r / |s|) s replaces s, which adds a bias where |s| > r.
 """
 
 from dataclasses import dataclass

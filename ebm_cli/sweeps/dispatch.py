@@ -122,4 +122,4 @@ def dispatch(
                 handle(number, event)
             see(-1, {})
     if stop.signal:
-        raise Interrupted(stop.signal, f"{len(running)} were asked to save their state and stop" if running else "")
+        raise Interrupted(stop.signal, f"asked to save their state and stop: {len(running)}" if running else "")

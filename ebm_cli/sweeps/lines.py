@@ -42,10 +42,11 @@ class Lines:
         metrics = {name: schema.build(node) for name, node in typed["metric"].items()}
         metric, direction = typed["sweep"]["metric"], typed["sweep"]["direction"]
         if metric not in (known := results.units_of(metrics)):
-            return [Problem(f"sweep.metric={metric}: no run will have this number", nearest(metric, known))]
+            return [Problem(f"sweep.metric={metric}: no run will have this metric", nearest(metric, known))]
         best = results.best_of(metrics).get(metric) if direction is None else direction
         if best is None:
-            return [Problem(f"sweep.metric={metric}: this number does not rank runs", "add sweep.direction=min or sweep.direction=max")]
+            message = f"sweep.metric={metric}: this metric has no direction of its own"
+            return [Problem(message, "add sweep.direction=min or sweep.direction=max")]
         self.best = best
         self.first = self.first or composed.config
         other = self._runs.setdefault(roles.identity(typed), line)
@@ -68,7 +69,7 @@ def _same_run(line: Sequence[str], other: Sequence[str]) -> Problem:
     if not changed:
         return Problem("this sweep lists a value twice", "list each value once")
     before = next(word for word, after in zip(other, line, strict=True) if word != after)
-    hint = "remove it from the sweep"
+    hint = f"give {changed[0].partition('=')[0]} a single value"
     if roles.role(changed[0]) in (roles.DRAWS, roles.MEASURES):
         hint = f"`ebm evaluate RUN {changed[0].removeprefix('draws.')}` measures a run with other settings"
     return Problem(f"{before} and {changed[0]} train the same run", hint)

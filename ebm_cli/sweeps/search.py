@@ -154,5 +154,5 @@ def check_metric(metric: str, outcomes: Sequence[Outcome]) -> None:
     if summaries and not any(isinstance(summary.get(metric), (int, float)) for summary in summaries):
         reason = summaries[0].get("reasons", {}).get(metric)
         reason = next(filter(None, reason)) if isinstance(reason, list) else reason
-        message = f"sweep.metric={metric}: no run has this number" + (f" ({reason})" if reason else "")
+        message = f"sweep.metric={metric}: no run has this metric" + (f" ({reason})" if reason else "")
         raise RunFailed(message, f"the runs have {', '.join(sweep.numbers(outcomes))}")

@@ -65,7 +65,8 @@ def choose(gpus: str | int | list, available: list[Gpu]) -> list[Gpu]:
         found = [gpu for gpu in available if gpu.is_called(name)]
         if len(found) != 1:
             limit = f" (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']})" if "CUDA_VISIBLE_DEVICES" in os.environ else ""
-            message = f"hydra.launcher.gpus: there is no GPU {name}; visible GPUs: {names}{limit}"
+            fault = f"{name} names {len(found)} GPUs" if found else f"there is no GPU {name}"
+            message = f"hydra.launcher.gpus: {fault}; visible GPUs: {names}{limit}"
             raise bad(message, nearest(name, [gpu.name for gpu in available]))
         if found[0] in chosen:
             raise bad(f"hydra.launcher.gpus: GPU {name} is listed twice", "hydra.launcher.jobs_per_gpu=2 runs two jobs on each GPU")

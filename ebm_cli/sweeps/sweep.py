@@ -136,7 +136,7 @@ class Sweep:
         self._report_failures()
         measured = [key for outcome in self.job.outcomes for key in outcome.summary]
         if measured and self.metric not in measured:
-            raise RunFailed(f"sweep.metric={self.metric}: no run has this number", nearest(self.metric, numbers(self.job.outcomes)))
+            raise RunFailed(f"sweep.metric={self.metric}: no run has this metric", nearest(self.metric, numbers(self.job.outcomes)))
 
     def _report_failures(self) -> None:
         """Print a table of the failed jobs on stderr and raise `RunFailed`, if there are any."""

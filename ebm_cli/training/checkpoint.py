@@ -100,7 +100,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
         fault = damage(path)
         if not fault:
             return path
-        warn(f"checkpoint {path.name} is damaged ({fault}): the previous one is used instead")
+        warn(f"checkpoint {path.name} is damaged ({fault}) and is not used")
     return None
 
 

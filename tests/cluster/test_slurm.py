@@ -217,7 +217,7 @@ def test_ctrl_c_cancels_the_array(slurm, tmp_path):
     command.kill(signal.SIGINT)
     done = command.end()
     assert done.code == 130, done.err
-    ending = "2 were asked to save their state and stop"
+    ending = "asked to save their state and stop: 2"
     assert f"0 of 2 jobs are done; {ending}; the same command continues the others" in done.err
     assert slurm.commands() == [f"scancel {slurm.first}"]
     until(lambda: all(saved_at(the_run(outputs, seed)) for seed in (0, 1)))

@@ -114,7 +114,7 @@ FAULTS = [
     ("sample energy=four_wells out=gone/x.csv", "out: there is no folder 'gone'", ""),
     ("sample energy=four_wells out=3", "out: must be a valid string, not 3", ""),
     ("sample energy=four_wells energy._target_=os.system", f"energy._target_: os.system {OUTSIDE}", ""),
-    ("sample energy=gaussian energy.mean=3", "energy.mean: must be a list, [a,b], not 3", ""),
+    ("sample energy=gaussian energy.mean=3", "energy.mean: must be a list such as [a,b], not 3", ""),
     ("sample energy=mlp", "energy=mlp must be trained before it can be sampled", "ebm train energy=mlp"),
     ("sample energy=exact dataset=table dataset.path=x.csv", "energy=exact: the density of this dataset is not known", "dataset=moons"),
     ("sample energy=exact dataset.nois=1", "Moons has no parameter 'nois'", "did you mean dataset.noise?"),
@@ -132,7 +132,7 @@ FAULTS = [
         "reference=bernoulli needs binary events, but dataset=moons has events of another kind",
         "reference=full_gaussian",
     ),
-    ("sample .", ". is not a run: it holds no config.yaml", "ebm runs"),
+    ("sample .", ". is not a run: config.yaml or environment.json is missing", "ebm runs"),
     ("sample 0123456789", "there is no run '0123456789'", "ebm train"),
     ("sample last", "there is no run under", "ebm train"),
     ("sample last --jsn", "there is no flag --jsn", ""),
@@ -147,7 +147,7 @@ FAULTS = [
     ("list --jsn", "there is no flag --jsn", ""),
     ("plot", "a run is needed", "usage: ebm plot RUN"),
     ("score", "a run is needed", "usage: ebm score RUN"),
-    ("runs seed=1", "ebm runs takes no 'seed=1'", ""),
+    ("runs seed=1", "ebm runs takes no argument 'seed=1'", ""),
 ]
 
 # the same, for verbs that take a run

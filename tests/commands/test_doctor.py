@@ -187,7 +187,7 @@ def test_a_container_with_a_limit_of_cpu_time(checks, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     found, _ = checks()
-    assert "the time of 2" in found["cores"]["found"]
+    assert "limited by the container to a CPU quota of 2" in found["cores"]["found"]
     assert found["OMP_NUM_THREADS"] == {"state": "problem", "found": "not set: torch starts 4 threads", "mend": "export OMP_NUM_THREADS=2"}
 
 

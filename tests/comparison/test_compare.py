@@ -586,8 +586,8 @@ def faulty(make):
 FAULTS = [
     ("", "runs are needed", "usage: ebm compare"),
     ("mien", "there is no run 'mien'", "did you mean mine?"),
-    ("mine --metric nl", "--metric: no run has the number 'nl'", "did you mean nll?"),
-    ("mine --metric id", "--metric: no run has the number 'id'", ""),
+    ("mine --metric nl", "--metric: no run has the metric 'nl'", "did you mean nll?"),
+    ("mine --metric id", "--metric: no run has the metric 'id'", ""),
     ("mine --metric", "--metric: a value is needed", ""),
     ("mine --budget 45s", "--budget 45s: name the cost, for example seconds=45", "the costs are n_energy_evaluations,"),
     ("mine --budget secs=45", "--budget: there is no cost 'secs'", "did you mean seconds?"),
@@ -596,7 +596,7 @@ FAULTS = [
     ("mine --budget n_steps=nan", "--budget n_steps=nan: the value must be a positive number", ""),
     (
         "mine --budget seconds=9 --metric sliced_wasserstein",
-        "no run has the number 'sliced_wasserstein' from the time of training",
+        "no run measured 'sliced_wasserstein' during training",
         "available: kl",
     ),
     ("alone moons-ssm --budget seconds=9", "no run was measured during training", "metric=quadrature"),

@@ -294,7 +294,7 @@ def test_the_reason_if_several_capabilities_are_missing():
     """It is the first one in the order of the vocabulary. An unknown capability is always missing."""
     assert compatibility.lacking(frozenset({"energy", "density"}), REAL) == "the true density of this dataset is not known"
     assert compatibility.lacking(frozenset(), frozenset()) is None
-    assert compatibility.lacking(frozenset({"real", "enrgy"}), REAL) == "nothing provides 'enrgy'"
+    assert compatibility.lacking(frozenset({"real", "enrgy"}), REAL) == "it requires 'enrgy', which nothing provides"
 
 
 def test_components_require_and_provide_only_known_capabilities():

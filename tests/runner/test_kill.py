@@ -340,7 +340,7 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one(ebm, damage
     damage(newest)
     code, _, err = ebm("train", *LINES["nce"])
     assert code == 0, err
-    assert re.search(rf"^warning: checkpoint {newest.name} is damaged \(.+\): the previous one is used instead$", err, re.MULTILINE)
+    assert re.search(rf"^warning: checkpoint {newest.name} is damaged \(.+\) and is not used$", err, re.MULTILINE)
     assert f"continuing from step {int(before.name)}\n" in err
     assert f"checkpoint {newest.name} is damaged" in (damaged.path / "train.log").read_text()
     assert_same(damaged, unbroken("nce"))

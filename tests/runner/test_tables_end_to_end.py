@@ -234,7 +234,7 @@ def test_a_table_that_has_moved_or_changed(ebm, trained, world, tmp_path):
         file.write(",".join(["1"] * 13) + "\n")
     code, _, err = ebm("evaluate", str(path), f"dataset.path={tmp_path / 'wine.csv'}")
     assert code == 2
-    assert "has changed since the run was trained on it" in err
+    assert "is not the file that the run was trained on, or it has changed" in err
 
 
 def test_the_list_of_runs(ebm, world, monkeypatch):

@@ -201,7 +201,7 @@ def test_a_signal_cancels_the_jobs_and_reads_their_reports(scripted, tmp_path):
     events = []
     with pytest.raises(Interrupted) as stopped:
         scripted(engine, 2, events=events)
-    assert stopped.value.hint == "1 were asked to save their state and stop"
+    assert stopped.value.hint == "asked to save their state and stop: 1"
     assert engine.n_cancelled == 1
     assert events == [(0, "started"), (1, "row"), (0, "ended")]
     assert list(tmp_path.glob("*.jsonl")) == []
@@ -214,7 +214,7 @@ def test_an_interrupted_sweep_counts_the_remote_jobs_that_are_still_ending(monke
     engine = Signalled([], [(0, [], Died("cancelled", "interrupted"))])
     with pytest.raises(Interrupted) as stopped:
         Job((), "abc", "abc").launch([(*words, f"seed={seed}") for seed in range(3)], 0, engine)
-    ending = "2 were asked to save their state and stop"
+    ending = "asked to save their state and stop: 2"
     assert stopped.value.hint == f"0 of 3 jobs are done; {ending}; the same command continues the others"
 
 

@@ -169,7 +169,7 @@ def test_batches_have_n_jobs_trials_and_identical_trials_share_a_job(bowl, job, 
 
 def test_a_metric_that_no_run_has_ends_the_search_after_its_first_batch(bowl):
     launcher = bowl()
-    with pytest.raises(RunFailed, match=r"sweep.metric=kll: no run has this number") as error:
+    with pytest.raises(RunFailed, match=r"sweep.metric=kll: no run has this metric") as error:
         searched(launcher, metric="kll")
     assert error.value.problems[0].hint == "the runs have kl"
     assert len(launcher.asked) == 4
@@ -202,7 +202,7 @@ def test_search_negatives_works_with_another_sampler():
 REFUSED = [
     (["optimizer.lr=interval(1e-4,1e-1)"], "only a search can choose from an interval", "add hydra/sweeper=optuna"),
     (["experiment=search_lr", "hydra/sweeper=grid"], "only a search can choose from an interval", "add hydra/sweeper=optuna"),
-    (["experiment=search_lr,smoke"], "experiment=search_lr is a search for optimizer.lr", "without another experiment"),
+    (["experiment=search_lr,smoke"], "experiment=search_lr is a search for optimizer.lr", "with this experiment alone"),
     (["hydra/sweeper=optuna"], "there is nothing to search over", "optimizer.lr=interval(1e-4,1e-1)"),
     (["experiment=search_lr", "seed=0,1"], "a search over seeds would select the luckiest seed", "seeds=3"),
     (["experiment=search_lr", "optimizer.lr=interval(-1,1)"], "optimizer.lr: must be greater than 0, not -1.0", ""),
@@ -234,7 +234,7 @@ def test_a_search_without_multirun_names_the_missing_flags(ebm):
     assert ebm("train", "experiment=search_lr")[::2] == (
         2,
         "error: experiment=search_lr is a search for optimizer.lr\n"
-        "hint: add -m, without another experiment; or give values: optimizer.lr=...\n",
+        "hint: add -m, with this experiment alone; or give values: optimizer.lr=...\n",
     )
     assert "hint: add -m hydra/sweeper=optuna\n" in ebm("train", "optimizer.lr=interval(1e-4,1e-1)")[2]
 

@@ -69,7 +69,7 @@ def test_slots_alternate_between_gpus_and_share_the_cores(machine):
         (5, "GPUs requested: 5, visible: 4", "hydra.launcher.gpus=auto"),
         ([0, 7], "there is no GPU 7; visible GPUs: 0, 1, 2, 3$", ""),
         (["GPU-xyz"], "there is no GPU GPU-xyz; visible GPUs: 0, 1, 2, 3$", ""),
-        (["GPU-"], "there is no GPU GPU-;", ""),  # an ambiguous prefix
+        (["GPU-"], "GPU- names 4 GPUs;", ""),  # an ambiguous prefix
         (["aaaaaaaa"], "there is no GPU aaaaaaaa;", ""),
         ([1, 1], "GPU 1 is listed twice", "hydra.launcher.jobs_per_gpu=2"),
         ([1, UUIDS[1]], f"GPU {UUIDS[1]} is listed twice", "hydra.launcher.jobs_per_gpu=2"),

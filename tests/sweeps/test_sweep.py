@@ -230,7 +230,7 @@ def test_a_metric_that_no_run_will_have_is_refused_before_any_is_trained(seeded)
     before = times(outputs)
     unknown = train(outputs, *TINY, "seeds=2", "objective.how=well", "device=cpu", "sweep.metric=test_los")
     assert unknown.code == 2
-    assert "error: sweep.metric=test_los: no run will have this number\nhint: did you mean test_loss?\n" in unknown.err
+    assert "error: sweep.metric=test_los: no run will have this metric\nhint: did you mean test_loss?\n" in unknown.err
     assert times(outputs) == before
 
 
@@ -243,7 +243,8 @@ def test_a_metric_defines_its_best_value_and_a_number_without_one_is_refused(tmp
         found[metric] = lines.best
     assert found == {"ess": "max", "short_run_energy_gap": 0.0, "kl": "min", "log_z": "max"}
     (problem,) = Lines((), here=True).check((*words, "sweep.metric=log_z"))
-    assert problem == Problem("sweep.metric=log_z: this number does not rank runs", "add sweep.direction=min or sweep.direction=max")
+    message = "sweep.metric=log_z: this metric has no direction of its own"
+    assert problem == Problem(message, "add sweep.direction=min or sweep.direction=max")
     jobs = [Outcome((f"a={k}",), "finished", path=str(tmp_path / str(k))) for k in range(3)]
     for job, gap in zip(jobs, (-3.0, 1.0, 2.0), strict=True):
         Path(job.path).mkdir()
@@ -478,7 +479,7 @@ TWICE = {
     "seed=0,0": "this sweep lists a value twice\nhint: list each value once",
     "draws.n_steps=2,4": "draws.n_steps=2 and draws.n_steps=4 train the same run\nhint: `ebm evaluate RUN n_steps=4` measures",
     "sampler=mala,langevin": "sampler=mala and sampler=langevin train the same run\nhint: `ebm evaluate RUN sampler=langevin`",
-    "force=false,true": "force=False and force=True train the same run\nhint: remove it from the sweep",
+    "force=false,true": "force=False and force=True train the same run\nhint: give force a single value",
     "seed=0,1 seeds=2": "seed=0 and seed=1 with seeds=2: seed 1 would count twice\nhint: choose seeds that are 2 apart",
 }
 
