@@ -1,10 +1,13 @@
 """Errors in the user's input, and the ways in which a run ends early. It uses only the standard library: every command imports it."""
 
+import re
+import shlex
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
+PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)  # a name that needs no quotes
 MOST_NAMED = 12  # a hint lists at most this many words
 
 
@@ -55,6 +58,15 @@ def report(problems: Iterable[Problem], code: int) -> int:
 def bad(message: str, hint: str = "") -> InputError:
     """An `InputError` with a single problem."""
     return InputError(Problem(message, hint))
+
+
+def override(key: str, values: Iterable[str | int]) -> str:
+    """The override that sets a list, as it is typed in a shell."""
+    words = [
+        str(value) if isinstance(value, int) or PLAIN.fullmatch(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        for value in values
+    ]
+    return shlex.quote(f"{key}=[{','.join(words)}]") if any("'" in word for word in words) else f"{key}=[{','.join(words)}]"
 
 
 def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:

@@ -1,10 +1,12 @@
-"""usage: ebm score RUN data=FILE [out=FILE] [prefix=WORD] [relative_to=ROW] [quantile=Q] [model=K] [device=cpu] [dataset.path=FILE]
+"""usage: ebm score RUN data=FILE [header=BOOL] [out=FILE] [prefix=WORD] [relative_to=ROW] [quantile=Q] [model=K] [device=cpu]
+                 [dataset.path=FILE]
 
 Write the energy of every row of a file (low for likely rows) and, if log Z is known, its log-density, as CSV. For a run that models
 principal components (dataset.n_components), both are those of the components of the row.
 
   RUN           an id, a unique prefix, a path, or `last`
   data          a CSV, TSV, NPY, NPZ or Parquet file; columns are matched by name if both the run and the file have names, else by position
+  header        whether the first row of a text file holds names; by default this is found out, and a note says how
   out           the CSV file to write; by default standard output
   prefix        a prefix for the names of the new columns, for a file that already has a column `energy`
   relative_to   a row of the file, counted from 1: adds log_ratio, log p(x) / p(that row), which needs no log Z
@@ -17,7 +19,6 @@ principal components (dataset.n_components), both are those of the components of
 log_prob_error is the error of log_prob due to that of log Z, the same for all rows: an estimate if log Z is from quadrature, half the width
 of a 95 % interval if it is from metric=ais. It is absent if log Z was learned by the objective."""
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,11 +35,13 @@ def main(words: Sequence[str]) -> int:
     run, overrides, _ = run_and_words(words, __doc__)
     stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
-    base = {"data": None, "out": None, "prefix": "", "relative_to": None, "quantile": None, "model": 0, "device": "cpu"}
+    base = {"data": None, "header": None, "out": None, "prefix": "", "relative_to": None, "quantile": None, "model": 0, "device": "cpu"}
     given = compose.amend(base | path, overrides)
     if given["data"] is None:
         raise bad("data: a file is needed", "for example data=points.csv")
     check_whole("model", given["model"])
+    if given["header"] not in (None, True, False) or type(given["header"]) is int:
+        raise bad(f"header: must be true or false, not {given['header']!r}", "header=true")
     if given["relative_to"] is not None:
         check_whole("relative_to", given["relative_to"])
     if type(given["prefix"]) is not str:
@@ -59,9 +62,9 @@ def main(words: Sequence[str]) -> int:
     trained = TrainedModel.load(run, experiment.device).select(given["model"])
     lines = score.scored_lines(experiment, trained, given)
     if out is None:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
+        table_files.write(sys.stdout, lines)
         return 0
     with atomic.reporting(out, "out"), atomic.replacing(out) as file:
-        table_files.write(file, lines)
+        table_files.write_bytes(file, lines)
     print(f"Scores saved to {out}")
     return 0

@@ -6,7 +6,8 @@ Each key has one role:
     DRAWS      it sets how the trained model is sampled
     MEASURES   it sets what is measured on the model and its samples
     LABELS     it names the run in listings
-    EXECUTES   it sets where and how the run is executed, and what is shown of it; only `device` can change results: each type of device generates its own random numbers
+    EXECUTES   it sets where and how the run is executed, and what is shown of it. Only `device` can change results, since each type of
+               device generates its own random numbers
 """
 
 import json

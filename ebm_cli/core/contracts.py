@@ -29,6 +29,7 @@ class Dataset(Protocol):
     space: Space  # the space of one event
     named: bool = False  # whether `column_names` come from the data
     fingerprint: str = ""  # sha256 of the underlying file; "" if the data are generated
+    notes: Sequence[str] = ()  # what a user should know about the data; shown before training and stored with the results
     n_train: int | None  # size of the training set; None if every batch is a fresh draw
 
     @property

@@ -17,25 +17,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebm_cli.core import column_checks
 from ebm_cli.core.finite_dataset import FiniteDataset
 from ebm_cli.core.standardize import Standardization
-from ebm_cli.errors import bad
+from ebm_cli.errors import MOST_NAMED, bad, override
 from ebm_cli.io import table_files
 from ebm_cli.types import Count, Space
 
 
 @dataclass(frozen=True)
 class TableDataset(FiniteDataset):
-    """`columns` are names or positions; null means all columns. `n_components` is the number of principal components; null means none."""
+    """`columns` are names or positions; null means all columns. `n_components` is the number of principal components; null means none.
+
+    `header` says whether the first row of a text file holds the names of the columns; null finds out (see io/text_tables.py).
+    """
 
     path: str
+    header: bool | None
     columns: Sequence[str | int] | None
     n_components: Count | None
 
     @cached_property
     def table(self) -> table_files.Table:
         """The table. The file is read once, at first use."""
-        table = table_files.read(self.path, self.columns, key="dataset.path", columns_key="dataset.columns")
+        keys = {"key": "dataset.path", "columns_key": "dataset.columns", "header_key": "dataset.header"}
+        table = table_files.read(self.path, self.columns, header=self.header, **keys)
         if not table.chosen or len(set(table.chosen)) < len(table.chosen):
             hint = "name each column once, or use null for all columns"
             raise bad(f"dataset.columns: {list(self.columns or ())} is empty or names a column twice", hint)
@@ -50,6 +56,15 @@ class TableDataset(FiniteDataset):
         if not Path(self.path).expanduser().is_file():
             raise bad(f"dataset.path: there is no file {self.path!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
         return sha256(Path(self.path).expanduser().read_bytes()).hexdigest()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        _ = self.standardization
+        return (*self.table.notes, *self._notes)
+
+    @cached_property
+    def _notes(self) -> list[str]:
+        return []
 
     @property
     def events(self) -> np.ndarray:
@@ -69,17 +84,54 @@ class TableDataset(FiniteDataset):
 
     @cached_property
     def standardization(self) -> Standardization:
-        rows = torch.from_numpy(self.rows("train"))
-        fitted = Standardization.of(rows)
+        rows = self.rows("train")
+        fitted = Standardization.of(torch.from_numpy(rows))
         if not fitted.scale.isfinite().all():
             raise bad("dataset.path: some values are so large that their variance is not finite", "rescale the columns")
-        constant = [rows.flatten(1)[:, i].amin() == rows.flatten(1)[:, i].amax() for i in range(fitted.scale.numel())]
-        if (rows.ndim == 2 and any(constant)) or all(constant):
-            names = [name for name, same in zip(self.column_names, constant, strict=True) if same]
-            others = [name for name in self.column_names if name not in names]
-            hint = f"dataset.columns=[{','.join(others)}]" if others else "choose columns that vary"
-            raise bad(f"dataset.columns: columns that are constant in the training rows have no density: {', '.join(names[:12])}", hint)
-        return fitted if self.n_components is None else self._project(fitted, rows)
+        if rows.ndim == 2:
+            self._check_columns(rows, fitted)
+        elif column_checks.constant(rows.reshape(-1, 1)).all():
+            raise bad("dataset.path: training arrays that are all constant have no density", "use data that vary")
+        self._check_far(fitted)
+        return fitted if self.n_components is None else self._project(fitted, torch.from_numpy(rows))
+
+    def _check_columns(self, rows: np.ndarray, fitted: Standardization) -> None:
+        """Refuse columns without a density, and columns that single precision cannot represent beside one of their values."""
+        names = self.column_names
+        self._without("columns that are constant in the training rows have no density", np.flatnonzero(column_checks.constant(rows)))
+        if len(small := np.flatnonzero(fitted.scale.numpy() < column_checks.SMALLEST)):
+            raise bad(f"dataset.path: the values of column {names[small[0]]} are so small that their variance is 0", "rescale the column")
+        z = fitted.from_data(torch.from_numpy(rows)).numpy()
+        same = column_checks.repeated(z) if self.n_components is None else {}
+        if same:
+            pairs = ", ".join(f"{names[column]} (of {names[other]})" for column, other in [*same.items()][:MOST_NAMED])
+            self._without(f"columns that are linear functions of others have no joint density: {pairs}", [*same], listed=False)
+        for row, column, rest in column_checks.dominant(rows, z):
+            cell = self._cell(self._rows["train"][row], column)
+            if rest < column_checks.COLLAPSED:
+                message = f"dataset.path: {cell} is so far from all other values of the column that they become equal in single precision"
+                raise bad(message, "correct or remove this row, or transform the column")
+            self._notes.append(f"{cell} alone has most of the variance of the column, and determines its scale")
+
+    def _without(self, what: str, faulty: Sequence[int], *, listed: bool = True) -> None:
+        """Refuse these columns, with a hint that chooses all others."""
+        if not len(faulty):
+            return
+        kept = [i for i in range(len(self.column_names)) if i not in {*faulty}]
+        columns = [self.column_names[i] if self.named else self.table.chosen[i] for i in kept]
+        found = f": {', '.join(self.column_names[i] for i in faulty[:MOST_NAMED])}" if listed else ""
+        raise bad(f"dataset.columns: {what}{found}", override("dataset.columns", columns) if kept else "choose columns that vary")
+
+    def _cell(self, row: int, column: int) -> str:
+        place = f"{Path(self.path).name}, {self.table.place(row)}, column {self.column_names[column]}"
+        return f"{place}: {self.table.values[row, column]:g}"
+
+    def _check_far(self, fitted: Standardization) -> None:
+        """Refuse an event, of any split, with a value that is not accurate in single precision."""
+        place = column_checks.far(fitted.from_data(torch.from_numpy(self.events)).flatten(1).numpy())
+        if place is not None:
+            far = f"more than {column_checks.FAR:g} standard deviations of the training rows from their mean"
+            raise bad(f"dataset.path: {self._cell(*place)} is {far}", "correct or remove this row")
 
     def _project(self, fitted: Standardization, rows: Tensor) -> Standardization:
         n, most = self.n_components, min(len(rows) - 1, len(self.column_names))

@@ -6,15 +6,17 @@ import pickle
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
 from ebm_cli.errors import InputError, Problem, bad, nearest
+from ebm_cli.io import text_tables
 
 TEXT = (".csv", ".tsv")
+UNNAMED = ("", "Unnamed: 0")  # the name of an index that pandas has written, and written again
 Cells = list[list[str]] | np.ndarray  # the text of every row, or the numbers of an array (N, D)
 Read = tuple[list[str] | None, Sequence[int], Cells, tuple[int, ...]]  # names, row numbers, rows, the shape of one row of an array
 SHOWN = 5  # maximum number of bad cells in an error message
@@ -25,7 +27,9 @@ class Table:
     """The chosen columns of a file, and its unmodified content.
 
     `values` are the chosen columns, (N, D), in double precision, and `names` their names (None if the file has no header). `header` and
-    `cells` are those of the whole file. `shape` is the shape of one event: (D,), or the shape of one row of an array.
+    `cells` are those of the whole file. `shape` is the shape of one event: (D,), or the shape of one row of an array. `places` are the
+    line numbers of the rows of a text file, or the row numbers of an array, from 0. `notes` say how the file was read where it leaves
+    that open.
     """
 
     names: list[str] | None
@@ -34,6 +38,13 @@ class Table:
     header: list[str] | None
     cells: Cells
     shape: tuple[int, ...]
+    places: Sequence[int]
+    is_text: bool
+    notes: tuple[str, ...]
+
+    def place(self, row: int) -> str:
+        """The place of a row in the file, for messages."""
+        return f"{'line' if self.is_text else 'row'} {self.places[row]}"
 
     def text(self, first: int, end: int) -> list[list[str]]:
         """The text of the rows first .. end - 1."""
@@ -45,15 +56,32 @@ class Table:
         return self.values.reshape(-1, *self.shape)
 
 
-def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: str, columns_key: str = "") -> Table:
+def read(
+    path: str | Path,
+    columns: Sequence[str | int] | None = None,
+    *,
+    header: bool | None = None,
+    key: str,
+    columns_key: str = "",
+    header_key: str = "",
+) -> Table:
     """The table in a file. `columns` (names or positions) selects the columns of `values`, not of the text.
 
-    `key` and `columns_key` are the config keys of the file and of the columns, for error messages.
+    Without `columns`, all are taken, except for the unnamed index that pandas writes as the first column of a CSV file. `header` says
+    whether the first row of a text file holds names; None finds out (see text_tables.py). `key`, `columns_key` and `header_key` are the
+    config keys of the file, of the columns and of the header, for messages.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise bad(f"{key}: there is no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
-    readers = dict.fromkeys(TEXT, _text) | {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
+    notes = []
+
+    def text(path: Path, key: str) -> Read:
+        names, lines, rows, note = text_tables.read(path, key, header, header_key)
+        notes.extend([note] if note else [])
+        return names, lines, rows, ()
+
+    readers = dict.fromkeys(TEXT, text) | {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
     if path.suffix.lower() not in readers:
         raise bad(f"{key}: {path.name} has an unknown file type", f"the supported types are {', '.join(readers)}")
     try:
@@ -68,33 +96,59 @@ def read(path: str | Path, columns: Sequence[str | int] | None = None, *, key: s
     if ragged:
         found = f"{len(cells[ragged[0]])} cells instead of {width} ({len(ragged)} such rows)"
         raise bad(f"{key}: {path.name}, line {lines[ragged[0]]}: {found}")
-    chosen = list(range(width)) if columns is None else [_position(column, names, width, columns_key or key) for column in columns]
+    if columns is None:
+        index = _is_index(names, cells) and width > 1
+        chosen = list(range(index, width))
+        notes += [f"{path.name}: its first column, without a name, numbers the rows and is left out"] if index else []
+    else:
+        chosen = [_position(column, names, width, columns_key or key) for column in columns]
     values = _numbers(cells, chosen, names, lines, path, key, columns_key)
-    whole = shape and chosen == list(range(width))
-    return Table([names[i] for i in chosen] if names else None, values, chosen, names, cells, shape if whole else (len(chosen),))
+    event_shape = shape if shape and chosen == list(range(width)) else (len(chosen),)
+    chosen_names = [names[i] for i in chosen] if names else None
+    return Table(chosen_names, values, chosen, names, cells, event_shape, lines, path.suffix.lower() in TEXT, tuple(notes))
 
 
-def write(file: BinaryIO, lines: Iterable[Sequence[Any]]) -> None:
-    """Write lines as CSV in UTF-8."""
+def write(file: TextIO, lines: Iterable[Sequence[Any]]) -> None:
+    """Write lines as CSV, the first of which is a header. If all its names are numbers they are quoted, so that `read` finds a header."""
+    lines = iter(lines)
+    header = [str(name) for name in next(lines)]
+    quoting = csv.QUOTE_ALL if all(map(text_tables.is_number, header)) else csv.QUOTE_MINIMAL
+    csv.writer(file, lineterminator="\n", quoting=quoting).writerow(header)
+    csv.writer(file, lineterminator="\n").writerows(lines)
+
+
+def write_bytes(file: BinaryIO, lines: Iterable[Sequence[Any]]) -> None:
+    """`write` to a binary file, in UTF-8."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    write(text, lines)
     text.detach()  # flushes, and leaves the file open
 
 
-def events(path: str | Path, names: Sequence[str], *, key: str, named: bool) -> Table:
+def events(path: str | Path, names: Sequence[str], *, header: bool | None = None, key: str, header_key: str = "", named: bool) -> Table:
     """The table in a file as points with the coordinates `names`.
 
     Columns are selected by name if the file has all the names, and by position otherwise. If the names come from the data (`named`), a
-    file with a header must have all of them.
+    file with a header must have all of them. A first row that has all the names is a header, even if they are numbers.
     """
-    header = read(path, [], key=key).header or ()
-    table = read(path, names if header and (named or {*names} <= {*header}) else None, key=key)
+    first = read(path, [], header=header, key=key)
+    if header is None and isinstance(first.cells, list) and {*names} <= {cell.strip() for cell in first.cells[0]}:
+        first, header = read(path, [], header=True, key=key), True
+    by_name = first.header and (named or {*names} <= {*first.header})
+    table = read(path, names if by_name else None, header=header, key=key, header_key=header_key)
     if table.values.shape[1] != len(names):
         raise bad(
             f"{key}: {path} has {table.values.shape[1]} columns, but the events have {len(names)}: {', '.join(names)}",
             "give the file exactly these columns, or a header that contains these names",
         )
     return table
+
+
+def _is_index(names: list[str] | None, cells: Cells) -> bool:
+    """Whether the first column of a text file has no name and numbers the rows, in any order and possibly with gaps."""
+    if not names or not isinstance(cells, list) or names[0] not in UNNAMED:
+        return False
+    column = [row[0] for row in cells]
+    return all(cell.isascii() and cell.isdecimal() for cell in column) and len(set(column)) == len(column)
 
 
 def _position(column: str | int, names: list[str] | None, width: int, key: str) -> int:
@@ -107,22 +161,6 @@ def _position(column: str | int, names: list[str] | None, width: int, key: str) 
     if names:
         raise bad(f"{key}: there is no column {column!r}", nearest(str(column), names))
     raise bad(f"{key}: there is no column {column!r}", f"the file has no header: choose columns by position, 0 .. {width - 1}")
-
-
-def _text(path: Path, key: str) -> Read:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        first = file.readline()
-        file.seek(0)
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
-        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-        lines, rows = [], []
-        for row in reader:
-            if row:
-                lines.append(reader.line_num)
-                rows.append(row)
-    if rows and not any(_is_number(cell) for cell in rows[0]):
-        return [cell.strip() for cell in rows[0]], lines[1:], rows[1:], ()
-    return None, lines, rows, ()
 
 
 def _npy(path: Path, key: str) -> Read:
@@ -180,7 +218,7 @@ def _numbers(
     except ValueError:
         pass  # some cell is not a number; find all such cells below
     rows = _text_of(rows)
-    cells = [(line, i, row[i]) for line, row in zip(lines, rows, strict=True) for i in chosen if not _is_number(row[i], finite=True)]
+    cells = [(line, i, row[i]) for line, row in zip(lines, rows, strict=True) for i in chosen if not _is_finite(row[i])]
     line_or_row = f"{key}: {path.name}, {'line' if path.suffix.lower() in TEXT else 'row'}"
     shown = [
         Problem(f"{line_or_row} {line}, column {names[i] if names else i}: {cell!r} is not a finite number")
@@ -195,9 +233,5 @@ def _text_of(rows: Cells) -> list[list[str]]:
     return rows if isinstance(rows, list) else [[repr(cell) for cell in row] for row in rows.tolist()]
 
 
-def _is_number(cell: str, *, finite: bool = False) -> bool:
-    try:
-        value = float(cell)
-    except ValueError:
-        return False
-    return not finite or bool(np.isfinite(value))
+def _is_finite(cell: str) -> bool:
+    return text_tables.is_number(cell) and isfinite(float(cell))

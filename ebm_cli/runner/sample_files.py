@@ -13,7 +13,7 @@ from ebm_cli.runner.trained_model import TrainedModel
 
 
 def _csv(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence[int]) -> None:
-    table_files.write(file, [columns, *x.reshape(len(x), -1).tolist()])
+    table_files.write_bytes(file, [columns, *x.reshape(len(x), -1).tolist()])
 
 
 def _npy(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence[int]) -> None:

@@ -28,7 +28,11 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     """A header and the rows of the file `data`, with the new columns. Everything except the energies is checked before the first line."""
     run, names, data = experiment.run, trained.column_names, str(given["data"])
     check_has_energy(run, trained)
-    table = table_files.events(data, names, key="data", named=run.read("dataset.json")["named"])
+    table = table_files.events(
+        data, names, header=given["header"], key="data", header_key="header", named=run.read("dataset.json")["named"]
+    )
+    for note in table.notes:
+        console.say(f"note: {note}")
     if given["relative_to"] is not None and not 1 <= given["relative_to"] <= len(table.values):
         raise bad(f"relative_to: {data} has no row {given['relative_to']}", f"rows are numbered from 1 to {len(table.values)}")
     columns: dict[str, Column] = {"energy": lambda energy: energy}

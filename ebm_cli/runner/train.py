@@ -113,7 +113,10 @@ def create(experiment: Experiment, composed: Composed) -> None:
     if before and before["device"].partition(":")[0] != experiment.device.type:
         console.say(f"warning: this run began on {before['device']}: {experiment.device.type} generates different random numbers")
     write(run.path / "config.yaml", yaml_text.dump(experiment.config))
+    for note in dataset.notes:
+        console.say(f"note: {note}")
     data = {**dataset.space._asdict(), "shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named}
+    data["notes"] = list(dataset.notes)
     run.write("dataset.json", data | dataset.standardization.to_json() | {"sha256": dataset.fingerprint})
     facts = {
         "schema": SCHEMA,

@@ -17,7 +17,7 @@ from typing import Any
 from ebm_cli.errors import Busy, InputError, Problem, bad
 from ebm_cli.io import atomic
 
-SCHEMA = 2  # the version of the format of run folders. Increase it whenever identities or the names of components change
+SCHEMA = 3  # the version of the format of run folders. Increase it whenever identities or the names of components change
 RUN_AGAIN = "run its command again with force=true; the old folder is kept"
 
 

@@ -33,7 +33,15 @@ def table(n=300, **options):
     """A file with n distinct rows."""
     values = np.random.default_rng(0).standard_normal((n, 2)) * [30.0, 0.2] + [5.0, 1.0]
     np.savetxt("table.csv", values, delimiter=",", fmt="%.17g")
-    settings = {"path": "table.csv", "columns": None, "validation": 0.1, "test": 0.2, "split_seed": 0, "n_components": None} | options
+    settings = {
+        "path": "table.csv",
+        "header": None,
+        "columns": None,
+        "validation": 0.1,
+        "test": 0.2,
+        "split_seed": 0,
+        "n_components": None,
+    } | options
     return TableDataset(**settings), values
 
 

@@ -62,8 +62,8 @@ def csv_file():
     return "data.csv"
 
 
-def table(path, columns=None, *, validation=0.1, test=0.2, split_seed=0, n_components=None):
-    return TableDataset(validation, test, split_seed, str(path), columns, n_components)
+def table(path, columns=None, *, header=None, validation=0.1, test=0.2, split_seed=0, n_components=None):
+    return TableDataset(validation, test, split_seed, str(path), header, columns, n_components)
 
 
 def refusal(path, columns=None):
@@ -401,8 +401,143 @@ def test_arrays_of_a_higher_rank_have_no_principal_components():
     with pytest.raises(InputError, match="n_components: principal components need a table of columns"):
         _ = table("images.npy", n_components=2).standardization
     np.save("flat.npy", np.full((40, 3, 2), 2.0))
-    assert "have no density: x0, x1" in refusal("flat.npy")
+    assert "training arrays that are all constant have no density" in refusal("flat.npy")
     events = images(3, 2)
     events[7, 1, 1] = np.nan
     np.save("bad.npy", events)
     assert "bad.npy, row 7, column 3: 'nan'" in refusal("bad.npy")
+
+
+def test_a_quote_that_is_never_closed_is_named_by_its_line():
+    """Otherwise the rows below become one cell."""
+    Path("bad.csv").write_text("a,b\n" + "1,2\n" * 40 + '3,"4\n' + "5,6\n" * 200)
+    assert "bad.csv: the quote that opens in line 42 is never closed" in refusal("bad.csv")
+    Path("bad.csv").write_text('a,b\n1,"2\n3,4\n5,"6\n7,8\n')
+    assert "the quote that opens in line 2 closes in line 4, and more text follows it in the same cell" in refusal("bad.csv")
+    Path("long.csv").write_text("a,b\n1,2\n" + '3,"4\n' + "5,6\n" * 40_000)  # longer than the csv module reads as one cell
+    assert "long.csv: the quote that opens in line 3 is never closed" in refusal("long.csv")
+
+
+def test_quotes_that_are_closed_are_read():
+    Path("good.csv").write_text('"height, in cm";"a ""b"""\n1;2\n"3";4\n6;5\n')
+    assert table("good.csv").table.names == ["height, in cm", 'a "b"']
+    assert table("good.csv").table.values.tolist() == [[1, 2], [3, 4], [6, 5]]
+    Path("good.csv").write_text('"x, y, z";b\n1;2\n3;4\n')
+    assert table("good.csv").table.names == ["x, y, z", "b"]
+    Path("good.csv").write_text('a,"two\nlines"\n1,2\n3,4\n5,"x"\n')
+    assert "good.csv, line 5, column two\nlines: 'x'" in refusal("good.csv")
+
+
+HEADERS = {  # the first lines of a file: the names of its columns, or None
+    "a,2020\n1,2\n": ["a", "2020"],
+    "a,b\n1,2\n": ["a", "b"],
+    "name,b\nx,y\n": ["name", "b"],
+    "0,1\n1,2\n": None,
+    "2019,2020\n1,2\n": None,
+    "x,1\ny,2\n": None,  # a column of text
+    "NA,1\n2,2\n": None,  # a missing number
+    ",1\n0.5,2\n0.25,3\n": None,
+    ",0,1\n0,5,6\n1,7,8\n": ["", "0", "1"],  # pandas' index
+    '"0","1"\n5,6\n': ["0", "1"],
+    '"0","1"\n"5","6"\n': None,  # all cells are quoted
+    "nan,inf\n1,2\n": None,
+}
+
+
+@pytest.mark.parametrize("lines", HEADERS)
+def test_a_header_is_found(lines):
+    Path("first.csv").write_text(lines)
+    assert table_files.read("first.csv", [], key="dataset.path").header == HEADERS[lines]
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_the_key_decides_about_the_header(header):
+    Path("years.csv").write_text("2019,2020\n1,2\n3,5\n7,1\n9,4\n6,6\n")
+    dataset = table("years.csv", header=header)
+    assert dataset.table.names == (["2019", "2020"] if header else None)
+    assert len(dataset.table.values) == (5 if header else 6)
+    assert dataset.notes == ()
+    (note,) = table("years.csv").notes
+    assert note == "years.csv has no header: its first row (2019, 2020) is data. If it holds names: dataset.header=true"
+
+
+def test_the_index_of_pandas_is_left_out_with_a_note():
+    for name in ("", "Unnamed: 0"):
+        Path("indexed.csv").write_text(f"{name},a,b\n" + "".join(f"{i},{i * i},{i**3}\n" for i in (3, 0, 7, 5, 4)))
+        dataset = table("indexed.csv")
+        assert dataset.column_names == ["a", "b"]
+        assert dataset.table.values[0].tolist() == [9, 27]
+        assert dataset.notes == ("indexed.csv: its first column, without a name, numbers the rows and is left out",)
+        assert table("indexed.csv", [0, "a"]).table.values[0].tolist() == [3, 9]
+    Path("unnamed.csv").write_text(",a\n0.5,1\n0.25,3\n0.1,4\n0.7,2\n")
+    assert table("unnamed.csv").column_names == ["", "a"]
+
+
+@pytest.mark.parametrize("names", [["0", "1"], ["2019", "a"], ["a", "b c"]])
+def test_written_tables_are_read_with_their_header(names):
+    with open("written.csv", "wb") as file:
+        table_files.write_bytes(file, [names, [1.5, 2], [3, 4]])
+    found = table_files.read("written.csv", key="data")
+    assert (found.names, found.values.tolist()) == (names, [[1.5, 2], [3, 4]])
+
+
+def test_a_first_row_with_the_names_of_the_events_is_a_header():
+    Path("numbers.csv").write_text("0,1\n5,6\n")
+    assert table_files.events("numbers.csv", ["0", "1"], key="data", named=True).values.tolist() == [[5, 6]]
+    assert table_files.events("numbers.csv", ["x0", "x1"], key="data", named=False).values.tolist() == [[0, 1], [5, 6]]
+
+
+@pytest.mark.parametrize(("encoding", "words"), [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-32", "UTF-32"), ("latin1", "LATIN1")])
+def test_other_encodings_are_refused_by_name(encoding, words):
+    Path("other.csv").write_bytes("größe,b\n1,2\n".encode(encoding))
+    error = refusal("other.csv")
+    assert f"iconv -f {words} -t UTF-8 other.csv > utf8.csv" in error
+    assert "dataset.path: other.csv is" in error
+
+
+def column(name, change):
+    """A table of the columns a, b and c, of which one is changed."""
+    rows = {key: values for key, values in zip("abc", np.random.default_rng(3).standard_normal((3, 50)), strict=True)}
+    rows[name] = change(rows)
+    with open("changed.csv", "wb") as file:
+        table_files.write_bytes(file, [[*rows], *np.stack([*rows.values()], -1).tolist()])
+    return "changed.csv"
+
+
+def test_columns_without_a_density_are_refused_with_the_others_named():
+    rounding = column("b", lambda rows: np.where(rows["a"] > 0, 0.3, 0.1 * 3 - 0.1 + 0.1))
+    assert "have no density: b dataset.columns=[a,c]" in refusal(rounding)
+    for same in (lambda rows: rows["a"], lambda rows: 3 - 2 * rows["a"]):
+        assert "have no joint density: c (of a) dataset.columns=[a,b]" in refusal(column("c", same))
+    assert "the values of column b are so small that their variance is 0" in refusal(column("b", lambda rows: 1e-170 * rows["c"]))
+    assert table(column("c", lambda rows: rows["a"] + 1e-3 * rows["b"])).standardization.mean.shape == (3,)
+
+
+def test_the_hint_of_a_file_without_a_header_names_positions():
+    np.save("bare.npy", VALUES * [1, 0, 1])
+    assert "have no density: x1 dataset.columns=[0,2]" in refusal("bare.npy")
+
+
+def test_the_hint_quotes_names_for_the_shell_and_for_hydra():
+    Path("odd.csv").write_text("größe,b c,null,d\n" + "".join(f"{i},{i * i},{i**3},5\n" for i in range(20)))
+    error = refusal("odd.csv")
+    assert error.endswith("""'dataset.columns=['"'"'größe'"'"','"'"'b c'"'"','"'"'null'"'"']'""")
+
+
+@pytest.mark.parametrize("row", [0, 17, 49])
+@pytest.mark.parametrize("value", [1e9, 1e40])
+def test_a_value_that_single_precision_cannot_hold_beside_the_others_is_named(value, row):
+    def spoiled(rows):
+        return np.where(np.arange(50) == row, value, rows["b"])
+
+    assert f"dataset.path: changed.csv, line {row + 2}, column b: {value:g} is" in refusal(column("b", spoiled))
+
+
+def test_a_row_that_determines_the_scale_of_a_column_is_noted():
+    dataset = table(column("b", lambda rows: np.where(np.arange(50) == 4, 40.0, rows["b"])), split_seed=1)
+    assert 4 in dataset._rows["train"]
+    (note,) = dataset.notes
+    assert note == "changed.csv, line 6, column b: 40 alone has most of the variance of the column, and determines its scale"
+    assert table(column("b", lambda rows: rows["b"])).notes == ()
+    rare = table(column("b", lambda rows: (np.arange(50) == 4).astype(float)), split_seed=1)  # one of a rare category
+    assert rare.notes == ()

@@ -112,5 +112,5 @@ def test_a_score_network_has_a_fisher_divergence():
 def test_a_reason_replaces_a_missing_number():
     Path("two.csv").write_text("a,b\n" + "".join(f"{i % 7},{i % 3}\n" for i in range(40)))
     module = Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.0], [0.0, 1.0]])
-    assert "not known" in reason(Fisher(100), context_of(module, TableDataset(0.1, 0.2, 0, "two.csv", None, None)))
+    assert "not known" in reason(Fisher(100), context_of(module, TableDataset(0.1, 0.2, 0, "two.csv", None, None, None)))
     assert "jumps" in Fisher(100)(context_of(module, densities.option("checkerboard")))

@@ -101,10 +101,10 @@ class Cliff(nn.Module):
 def test_a_reason_replaces_a_missing_number():
     Path("ties.csv").write_text("a,b\n" + "".join(f"{i % 17 == 0:d},{i % 19 == 0:d}\n" for i in range(400)))
     module = Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.0], [0.0, 1.0]])
-    assert "coincide" in measure(module, TableDataset(0.1, 0.2, 0, "ties.csv", None, None))
+    assert "coincide" in measure(module, TableDataset(0.1, 0.2, 0, "ties.csv", None, None, None))
     Path("few.csv").write_text("0.0,1.0\n1.0,2.0\n2.0,1.0\n3.0,0.0\n1.0,0.0\n4.0,4.0\n")
     for bandwidth in (None, 1.0):
-        assert "1 held-out points" in measure(module, TableDataset(0.2, 0.2, 0, "few.csv", None, None), bandwidth=bandwidth)
-        assert "3 held-out points" in measure(module, TableDataset(0.2, 0.5, 0, "few.csv", None, None), bandwidth=bandwidth)
+        assert "1 held-out points" in measure(module, TableDataset(0.2, 0.2, 0, "few.csv", None, None, None), bandwidth=bandwidth)
+        assert "3 held-out points" in measure(module, TableDataset(0.2, 0.5, 0, "few.csv", None, None, None), bandwidth=bandwidth)
     assert "not finite at" in measure(Cliff(math.inf), Normal(None, *SLANTED))
     assert "products are not finite" in measure(Cliff(1e200), Normal(None, *SLANTED))

@@ -1,0 +1,61 @@
+"""Checks of the columns of a table before it is modeled: columns without a density, and values that no standardization can repair.
+
+Columns are standardized in double precision and then modeled in single precision. A single huge value therefore makes all others equal.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+ROUNDING = 1e-12  # a column whose range is smaller, relative to its largest value, is constant up to rounding
+COLLAPSED = 1e-4  # if the other rows have less than this fraction of the scale, single precision no longer tells them apart well
+DOMINANT = 0.5  # a row with more than this fraction of a column's variance determines its scale
+FEW = 20  # among fewer rows, one often has most of the variance
+FAR = 1e9  # in standard deviations; the square of a larger value is not accurate in single precision
+SMALLEST = 1e-150  # the variance of a column with a smaller scale underflows
+
+
+class Dominant(NamedTuple):
+    """A row that determines the scale of a column, and the scale of the other rows relative to that of all."""
+
+    row: int
+    column: int
+    rest: float
+
+
+def constant(rows: np.ndarray) -> np.ndarray:
+    """Which columns of rows (N, D) are constant up to rounding, (D,)."""
+    low, high = rows.min(0), rows.max(0)
+    with np.errstate(over="ignore"):
+        return high - low <= ROUNDING * np.maximum(np.abs(low), np.abs(high))
+
+
+def repeated(z: np.ndarray) -> dict[int, int]:
+    """The columns of standardized rows z (N, D) that are linear functions of an earlier column, {column: that column}.
+
+    Two columns are linearly dependent if the absolute value of their correlation is 1 up to rounding. That of two rows always is.
+    """
+    if len(z) < 3:
+        return {}
+    dependent = np.tril(np.abs(z.T @ z) / len(z) > 1 - ROUNDING, -1)
+    return {int(column): int(np.argmax(dependent[column])) for column in np.flatnonzero(dependent.any(1))}
+
+
+def dominant(rows: np.ndarray, z: np.ndarray) -> list[Dominant]:
+    """The columns of rows (N, D), standardized z, whose variance is mostly that of a single row. Columns of other equal values are fine."""
+    found = []
+    if len(z) < FEW:
+        return found
+    largest = np.abs(z).argmax(0)
+    for column in np.flatnonzero(np.abs(z).max(0) ** 2 > DOMINANT * len(z)):
+        row = int(largest[column])
+        rest = np.delete(rows[:, column], row)
+        if rest.min() < rest.max():
+            found.append(Dominant(row, int(column), float(rest.std() / rows[:, column].std())))
+    return found
+
+
+def far(z: np.ndarray) -> tuple[int, int] | None:
+    """The row and column of the first standardized value that is too large for single precision."""
+    places = np.argwhere(~(np.abs(z) <= FAR))
+    return (int(places[0][0]), int(places[0][1])) if len(places) else None

@@ -1,0 +1,130 @@
+"""The rows of a CSV or TSV file as text, with the decisions that such a file leaves open: its delimiter, and whether it has a header.
+
+The delimiter is the comma, semicolon or tab that occurs most often in the first line, outside quotes. The first row is a header if none
+of its cells is a number, if one of its cells is text above a column of numbers, if its first cell is empty above 0, 1, 2, ... (an index
+written by pandas), or if all its cells are quoted and those of the second row are not. Quotes are read strictly: a quote that is never
+closed would otherwise swallow the rest of the file.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ebm_cli.errors import bad
+
+DELIMITERS = ",;\t"
+SEEN = 100  # rows below the first one that decide whether it is a header
+MISSING = frozenset(("", "?", "-", "na", "n/a", "nan", "none", "null"))  # cells, in lower case, that are missing numbers rather than text
+MARKS = ((b"\xff\xfe\x00\x00", "UTF-32"), (b"\x00\x00\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+QUOTED_CELL = re.compile(r'(^|[,;\t\n]) *"(?:[^"]|"")*"')
+
+
+class TextTable(NamedTuple):
+    """`lines` are the line numbers of `rows`. `note` says how the first row was taken if the file does not tell."""
+
+    names: list[str] | None
+    lines: Sequence[int]
+    rows: list[list[str]]
+    note: str
+
+
+def read(path: Path, key: str, header: bool | None = None, header_key: str = "") -> TextTable:
+    """The rows of a file. `header` says whether the first row holds names; None finds out. `key`, `header_key`: for error messages."""
+    text = decoded(path, key)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else delimiter_of(text)
+    lines, rows = [], []
+    for line, row in parsed(text, delimiter, path, key):
+        lines.append(line)
+        rows.append(row)
+    note = ""
+    if header is None:
+        header = is_header(rows, text, delimiter)
+        if rows and not header and header_key and all(is_number(cell) for cell in rows[0]):
+            shown = ", ".join(cell.strip() for cell in rows[0][:3]) + (", ..." if len(rows[0]) > 3 else "")
+            note = f"{path.name} has no header: its first row ({shown}) is data. If it holds names: {header_key}=true"
+    if header and rows:
+        return TextTable([cell.strip() for cell in rows[0]], lines[1:], rows[1:], note)
+    return TextTable(None, lines, rows, note)
+
+
+def decoded(path: Path, key: str) -> str:
+    """The text of a file in UTF-8. Other encodings are refused, with the name of the encoding if the file tells it."""
+    content = path.read_bytes()
+    found = next((name for mark, name in MARKS if content.startswith(mark)), "UTF-16" if b"\0" in content[:1000] else None)
+    try:
+        if found is None:
+            return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        hint = f"convert it, for example from Latin-1: iconv -f LATIN1 -t UTF-8 {path.name} > utf8{path.suffix}"
+        raise bad(f"{key}: {path.name} is not encoded in UTF-8 (line {line})", hint) from None
+    hint = f"convert it: iconv -f {found} -t UTF-8 {path.name} > utf8{path.suffix}"
+    raise bad(f"{key}: {path.name} is encoded in {found}, not in UTF-8", hint)
+
+
+def delimiter_of(text: str) -> str:
+    """The delimiter that occurs most often in the first line, outside quotes."""
+    first = QUOTED_CELL.sub(r"\1", text[: 1 << 16]).lstrip().partition("\n")[0]
+    return max(DELIMITERS, key=first.count)
+
+
+def parsed(text: str, delimiter: str, path: Path, key: str) -> Iterator[tuple[int, list[str]]]:
+    """The last line and the cells of every row that is not blank."""
+    source = list(io.StringIO(text, newline=""))  # splits lines as files do, and keeps their ends
+    reader = csv.reader(source, delimiter=delimiter, skipinitialspace=True, strict=True)
+    first = 0
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            line = opened(source[first : reader.line_num]) + first
+            if "field larger" in str(error) or "unexpected end" in str(error):
+                message = f"the quote that opens in line {line} is never closed"
+            else:
+                message = f"the quote that opens in line {line} closes in line {reader.line_num}, and more text follows it in the same cell"
+            hint = 'close or remove this quote; a quote inside a quoted cell is written twice: "5"" pipe"'
+            raise bad(f"{key}: {path.name}: {message}", hint) from None
+        if row is None:
+            return
+        if row:
+            yield reader.line_num, row
+        first = reader.line_num
+
+
+def opened(lines: Sequence[str]) -> int:
+    """The number of the line, from 1, in which the last quote opens that is open at the end of a line or closes in the last line."""
+    inside, line = False, 1
+    for i, text in enumerate(lines, 1):
+        for _ in range(text.count('"')):
+            inside = not inside
+            line = i if inside else line
+    return line
+
+
+def is_header(rows: Sequence[list[str]], text: str, delimiter: str) -> bool:
+    """Whether the first row holds the names of the columns."""
+    if not rows:
+        return False
+    first, below = rows[0], rows[1 : 1 + SEEN]
+    if not any(is_number(cell) for cell in first):
+        return True
+    for i, cell in enumerate(first):
+        column = [row[i] for row in below if i < len(row) and row[i].strip().lower() not in MISSING]
+        if not is_number(cell) and cell.strip().lower() not in MISSING and column and all(map(is_number, column)):
+            return True
+    if not first[0].strip() and [row[0] for row in below] == [str(i) for i in range(len(below))]:
+        return True  # pandas writes its index so, in front of columns whose names may be numbers
+    quoted = [all(re.fullmatch(r'\s*"[^"]*"\s*', cell) for cell in line.split(delimiter)) for line in text.split("\n", 2)[:2]]
+    return quoted == [True, False]
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number. nan and inf are numbers."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
