@@ -161,7 +161,7 @@ def test_an_energy_with_the_name_of_a_dataset_is_its_density(name):
 
 
 def test_exact_refuses_a_table():
-    table = {"path": "x.csv", "columns": None, "validation": 0.1, "test": 0.1, "split_seed": 0, "n_components": None}
+    table = {"path": "x.csv", "header": None, "columns": None, "validation": 0.1, "test": 0.1, "split_seed": 0, "n_components": None}
     with pytest.raises(InputError, match="the density of this dataset is not known"):
         schema.build({"_target_": "ebm_cli.energies.exact.Exact", "dataset": {"_target_": "ebm_cli.datasets.table.TableDataset", **table}})
 
@@ -171,7 +171,7 @@ def test_exact_refuses_a_table():
     [
         (lambda: Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 2.0], [2.0, 1.0]]), "positive definite"),
         (lambda: Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.2], [0.3, 1.0]]), "symmetric"),
-        (lambda: Gaussian(mean=[0.0], covariance=[[1.0, 0.0], [0.0, 1.0]]), "1 rows of 1"),
+        (lambda: Gaussian(mean=[0.0], covariance=[[1.0, 0.0], [0.0, 1.0]]), "must be 1 x 1"),
         (lambda: exact("gaussian_mixture", centres=[[0.0], [1.0]], std=[1.0], weights=[1.0, 1.0]), r"dataset\.std: 1 values for 2"),
         (lambda: exact("gaussian_mixture", centres=[[0.0], [1.0, 2.0]], std=[1.0, 1.0], weights=[1.0, 1.0]), r"dataset\.centres"),
     ],
