@@ -47,7 +47,7 @@ def resumed_at(run):
 
 def saved_at(run):
     """The steps at which a signal made the run save its state."""
-    return [int(step) for step in re.findall(r"(?:saved|signal \d+) at step (\d+)", (run.path / "train.log").read_text())]
+    return [int(step) for step in re.findall(r"(?:saved a checkpoint|signal \d+) at step (\d+)", (run.path / "train.log").read_text())]
 
 
 def sweep_json(outputs):
