@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY) ## a first run: ebm train objective=ssm dataset=moons
 	$(BIN)/ebm train objective=ssm dataset=moons
 
-test: $(READY) lint ## run the linter and all tests (four to eight minutes on two cores)
+test: $(READY) lint ## run the linter and all tests (five to nine minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-cluster: ## run the tests with submitit and Ray in .venv-cluster (four to nine minutes on two cores, plus the installation)
@@ -69,7 +69,7 @@ benchmark-quick: $(READY) ## run a small benchmark, two datasets and two seconds
 	$(BIN)/python scripts/benchmark.py run --quick
 	$(BIN)/python scripts/benchmark_tables.py --quick
 
-mutants: $(READY) ## insert mistakes one by one and check that a test fails for each (half an hour on two idle cores)
+mutants: $(READY) ## insert mistakes one by one and check that a test fails for each (up to an hour on two cores)
 	$(BIN)/python scripts/mutants.py
 
 docs: $(READY) ## update the generated tables of README.md and docs/

@@ -1,5 +1,6 @@
 """README and docs/ are correct: generated parts are up to date, links resolve, commands compose, and examples run."""
 
+import json
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from ebm_cli.config import compose, hydra_section
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
-SHORT = "experiment=smoke trainer.n_steps=20 metric=[] draws.n_samples=40 draws.n_chains=20 draws.n_steps=4 device=cpu"
+SHORT = "experiment=smoke metric=[] draws.n_samples=40 draws.n_chains=20 draws.n_steps=4 device=cpu"
 
 
 def test_generated_parts_are_up_to_date():
@@ -62,13 +63,13 @@ def test_every_train_line_composes(line, tmp_path):
         assert not compose.compose(composed).problems
 
 
-def followed(page, energy, outputs):
+def followed(page, words, outputs):
     """Write the files of a page, run its commands with short runs, and return the names of the runs."""
     for name, text in re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page, re.DOTALL):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
     (commands,) = re.findall(r"```\n(export .*?)```", page, re.DOTALL)
-    lines = [f"{line} {SHORT} {energy}" if line.startswith("ebm train") else line for line in commands.splitlines()]
+    lines = [f"{line} {SHORT} {words}" if line.startswith("ebm train") else line for line in commands.splitlines()]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(["bash", "-ec", "\n".join(lines)], env=os.environ | {"PATH": path}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -78,12 +79,14 @@ def followed(page, energy, outputs):
 
 def test_the_objective_of_the_readme(tmp_path):
     """The README is followed literally in an empty folder, except that the runs are short."""
-    names = followed((ROOT / "README.md").read_text(), "energy.width=8", tmp_path / "outputs")
+    names = followed((ROOT / "README.md").read_text(), "energy.width=8 trainer.n_steps=20", tmp_path / "outputs")
     assert names == ["moons-dsm-s0", "moons-dsm-s1", "moons-dsm-s2", *["moons-robust-s0"] * 2, "moons-robust-s1", "moons-robust-s2"]
 
 
 def test_the_images_of_the_extending_page(tmp_path):
-    """The page adds a dataset, an energy and a figure."""
-    assert followed((ROOT / "docs" / "extending.md").read_text(), "energy.width=2", tmp_path / "outputs") == ["digits-dsm-s0"]
+    """The page adds a dataset, an energy and a figure. An energy of zero has the loss d/2 = 32; that of 300 steps was 17."""
+    words = "energy.width=8 trainer.n_steps=300"
+    assert followed((ROOT / "docs" / "extending.md").read_text(), words, tmp_path / "outputs") == ["digits-dsm-s0"]
     (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert json.loads((run / "summary.json").read_text())["test_loss"] < 25
     assert sorted(path.name for path in (run / "figures").iterdir()) == ["gallery.png", "training.png"]

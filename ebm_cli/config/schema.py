@@ -39,7 +39,11 @@ WORDS = {
     **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
     **dict.fromkeys(("sequence_str", "list_type", "tuple_type", "is_instance_of"), A_LIST),
 }
-LENGTHS = {"too_short": "must have at least one value"}
+OTHERS = {  # errors of values of the right kind, and of kinds that have no number or list
+    "too_short": "must have at least one value",
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+    "string_type": "must be text",
+}
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
@@ -216,7 +220,7 @@ def _problem(prefix: str, error: Mapping[str, Any]) -> Problem:
     place = prefix + str(name) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
     if error["type"] == "missing":
         return Problem(f"{place}: a value is needed", f"set {place}=...")
-    message = (WORDS | LENGTHS).get(error["type"]) or error["msg"].replace("Input should be", "must be").replace("Input ", "")
+    message = (WORDS | OTHERS).get(error["type"]) or error["msg"].replace("Input should be", "must be").replace("Input ", "")
     return Problem(f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}")
 
 

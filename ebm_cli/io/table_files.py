@@ -8,18 +8,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import numpy as np
 
-from ebm_cli.errors import InputError, Problem, bad, nearest
+from ebm_cli.errors import MOST_NAMED, InputError, Problem, bad, nearest, override
 from ebm_cli.io import text_tables
 
 TEXT = (".csv", ".tsv")
 UNNAMED = ("", "Unnamed: 0")  # the name of an index that pandas has written, and written again
 Cells = list[list[str]] | np.ndarray  # the text of every row, or the numbers of an array (N, D)
-Read = tuple[list[str] | None, Sequence[int], Cells, tuple[int, ...]]  # names, row numbers, rows, the shape of one row of an array
 SHOWN = 5  # maximum number of bad cells in an error message
+
+
+class Content(NamedTuple):
+    """What a file holds: the names of the columns, the place of every row, the rows, the shape of one row of an array, and notes."""
+
+    names: list[str] | None
+    places: Sequence[int]
+    cells: Cells
+    shape: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,40 +81,7 @@ def read(
     config keys of the file, of the columns and of the header, for messages.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise bad(f"{key}: there is no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
-    notes = []
-
-    def text(path: Path, key: str) -> Read:
-        names, lines, rows, note = text_tables.read(path, key, header, header_key)
-        notes.extend([note] if note else [])
-        return names, lines, rows, ()
-
-    readers = dict.fromkeys(TEXT, text) | {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
-    if path.suffix.lower() not in readers:
-        raise bad(f"{key}: {path.name} has an unknown file type", f"the supported types are {', '.join(readers)}")
-    try:
-        names, lines, cells, shape = readers[path.suffix.lower()](path, key)
-    except (OSError, ValueError, EOFError, csv.Error, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        message = f"{key}: {path.name} cannot be read: {str(error).splitlines()[0]}"
-        raise bad(message, "the file must hold plain numbers; pickled objects are not read") from None
-    if not len(cells):
-        raise bad(f"{key}: {path.name} has no rows")
-    width = len(names) if names else len(cells[0])
-    ragged = [i for i, row in enumerate(cells) if len(row) != width]
-    if ragged:
-        found = f"{len(cells[ragged[0]])} cells instead of {width} ({len(ragged)} such rows)"
-        raise bad(f"{key}: {path.name}, line {lines[ragged[0]]}: {found}")
-    if columns is None:
-        index = _is_index(names, cells) and width > 1
-        chosen = list(range(index, width))
-        notes += [f"{path.name}: its first column, without a name, numbers the rows and is left out"] if index else []
-    else:
-        chosen = [_position(column, names, width, columns_key or key) for column in columns]
-    values = _numbers(cells, chosen, names, lines, path, key, columns_key)
-    event_shape = shape if shape and chosen == list(range(width)) else (len(chosen),)
-    chosen_names = [names[i] for i in chosen] if names else None
-    return Table(chosen_names, values, chosen, names, cells, event_shape, lines, path.suffix.lower() in TEXT, tuple(notes))
+    return _table(path, _content(path, header, key, header_key), columns, key, columns_key, header_key)
 
 
 def write(file: TextIO, lines: Iterable[Sequence[Any]]) -> None:
@@ -130,17 +106,64 @@ def events(path: str | Path, names: Sequence[str], *, header: bool | None = None
     Columns are selected by name if the file has all the names, and by position otherwise. If the names come from the data (`named`), a
     file with a header must have all of them. A first row that has all the names is a header, even if they are numbers.
     """
-    first = read(path, [], header=header, key=key)
-    if header is None and isinstance(first.cells, list) and {*names} <= {cell.strip() for cell in first.cells[0]}:
-        first, header = read(path, [], header=True, key=key), True
-    by_name = first.header and (named or {*names} <= {*first.header})
-    table = read(path, names if by_name else None, header=header, key=key, header_key=header_key)
+    path = Path(path).expanduser()
+    content = _content(path, header, key, header_key)
+    if header is None and path.suffix.lower() in TEXT:
+        first = content.names or [cell.strip() for cell in (content.cells or [[]])[0]]
+        if {*names} <= {*first}:  # this settles what the first row is, so there is nothing to note
+            skipped = 0 if content.names else 1
+            content = content._replace(names=first, places=content.places[skipped:], cells=content.cells[skipped:], notes=())
+    by_name = content.names and (named or {*names} <= {*content.names})
+    table = _table(path, content, names if by_name else None, key, "", header_key)
     if table.values.shape[1] != len(names):
         raise bad(
             f"{key}: {path} has {table.values.shape[1]} columns, but the events have {len(names)}: {', '.join(names)}",
             "give the file exactly these columns, or a header that contains these names",
         )
     return table
+
+
+def _content(path: Path, header: bool | None, key: str, header_key: str) -> Content:
+    """What a file holds: every row, as text or as numbers."""
+    if not path.is_file():
+        raise bad(f"{key}: there is no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
+
+    def text(path: Path, key: str) -> Content:
+        names, lines, rows, note = text_tables.read(path, key, header, header_key)
+        return Content(names, lines, rows, notes=(note,) if note else ())
+
+    readers = dict.fromkeys(TEXT, text) | {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
+    if path.suffix.lower() not in readers:
+        raise bad(f"{key}: {path.name} has an unknown file type", f"the supported types are {', '.join(readers)}")
+    try:
+        return readers[path.suffix.lower()](path, key)
+    except (OSError, ValueError, EOFError, csv.Error, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        message = f"{key}: {path.name} cannot be read: {str(error).splitlines()[0]}"
+        raise bad(message, "the file must hold plain numbers; pickled objects are not read") from None
+
+
+def _table(path: Path, content: Content, columns: Sequence[str | int] | None, key: str, columns_key: str, header_key: str) -> Table:
+    """The chosen columns of what a file holds."""
+    names, places, cells, shape, notes = content
+    if not len(cells):
+        raise bad(f"{key}: {path.name} has no rows")
+    width = len(names) if names else len(cells[0])
+    ragged = [i for i, row in enumerate(cells) if len(row) != width]
+    if ragged:
+        found = f"{len(cells[ragged[0]])} cells instead of {width} ({len(ragged)} such rows)"
+        raise bad(f"{key}: {path.name}, line {places[ragged[0]]}: {found}")
+    if columns is None:
+        index = _is_index(names, cells) and width > 1
+        chosen = list(range(index, width))
+        notes += (f"{path.name}: its first column, without a name, numbers the rows and is left out",) if index else ()
+    else:
+        chosen = [_position(column, names, width, columns_key or key) for column in columns]
+    values = _numbers(cells, chosen)
+    if values is None:
+        raise _bad_cells(path, content, chosen, key, columns_key, header_key)
+    event_shape = shape if shape and chosen == list(range(width)) else (len(chosen),)
+    chosen_names = [names[i] for i in chosen] if names else None
+    return Table(chosen_names, values, chosen, names, cells, event_shape, places, path.suffix.lower() in TEXT, notes)
 
 
 def _is_index(names: list[str] | None, cells: Cells) -> bool:
@@ -163,11 +186,11 @@ def _position(column: str | int, names: list[str] | None, width: int, key: str) 
     raise bad(f"{key}: there is no column {column!r}", f"the file has no header: choose columns by position, 0 .. {width - 1}")
 
 
-def _npy(path: Path, key: str) -> Read:
-    return None, *_rows(np.load(path, allow_pickle=False), path, key)
+def _npy(path: Path, key: str) -> Content:
+    return Content(None, *_rows(np.load(path, allow_pickle=False), path, key))
 
 
-def _npz(path: Path, key: str) -> Read:
+def _npz(path: Path, key: str) -> Content:
     stored = np.load(path, allow_pickle=False)
     if isinstance(stored, np.ndarray):
         raise bad(f"{key}: {path.name} is not an archive but a single array", "rename it to .npy")
@@ -175,22 +198,22 @@ def _npz(path: Path, key: str) -> Read:
         arrays = dict(stored)
     if "x" in arrays and "columns" in arrays:  # the format in which `ebm` writes samples
         names, found = arrays["columns"].tolist(), _rows(arrays["x"], path, key)
-        return (None if arrays["x"].ndim > 2 else names), *found
+        return Content(None if arrays["x"].ndim > 2 else names, *found)
     if len(arrays) < 2:
-        return None, *_rows(next(iter(arrays.values()), np.empty((0, 0))), path, key)
+        return Content(None, *_rows(next(iter(arrays.values()), np.empty((0, 0))), path, key))
     if any(array.ndim != 1 or len(array) != len(next(iter(arrays.values()))) for array in arrays.values()):
         raise bad(f"{key}: {path.name} holds arrays of several shapes", "store one array (rows, columns), or one vector per column")
-    return list(arrays), *_rows(np.stack(list(arrays.values()), -1), path, key)
+    return Content(list(arrays), *_rows(np.stack(list(arrays.values()), -1), path, key))
 
 
-def _parquet(path: Path, key: str) -> Read:
+def _parquet(path: Path, key: str) -> Content:
     try:
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise bad(f"{key}: reading {path.name} needs pyarrow", "pip install 'ebm-cli[parquet]'") from None
     columns = parquet.read_table(path).to_pydict()
     text = [[repr(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
-    return list(columns), list(range(len(text))), text, ()
+    return Content(list(columns), range(len(text)), text)
 
 
 def _rows(array: Any, path: Path, key: str) -> tuple[Sequence[int], np.ndarray, tuple[int, ...]]:
@@ -208,25 +231,32 @@ def _rows(array: Any, path: Path, key: str) -> tuple[Sequence[int], np.ndarray, 
     return range(len(array)), array.reshape(len(array), prod(array.shape[1:])), array.shape[1:]
 
 
-def _numbers(
-    rows: Cells, chosen: list[int], names: list[str] | None, lines: Sequence[int], path: Path, key: str, columns_key: str
-) -> np.ndarray:
+def _numbers(rows: Cells, chosen: list[int]) -> np.ndarray | None:
+    """The chosen columns in double precision, (N, D); None if some cell is not a finite number."""
     try:
         values = (np.array([[row[i] for i in chosen] for row in rows]) if isinstance(rows, list) else rows[:, chosen]).astype(np.float64)
-        if np.isfinite(values).all():
-            return values
     except ValueError:
-        pass  # some cell is not a number; find all such cells below
-    rows = _text_of(rows)
-    cells = [(line, i, row[i]) for line, row in zip(lines, rows, strict=True) for i in chosen if not _is_finite(row[i])]
-    line_or_row = f"{key}: {path.name}, {'line' if path.suffix.lower() in TEXT else 'row'}"
+        return None
+    return values if np.isfinite(values).all() else None
+
+
+def _bad_cells(path: Path, content: Content, chosen: list[int], key: str, columns_key: str, header_key: str) -> InputError:
+    """The error that names the first of the cells that are not finite numbers, with what can be done."""
+    names, places, rows = content.names, content.places, _text_of(content.cells)
+    cells = [(place, i, row[i]) for place, row in zip(places, rows, strict=True) for i in chosen if not _is_finite(row[i])]
+    is_text = path.suffix.lower() in TEXT
+    where = f"{key}: {path.name}, {'line' if is_text else 'row'}"
     shown = [
-        Problem(f"{line_or_row} {line}, column {names[i] if names else i}: {cell!r} is not a finite number")
-        for line, i, cell in cells[:SHOWN]
+        Problem(f"{where} {place}, column {names[i] if names else i}: {cell!r} is not a finite number") for place, i, cell in cells[:SHOWN]
     ]
     more = f" ({len(cells)} such cells)" if len(cells) > SHOWN else ""
-    hint = "correct or remove these rows" + (f", or choose other columns: {columns_key}=[a,b]" if columns_key else "")
-    raise InputError(*shown[:-1], Problem(shown[-1].message + more, hint))
+    hint = "correct or remove these rows"
+    good = [i for i in chosen if i not in {i for _, i, _ in cells}]
+    if header_key and is_text and not names and {place for place, _, _ in cells} == {places[0]}:
+        hint = f"if this line holds the names of the columns: {header_key}=true"
+    elif columns_key and good:
+        hint += f", or choose the other columns: {override(columns_key, [names[i] if names else i for i in good[:MOST_NAMED]])}"
+    return InputError(*shown[:-1], Problem(shown[-1].message + more, hint))
 
 
 def _text_of(rows: Cells) -> list[list[str]]:

@@ -42,12 +42,21 @@ def read(path: Path, key: str, header: bool | None = None, header_key: str = "")
     note = ""
     if header is None:
         header = is_header(rows, text, delimiter)
-        if rows and not header and header_key and all(is_number(cell) for cell in rows[0]):
-            shown = ", ".join(cell.strip() for cell in rows[0][:3]) + (", ..." if len(rows[0]) > 3 else "")
-            note = f"{path.name} has no header: its first row ({shown}) is data. If it holds names: {header_key}=true"
+        note = note_of(rows[0], header, path, header_key) if rows and header_key else ""
     if header and rows:
         return TextTable([cell.strip() for cell in rows[0]], lines[1:], rows[1:], note)
     return TextTable(None, lines, rows, note)
+
+
+def note_of(first: Sequence[str], header: bool, path: Path, header_key: str) -> str:
+    """How the first row was taken, if it could be taken in another way: a header with numbers, or data in which all cells are numbers."""
+    numbers = [is_number(cell) for cell in first]
+    shown = ", ".join(cell.strip() for cell in first[:3]) + (", ..." if len(first) > 3 else "")
+    if header and any(numbers):
+        return f"{path.name}: its first row ({shown}) is taken as a header. If it is data: {header_key}=false"
+    if not header and all(numbers):
+        return f"{path.name} has no header: its first row ({shown}) is data. If it holds names: {header_key}=true"
+    return ""
 
 
 def decoded(path: Path, key: str) -> str:

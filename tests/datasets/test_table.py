@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pyarrow import parquet
 
+from ebm_cli.core import column_checks
 from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.table import TableDataset
 from ebm_cli.errors import InputError
@@ -461,6 +462,26 @@ def test_the_key_decides_about_the_header(header):
     assert note == "years.csv has no header: its first row (2019, 2020) is data. If it holds names: dataset.header=true"
 
 
+def test_a_header_with_numbers_is_noted():
+    Path("mixed.csv").write_text("a,2020\n" + "".join(f"{i},{i * i}\n" for i in range(30)))
+    assert table("mixed.csv").notes == ("mixed.csv: its first row (a, 2020) is taken as a header. If it is data: dataset.header=false",)
+    with pytest.raises(InputError) as caught:
+        _ = table("mixed.csv", header=False).table
+    assert caught.value.problems == (
+        (
+            "dataset.path: mixed.csv, line 1, column 0: 'a' is not a finite number",
+            "if this line holds the names of the columns: dataset.header=true",
+        ),
+    )
+
+
+def test_the_hint_of_bad_cells_names_the_columns_without_any():
+    Path("words.csv").write_text("a b,c,d\n1,x,2\n2,y,5\n4,z,7\n")
+    assert refusal("words.csv").endswith(
+        """correct or remove these rows, or choose the other columns: 'dataset.columns=['"'"'a b'"'"',d]'"""
+    )
+
+
 def test_the_index_of_pandas_is_left_out_with_a_note():
     for name in ("", "Unnamed: 0"):
         Path("indexed.csv").write_text(f"{name},a,b\n" + "".join(f"{i},{i * i},{i**3}\n" for i in (3, 0, 7, 5, 4)))
@@ -511,6 +532,19 @@ def test_columns_without_a_density_are_refused_with_the_others_named():
         assert "have no joint density: c (of a) dataset.columns=[a,b]" in refusal(column("c", same))
     assert "the values of column b are so small that their variance is 0" in refusal(column("b", lambda rows: 1e-170 * rows["c"]))
     assert table(column("c", lambda rows: rows["a"] + 1e-3 * rows["b"])).standardization.mean.shape == (3,)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5])
+def test_all_copies_of_a_column_are_found(columns):
+    """In any order, among a thousand other columns, with either sign."""
+    rng = np.random.default_rng(columns)
+    z = rng.standard_normal((40, 1000))
+    places = sorted(rng.choice(1000, columns, replace=False).tolist())
+    z[:, places] = z[:, places[:1]] * rng.choice([-1, 1], columns)
+    z = (z - z.mean(0)) / z.std(0)
+    assert column_checks.repeated(z) == {place: places[0] for place in places[1:]}
+    z[:, places] += 1e-4 * rng.standard_normal((40, columns))
+    assert column_checks.repeated((z - z.mean(0)) / z.std(0)) == {}
 
 
 def test_the_hint_of_a_file_without_a_header_names_positions():

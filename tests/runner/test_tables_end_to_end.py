@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,6 +209,34 @@ def test_scores_go_to_stdout_or_to_a_file(ebm, world, tmp_path):
     code, out, _ = ebm("score", run, data, "out=scores.csv")
     assert (code, out) == (0, "Scores saved to scores.csv\n")
     assert (tmp_path / "here" / "scores.csv").read_text() == printed
+
+
+def test_the_first_row_of_a_file_is_decided_by_names_by_a_note_or_by_a_key(ebm):
+    """Columns can be called 0 and 1: such a header looks like one more row."""
+    rows = np.random.default_rng(0).standard_normal((40, 2))
+    Path("bare.csv").write_text("".join(f"{a},{b}\n" for a, b in rows.tolist()))
+    Path("named.csv").write_text("0,1\n" + Path("bare.csv").read_text())
+    words = ("dataset=table", *SMALL, "metric=[]", "figure=[]", "trainer.n_steps=2")
+    code, _, err = ebm("train", *words, "dataset.path=bare.csv")
+    assert (code, err.count("note: bare.csv has no header: its first row (")) == (0, 1)
+    (note,) = find("last").read("dataset.json")["notes"]
+    assert note.endswith("is data. If it holds names: dataset.header=true")
+
+    def scored(*words):
+        code, out, err = ebm("score", "last", *words)
+        assert code == 0, err
+        return len(out.splitlines()) - 1, "note: " in err
+
+    assert scored("data=named.csv") == (41, True)  # the run has no names
+    assert scored("data=named.csv", "header=true") == (40, False)
+    assert scored("data=named.csv", "header=false") == (41, False)
+    code, _, err = ebm("train", *words, "dataset.path=named.csv", "dataset.header=true")
+    assert (code, "note:" in err) == (0, False)
+    assert find("last").read("dataset.json")["columns"] == ["0", "1"]
+    assert scored("data=named.csv") == (40, False)  # the names of the run settle it
+    for value in ("3", "1", "maybe"):
+        code, _, err = ebm("score", "last", "data=named.csv", f"header={value}")
+        assert (code, "error: header: must be true or false, not" in err) == (2, True)
 
 
 @pytest.mark.parametrize("out", ["gone/scores.csv", "folder"])
