@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults methods benchmark benchmark-quick mutants docs clean
+.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults methods benchmark benchmark-quick mutants docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,10 @@ train: $(READY) ## a first run: ebm train objective=ssm dataset=moons
 	$(BIN)/ebm train objective=ssm dataset=moons
 
 test: $(READY) lint ## run the linter and all tests (five to nine minutes on two cores)
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not blackbox_long"
+
+blackbox: $(READY) ## run all black-box tests, which start the command as a user does (under ten minutes on two cores)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/blackbox
 
 test-cluster: ## run the tests with submitit and Ray in .venv-cluster (four to nine minutes on two cores, plus the installation)
 	$(MAKE) VENV=$(CLUSTER) EXTRAS=dev,ray,slurm $(CLUSTER)/.ready
