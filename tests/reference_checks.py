@@ -11,7 +11,7 @@ from ebm_cli.core.rng import Rng
 
 def fit(reference, x_train):
     """The fitted tensors of one model or of a stack, x_train (*m, N, d)."""
-    return reference.fit(x_train, Rng(tuple(range(len(x_train))) if x_train.ndim == 3 else 0))
+    return reference.fit(x_train, x_train.shape[-1:], Rng(tuple(range(len(x_train))) if x_train.ndim == 3 else 0))
 
 
 def coordinates(x_train, x, noise_level=None):
@@ -56,14 +56,14 @@ def check_stack(reference, x_train):
     """Fits, draws and values of a stack of two models, x_train (2, N, d), equal those of each model alone."""
     seeds, x = (3, 4), x_train[:, :9]
     level = torch.linspace(0.1, 2.0, 18).view(2, 9)
-    together = reference.fit(x_train, Rng(seeds))
+    together = reference.fit(x_train, x_train.shape[-1:], Rng(seeds))
     assert all(value.shape[0] == 2 for value in together.values())
     u, _ = coordinates(x_train, x)
     draws, log_prob = reference.draw(together, 40, Rng(seeds), "start"), reference.log_prob(together, x)
     assert draws.shape == (2, 40, x.shape[-1])
     tilt, log_normalizer = reference.tilt(together, x, u), torch.as_tensor(reference.log_normalizer(together)).expand(2)
     for m, seed in enumerate(seeds):
-        alone = reference.fit(x_train[m], Rng(seed))
+        alone = reference.fit(x_train[m], x_train[m].shape[-1:], Rng(seed))
         assert alone.keys() == together.keys()
         for name, value in alone.items():
             torch.testing.assert_close(together[name][m], value)

@@ -88,8 +88,8 @@ class Reference(Protocol):
     smoothable: ClassVar[bool] = False  # whether `tilt` and `score` take a noise level: q_sigma is the distribution of x + sigma z
     starts_at_zero: ClassVar[bool] = True  # whether a network tilted by it is initialized to f = 0, so that the initial model is q
 
-    def fit(self, x: Tensor, rng: Rng) -> Params:
-        """The fitted tensors, each of shape (*m, ...)."""
+    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng) -> Params:
+        """The fitted tensors, each of shape (*m, ...). `shape` is that of the events before they became vectors."""
         ...
 
     def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:

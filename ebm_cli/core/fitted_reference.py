@@ -29,7 +29,7 @@ class FittedReference:
     @classmethod
     def fit(cls, reference: Reference, x: Tensor, shape: tuple[int, ...], rng: Rng) -> "FittedReference":
         """Fit the reference to events (*m, N, *d)."""
-        return cls(reference, reference.fit(x.flatten(x.ndim - len(shape)), rng), shape)
+        return cls(reference, reference.fit(x.flatten(x.ndim - len(shape)), shape, rng), shape)
 
     @classmethod
     def of(cls, reference: Reference, params: Params, shape: tuple[int, ...]) -> "FittedReference":

@@ -25,6 +25,19 @@ def spread(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
     return x.std(dim, keepdim=keepdim).where(varies(x, dim, keepdim=keepdim), 1)
 
 
+def event_scale(x: Tensor, event_ndim: int) -> Tensor:
+    """The scale of each coordinate of the events x, (*m, N, *d) -> (*m, *d).
+
+    Coordinates of vectors have their own standard deviation. The entries of an array share one scale, the root mean square of their
+    standard deviations: the border pixels of images hardly vary, and divided by their own scale a noisy event would be far from the data.
+    """
+    if event_ndim == 1:
+        return spread(x, -2)
+    batch, axes = -1 - event_ndim, tuple(range(-event_ndim, 0))
+    variance = x.var(batch).mean(axes, keepdim=True)
+    return variance.sqrt().where(variance > 0, 1).expand_as(x.select(batch, 0)).contiguous()
+
+
 @dataclass(frozen=True)
 class Standardization:
     """`mean` and `scale` are (*d), in double precision; `matrix` is (d, K), or None without principal components."""

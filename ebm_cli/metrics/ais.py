@@ -31,7 +31,7 @@ from ebm_cli.core import chain
 from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.rng import Rng
-from ebm_cli.core.standardize import spread
+from ebm_cli.core.standardize import event_scale
 from ebm_cli.core.student_t import quantile
 from ebm_cli.core.wrappers import AnnealingPath
 from ebm_cli.metrics.quadrature import Quadrature, at_data
@@ -107,7 +107,7 @@ class AnnealedImportanceSampling(Metric):
         x = context.split("train", N_DATA).to(context.params[context.model.names[0]])
         if "real" not in context.dataset.provides:
             return {"wrapper.mean": torch.zeros_like(x[0]), "wrapper.scale": torch.ones_like(x[0])}
-        return {"wrapper.mean": x.mean(0), "wrapper.scale": spread(x, 0)}
+        return {"wrapper.mean": x.mean(0), "wrapper.scale": event_scale(x, len(context.dataset.shape))}
 
     def _of_model(self, context: MetricContext, params: Params) -> Tensor:
         """Draws from the model, from which the downward chains start, (n_repeats * n_chains, *d) in the coordinates of the path."""

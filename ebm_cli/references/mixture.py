@@ -83,7 +83,7 @@ class Mixture(Reference):
     n_components: Count
     smoothable: ClassVar[bool] = True
 
-    def fit(self, x: Tensor, rng: Rng) -> Params:
+    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng) -> Params:
         fitted = FittedMixture.fit(x, self.n_components, rng)
         variance, vectors = torch.linalg.eigh((fitted.factor @ fitted.factor.mT).double())
         return fitted._asdict() | {"variance": variance.to(x), "vectors": vectors.to(x)}

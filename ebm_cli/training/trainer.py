@@ -19,7 +19,7 @@ from ebm_cli.core.contracts import Dataset, Objective, Optimizer, Reference, Reg
 from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import CountingModel, Model, tensors
 from ebm_cli.core.rng import Rng
-from ebm_cli.core.standardize import spread
+from ebm_cli.core.standardize import event_scale
 from ebm_cli.errors import bad
 from ebm_cli.types import Info, Params
 
@@ -61,7 +61,7 @@ class Trainer:
         self.settings, self.dataset, self.objective, self.optimizer = settings, dataset, objective, optimizer
         self.regularizers, self.rng = regularizers, Rng(seeds, device)
         m, x = self.rng.model_shape, dataset.split("train", N_FIT, self.rng).x
-        self.fit = {"mean": x.mean(len(m)), "scale": spread(x, len(m))}
+        self.fit = {"mean": x.mean(len(m)), "scale": event_scale(x, len(dataset.shape))}
         self.reference = FittedReference.fit(reference, x, dataset.shape, self.rng.at("reference"))
         modules = [self._build(energy, k).to(device) for k in range(len(self.rng.seed_list))]
         self.model = Model(modules[0], event_ndim=len(dataset.shape), stacked=bool(m))

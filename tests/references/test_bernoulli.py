@@ -27,25 +27,25 @@ def data(n=60, seed=1):
 def test_the_marginals_are_smoothed():
     """(n_i + s) / (N + 2 s) for 3 events by hand: strictly between 0 and 1."""
     x = torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
-    torch.testing.assert_close(Bernoulli(1.0).fit(x, Rng(0))["probability"], torch.tensor([4 / 5, 1 / 5, 3 / 5]))
-    torch.testing.assert_close(Bernoulli(0.5).fit(x, Rng(0))["probability"], torch.tensor([3.5 / 4, 0.5 / 4, 2.5 / 4]))
+    torch.testing.assert_close(Bernoulli(1.0).fit(x, x.shape[-1:], Rng(0))["probability"], torch.tensor([4 / 5, 1 / 5, 3 / 5]))
+    torch.testing.assert_close(Bernoulli(0.5).fit(x, x.shape[-1:], Rng(0))["probability"], torch.tensor([3.5 / 4, 0.5 / 4, 2.5 / 4]))
 
 
 def test_log_prob_is_that_of_scipy():
-    params = Q.fit(data(), Rng(0))
+    params = Q.fit(data(), data().shape[-1:], Rng(0))
     expected = bernoulli(params["probability"].numpy()).logpmf(EVENTS.numpy()).sum(-1)
     torch.testing.assert_close(Q.log_prob(params, EVENTS), torch.from_numpy(expected))
 
 
 def test_it_sums_to_one():
-    assert Q.log_prob(Q.fit(data(), Rng(0)), EVENTS).exp().sum().item() == pytest.approx(1.0, abs=1e-12)
-    assert Q.log_normalizer(Q.fit(data(), Rng(0))) == 0.0
+    assert Q.log_prob(Q.fit(data(), data().shape[-1:], Rng(0)), EVENTS).exp().sum().item() == pytest.approx(1.0, abs=1e-12)
+    assert Q.log_normalizer(Q.fit(data(), data().shape[-1:], Rng(0))) == 0.0
 
 
 def test_draws_follow_the_distribution():
     """The frequency of ones in each coordinate, each pair of coordinates, and the sixteen events by a chi-squared test."""
     x_train, n, q = data(), 20_000, Bernoulli(10.0)
-    params = q.fit(x_train, Rng(0))
+    params = q.fit(x_train, x_train.shape[-1:], Rng(0))
     x, p = q.draw(params, n, Rng(1), "start"), params["probability"]
     assert x.unique().tolist() == [0.0, 1.0]
     for column, share in zip(x.T, p.tolist(), strict=True):
@@ -80,7 +80,7 @@ def test_streams():
 
 
 def test_draws_have_the_precision_of_the_data():
-    params = Q.fit(data().float(), Rng(0))
+    params = Q.fit(data().float(), data().float().shape[-1:], Rng(0))
     assert {name: value.dtype for name, value in params.items()} == {"probability": torch.float}
     assert Q.draw(params, 5, Rng(1), "start").dtype == torch.float
     assert np.isfinite(Q.log_prob(params, EVENTS.float()).numpy()).all()

@@ -33,21 +33,21 @@ def moments(x):
 def test_log_prob_is_that_of_scipy():
     x_train, x = data(), 2 * data(50)
     expected = multivariate_normal(*moments(x_train)).logpdf(x.numpy())
-    torch.testing.assert_close(Q.log_prob(Q.fit(x_train, Rng(0)), x), torch.from_numpy(expected))
+    torch.testing.assert_close(Q.log_prob(Q.fit(x_train, x_train.shape[-1:], Rng(0)), x), torch.from_numpy(expected))
 
 
 def test_it_is_the_mixture_of_one_component():
     x_train, x = data(), 2 * data(50)
-    mixture = Mixture(1)
-    for name, value in mixture.fit(x_train, Rng(0)).items():
-        assert torch.equal(Q.fit(x_train, Rng(7))[name], value)  # the fit does not depend on the seed
-    torch.testing.assert_close(Q.log_prob(Q.fit(x_train, Rng(0)), x), mixture.log_prob(mixture.fit(x_train, Rng(0)), x))
+    params = Mixture(1).fit(x_train, x_train.shape[-1:], Rng(0))
+    for name, value in params.items():
+        assert torch.equal(Q.fit(x_train, x_train.shape[-1:], Rng(7))[name], value)  # the fit does not depend on the seed
+    torch.testing.assert_close(Q.log_prob(params, x), Mixture(1).log_prob(params, x))
     assert Q.starts_at_zero
     assert Q.as_noise() is Q
 
 
 def test_it_integrates_to_one():
-    params = Q.fit(data(d=2), Rng(0))
+    params = Q.fit(data(d=2), (2,), Rng(0))
     box = [(3.0 - 25, 3.0 + 25), (-1.0 - 8, -1.0 + 8)]
     assert log_integral(lambda x: -Q.log_prob(params, x), box) == pytest.approx(0.0, abs=1e-9)
     assert Q.log_normalizer(params) == 0.0
@@ -55,7 +55,7 @@ def test_it_integrates_to_one():
 
 def test_draws_follow_the_distribution():
     x_train, n = data(), 20_000
-    params, (mean, covariance) = Q.fit(x_train, Rng(0)), moments(x_train)
+    params, (mean, covariance) = Q.fit(x_train, x_train.shape[-1:], Rng(0)), moments(x_train)
     white = np.linalg.solve(np.linalg.cholesky(covariance), (Q.draw(params, n, Rng(1), "start").numpy() - mean).T)
     assert all(kstest(column, "norm").pvalue > 1e-6 for column in white)
     correlation = np.corrcoef(white)[np.triu_indices(3, 1)]
@@ -71,7 +71,7 @@ def test_tilt():
 def test_smoothing_adds_the_variance_of_the_noise_to_the_covariance():
     """Each point has its own noise level, against scipy; the score is -(C + sigma^2 I)^-1 (x - mean)."""
     x_train, x, level = data(), 2 * data(20), torch.linspace(0.05, 4.0, 20)
-    params, (mean, covariance) = Q.fit(x_train, Rng(0)), moments(x_train)
+    params, (mean, covariance) = Q.fit(x_train, x_train.shape[-1:], Rng(0)), moments(x_train)
     u, inverse_width = coordinates(x_train, x, level)
     tilt, score = Q.tilt(params, x, u, level), Q.score(params, x, u, inverse_width, level) * inverse_width
     for i, sigma in enumerate(level.tolist()):

@@ -9,6 +9,7 @@ from scipy.stats import kstest, norm
 from targets import log_integral, normal_nodes
 
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import event_scale
 from ebm_cli.references.full_gaussian import FullGaussian
 from ebm_cli.references.gaussian import Gaussian
 
@@ -31,13 +32,13 @@ def spread(params, reach=9.0):
 
 def test_it_has_the_mean_and_standard_deviation_of_the_data():
     x = data()
-    params = Q.fit(x, Rng(0))
+    params = Q.fit(x, x.shape[-1:], Rng(0))
     torch.testing.assert_close(params["mean"], torch.from_numpy(x.numpy().mean(0)))
     torch.testing.assert_close(params["scale"], torch.from_numpy(x.numpy().std(0, ddof=1)))
 
 
 def test_log_prob_is_that_of_scipy():
-    params, x = Q.fit(data(), Rng(0)), 3 * data(50)
+    params, x = Q.fit(data(), data().shape[-1:], Rng(0)), 3 * data(50)
     expected = norm(params["mean"].numpy(), params["scale"].numpy()).logpdf(x.numpy()).sum(-1)
     torch.testing.assert_close(Q.log_prob(params, x), torch.from_numpy(expected))
 
@@ -45,7 +46,7 @@ def test_log_prob_is_that_of_scipy():
 def test_it_integrates_to_one_and_its_tilt_to_the_normalizer():
     """The tilt of a point is |u|^2 / 2."""
     x_train = data()
-    params = Q.fit(x_train, Rng(0))
+    params = Q.fit(x_train, x_train.shape[-1:], Rng(0))
     assert log_integral(lambda x: -Q.log_prob(params, x), spread(params)) == pytest.approx(0.0, abs=1e-9)
     integral = log_integral(lambda x: Q.tilt(params, x, coordinates(x_train, x)[0]), spread(params))
     assert integral == pytest.approx(Q.log_normalizer(params).item(), abs=1e-9)
@@ -55,7 +56,7 @@ def test_it_integrates_to_one_and_its_tilt_to_the_normalizer():
 
 def test_draws_follow_the_distribution():
     x_train = data()
-    params = Q.fit(x_train, Rng(0))
+    params = Q.fit(x_train, x_train.shape[-1:], Rng(0))
     white = (Q.draw(params, 20_000, Rng(1), "start") - params["mean"]) / params["scale"]
     assert all(kstest(column.numpy(), "norm").pvalue > 1e-6 for column in white.T)
     assert abs(torch.corrcoef(white.T)[0, 1]) < 4.9 * 20_000**-0.5  # the correlation of the data is not modelled
@@ -85,7 +86,7 @@ def test_the_smoothed_distribution_is_the_convolution_with_the_noise(sigma):
 def test_score():
     x_train, x, level = data(), 2 * data(30), torch.linspace(0.05, 3.0, 30)
     check_score(Q, x_train, x, level)
-    params, (u, inverse_width) = Q.fit(x_train, Rng(0)), coordinates(x_train, x, level)
+    params, (u, inverse_width) = Q.fit(x_train, x_train.shape[-1:], Rng(0)), coordinates(x_train, x, level)
     expected = -(x - params["mean"]) / (params["scale"].square() + level.square().unsqueeze(-1))
     torch.testing.assert_close(Q.score(params, x, u, inverse_width, level) * inverse_width, expected)
 
@@ -105,3 +106,13 @@ def test_as_noise_it_is_the_gaussian_with_the_full_covariance():
 
 def test_networks_tilted_by_it_have_the_usual_initialisation():
     assert not Q.starts_at_zero
+
+
+def test_the_entries_of_an_array_share_one_scale():
+    """It is the root mean square of their standard deviations, so a pixel that hardly varies is not narrow. Each entry has its mean."""
+    x = data().unflatten(-1, (1, 2))
+    params = Q.fit(x.flatten(1), (1, 2), Rng(0))
+    own = data().std(0)
+    torch.testing.assert_close(params["scale"], own.square().mean().sqrt().expand(2))
+    torch.testing.assert_close(params["mean"], data().mean(0))
+    assert torch.equal(event_scale(torch.ones(5, 1, 2), 2), torch.ones(1, 2))  # constant data

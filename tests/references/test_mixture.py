@@ -108,12 +108,12 @@ def test_the_fit_uses_double_precision_and_returns_the_precision_of_the_data():
     assert {part.dtype for part in FittedMixture.fit(x, 2, Rng(0))} == {torch.float32}
     fitted = FittedMixture.fit(x, 1, Rng(0))
     torch.testing.assert_close(fitted.factor[0] @ fitted.factor[0].T, torch.cov(x.double().T, correction=0).float(), rtol=1e-4, atol=1e-3)
-    assert {value.dtype for value in Mixture(2).fit(x, Rng(0)).values()} == {torch.float32}
+    assert {value.dtype for value in Mixture(2).fit(x, x.shape[-1:], Rng(0)).values()} == {torch.float32}
 
 
 def test_the_tensors_are_those_of_the_fit_and_the_eigenvectors_of_its_covariances():
     x = draw_known(300, 8)
-    params, fitted = Q.fit(x, Rng(0)), FittedMixture.fit(x, 3, Rng(0))
+    params, fitted = Q.fit(x, x.shape[-1:], Rng(0)), FittedMixture.fit(x, 3, Rng(0))
     assert params.keys() == {*FittedMixture._fields, "variance", "vectors"}
     assert all(torch.equal(params[name], value) for name, value in fitted._asdict().items())
     covariance = params["vectors"] @ torch.diag_embed(params["variance"]) @ params["vectors"].mT
@@ -123,11 +123,11 @@ def test_the_tensors_are_those_of_the_fit_and_the_eigenvectors_of_its_covariance
 def test_it_integrates_to_one_and_its_draws_have_its_entropy():
     """The entropy is a Riemann sum; that of the draws is within 5 standard errors (false alarm 5e-7)."""
     box, x_train = [(-20.0, 16.0), (-16.0, 16.0)], draw_known(1000, 9)
-    for params in (PARAMS, Q.fit(x_train, Rng(0))):
+    for params in (PARAMS, Q.fit(x_train, x_train.shape[-1:], Rng(0))):
         assert log_integral(lambda x, params=params: -Q.log_prob(params, x), box) == pytest.approx(0.0, abs=1e-9)
     assert Q.log_normalizer(PARAMS) == 0.0
     x = torch.cartesian_prod(*(torch.linspace(low, high, 801) for low, high in box))
-    log_prob = Q.log_prob(Q.fit(x_train, Rng(0)), x)
+    log_prob = Q.log_prob(Q.fit(x_train, x_train.shape[-1:], Rng(0)), x)
     check_entropy(Q, x_train, -(log_prob.exp() * log_prob).sum() * 36 * 32 / 800**2)
 
 

@@ -23,7 +23,7 @@ def test_log_prob_is_that_of_scipy():
     edge = torch.tensor([[-0.19, 0.0], [2.19, 0.0], [1.0, -3.79], [1.0, 5.79]])
     outside = torch.tensor([[-0.21, 0.0], [2.21, 0.0], [1.0, -3.81], [1.0, 5.81], [50.0, 50.0]])
     x = torch.cat([X, edge, outside])
-    log_prob = Q.log_prob(Q.fit(X, Rng(0)), x)
+    log_prob = Q.log_prob(Q.fit(X, X.shape[-1:], Rng(0)), x)
     torch.testing.assert_close(log_prob, torch.from_numpy(uniform(LOW, WIDTH).logpdf(x.numpy()).sum(-1)))
     assert log_prob.isfinite().tolist() == [True] * 7 + [False] * 5
 
@@ -31,12 +31,12 @@ def test_log_prob_is_that_of_scipy():
 def test_it_integrates_to_one():
     """A midpoint sum over a box twice as wide, with cells aligned to the edges of the support."""
     axes = [torch.from_numpy(low - width / 2 + 2 * width * (np.arange(80) + 0.5) / 80) for low, width in zip(LOW, WIDTH, strict=True)]
-    density = Q.log_prob(Q.fit(X, Rng(0)), torch.cartesian_prod(*axes)).exp()
+    density = Q.log_prob(Q.fit(X, X.shape[-1:], Rng(0)), torch.cartesian_prod(*axes)).exp()
     assert (density.sum() * np.prod(2 * WIDTH / 80)).item() == pytest.approx(1.0, abs=1e-12)
 
 
 def test_draws_follow_the_distribution():
-    params = Q.fit(X, Rng(0))
+    params = Q.fit(X, X.shape[-1:], Rng(0))
     x = Q.draw(params, 20_000, Rng(1), "start")
     unit = ((x.numpy() - LOW) / WIDTH).T
     assert all(kstest(column, "uniform").pvalue > 1e-6 for column in unit)
@@ -50,7 +50,7 @@ def test_rounding_does_not_put_data_or_draws_outside(margin, shift):
     """In single precision, also for boxes whose bounds are much larger than their width."""
     torch.set_default_dtype(torch.float)  # the fixture resets it
     x = Rng(2).normal("x", 1000, 50) * 0.3 + shift
-    params = Uniform(margin).fit(x, Rng(0))
+    params = Uniform(margin).fit(x, x.shape[-1:], Rng(0))
     draws = Uniform(margin).draw(params, 20_000, Rng(1), "start")
     assert x.dtype == draws.dtype == torch.float
     assert Uniform(margin).log_prob(params, x).isfinite().all()
