@@ -14,6 +14,7 @@ from signal import Signals
 from typing import NoReturn
 
 from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest, report
+from ebm_cli.io import streams
 
 COMMANDS = {
     "train": "train one model, a stack of seeds (seeds=8), or a sweep (-m)",
@@ -30,6 +31,8 @@ COMMANDS = {
     "doctor": "check the installation, and say how to repair it",
 }
 
+SAVING = ("train", "sample", "evaluate", "plot", "rm")  # commands whose results are in files: their exit code is that of their work
+
 USAGE = """ebm: train, sample and measure energy-based models, p(x) = exp(-E(x)) / Z
 
 usage: ebm COMMAND ...
@@ -45,11 +48,14 @@ Results are written to outputs/, or to the folder that the environment variable 
 
 def run() -> NoReturn:
     """Run the command and end the process. It skips the finalization of the interpreter, which takes a third of a second with torch."""
+    streams.prepare()
     code = main()
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # the reader has closed the stream
-            stream.flush()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    if failed := sys.stdout.failed:  # the disk is full, for example
+        code = report((Problem(f"standard output cannot be written: {failed.strerror}"),), code or int(not {*sys.argv[1:2]} & {*SAVING}))
+    sys.stderr.flush()
     os._exit(code)
 
 

@@ -17,7 +17,7 @@ HIDDEN = ("seed", "seeds", "n_steps")
 
 def say(line: str) -> None:
     """Print a line about the progress to stderr."""
-    with contextlib.suppress(BrokenPipeError):  # a closed stderr must not end the work
+    with contextlib.suppress(OSError):  # where a line cannot be shown, the work goes on
         print(line, file=sys.stderr, flush=True)
 
 

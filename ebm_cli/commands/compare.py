@@ -15,7 +15,6 @@ from the others, the mean over its seeds, and its difference from the best row, 
 import csv
 import json
 import math
-import sys
 from collections.abc import Sequence
 
 from ebm_cli import console
@@ -24,6 +23,7 @@ from ebm_cli.comparison.budget import Budget
 from ebm_cli.comparison.compare import Comparison, compare
 from ebm_cli.core.student_t import interval
 from ebm_cli.errors import bad
+from ebm_cli.io import streams
 from ebm_cli.runs import catalog, run
 
 FLAGS = {"--metric": True, "--budget": True, "--json": False, "--csv": False, "--markdown": False}
@@ -90,7 +90,7 @@ def as_csv(made: Comparison) -> None:
             cells += [per_seed if row.unaveraged(key) else row.mean(key), *(row.interval(key) or (None, None))]
             cells += [mean(pairs := of_seeds(made.differences(row))), *(interval(pairs) or (None, None))] if key == made.rank else []
         rows.append(cells)
-    csv.writer(sys.stdout, lineterminator="\n").writerows([heads, *rows])
+    csv.writer(streams.data_to_stdout(), lineterminator="\n").writerows([heads, *rows])
     for line in made.notes:
         console.say(line)
 
@@ -130,7 +130,7 @@ def cells(made: Comparison, *, best: str, other: str) -> tuple[list[str], list[l
 
 def legend(made: Comparison, mark: str) -> str:
     paired = f"; {made.rank} - best is paired by seed" if made.rank else ""
-    return f"± is half the 95 % t interval of the mean over n seeds; {mark} marks the best{paired}"
+    return f"{streams.plus_minus()} is half the 95 % t interval of the mean over n seeds; {mark} marks the best{paired}"
 
 
 def plus_minus(mean: float | None, low_high: Sequence[float] | None) -> str:
@@ -140,8 +140,8 @@ def plus_minus(mean: float | None, low_high: Sequence[float] | None) -> str:
         return console.text(mean)
     digits = 1 - math.floor(math.log10(half))
     if 0 <= digits <= 8 and abs(mean) < 1e6:
-        return f"{mean:.{digits}f} ± {half:.{digits}f}"
-    return f"{mean:.6g} ± {half:.2g}"
+        return f"{mean:.{digits}f} {streams.plus_minus()} {half:.{digits}f}"
+    return f"{mean:.6g} {streams.plus_minus()} {half:.2g}"
 
 
 def of_seeds(numbers: dict[int, float] | None) -> list[float]:

@@ -19,14 +19,13 @@ principal components (dataset.n_components), both are those of the components of
 log_prob_error is the error of log_prob due to that of log Z, the same for all rows: an estimate if log Z is from quadrature, half the width
 of a 95 % interval if it is from metric=ais. It is absent if log Z was learned by the objective."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ebm_cli.commands._words import check_whole, run_and_words
 from ebm_cli.config import compose
 from ebm_cli.errors import bad
-from ebm_cli.io import atomic, table_files
+from ebm_cli.io import atomic, streams, table_files
 
 OTHERS = (".tsv", ".npy", ".npz", ".parquet")  # file types that can be read but not written
 
@@ -62,7 +61,7 @@ def main(words: Sequence[str]) -> int:
     trained = TrainedModel.load(run, experiment.device).select(given["model"])
     lines = score.scored_lines(experiment, trained, given)
     if out is None:
-        table_files.write(sys.stdout, lines)
+        table_files.write(streams.data_to_stdout(), lines)
         return 0
     with atomic.reporting(out, "out"), atomic.replacing(out) as file:
         table_files.write_bytes(file, lines)
