@@ -1,6 +1,7 @@
 """Console output: messages, a progress display for slow operations, and tables of results.
 
-Progress goes to stderr, results to stdout.
+Progress goes to stderr, results to stdout. All text passes through this module or `errors.report`, which escape control characters: names,
+column headers and the files of a run may come from somebody else.
 """
 
 import contextlib
@@ -11,14 +12,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+from ebm_cli.errors import printable, printable_lines
+
 SECONDS_BETWEEN_LINES = 5.0
 HIDDEN = ("seed", "seeds", "n_steps")
+
+
+def show(text: str = "", *, end: str = "\n") -> None:
+    """Print text of one or more lines to stdout."""
+    print(printable_lines(text), end=end, flush=True)
 
 
 def say(line: str) -> None:
     """Print a line about the progress to stderr."""
     with contextlib.suppress(OSError):  # where a line cannot be shown, the work goes on
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def is_live() -> bool:
@@ -70,13 +78,14 @@ def results(summary: Mapping[str, Any]) -> None:
             if reason:
                 found.setdefault(reason, []).append(key)
     for reason, keys in found.items():
-        print(f"no {', '.join(keys)}: {reason}")
+        show(f"no {', '.join(keys)}: {reason}")
 
 
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ("value", "mean"), file: TextIO | None = None
 ) -> None:
     """Print aligned columns to `file`, by default stdout. Columns without a heading and without content are left out."""
+    heads, rows = [printable(head) for head in heads], [[printable(cell) for cell in row] for row in rows]
     used = [i for i, head in enumerate(heads) if head or any(row[i] for row in rows)]
     widths = {i: max(len(row[i]) for row in (heads, *rows)) for i in used}
     for row in (heads, *rows):

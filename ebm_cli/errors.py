@@ -46,12 +46,22 @@ class Busy(InputError):
     """Another process is training or measuring the run."""
 
 
+def printable(text: object) -> str:
+    """The text on one line, with every character escaped that is not printable: a name or a file may hold control sequences."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text))
+
+
+def printable_lines(text: str) -> str:
+    """Text of several lines, each of them `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def report(problems: Iterable[Problem], code: int) -> int:
     """Print every problem to stderr in the common format of errors, and return the exit code."""
     for message, hint in problems:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
         if hint:
-            print(f"hint: {hint}", file=sys.stderr)
+            print(f"hint: {printable(hint)}", file=sys.stderr)
     return code
 
 

@@ -53,3 +53,14 @@ def test_files_and_functions_are_short():
     assert not [path.name for path in FILES if len(path.read_text().splitlines()) > 300]
     functions = [(path, node) for path in FILES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
     assert not [f"{path.name}: {node.name}" for path, node in functions if node.end_lineno - node.lineno >= 60]
+
+
+def test_text_is_printed_by_the_modules_that_escape_it():
+    """Completion prints nothing but its own script and escaped candidates, and __main__ nothing but its usage."""
+    printing = {
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert printing == {"console.py", "errors.py", "__main__.py", "commands/completion.py"}

@@ -63,15 +63,15 @@ def runs_of(names: Sequence[str]) -> list[run.Run]:
 def as_text(made: Comparison) -> None:
     heads, rows = cells(made, best="{} *", other="{}  ")
     console.table(heads, rows, right=heads[1:])
-    print(legend(made, "*"), *made.notes, sep="\n")
+    console.show("\n".join([legend(made, "*"), *made.notes]))
 
 
 def as_markdown(made: Comparison) -> None:
     heads, rows = cells(made, best="**{}**", other="{}")
     for row in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows):
-        print(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |")
+        console.show(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |")
     for line in (legend(made, "bold"), *made.notes):
-        print(f"\n{line}")
+        console.show(f"\n{line}")
 
 
 def as_csv(made: Comparison) -> None:
@@ -107,7 +107,7 @@ def as_json(made: Comparison) -> None:
         difference = None if differences is None else {"mean": mean(pairs), "ci95": interval(pairs), "per_seed": differences}
         runs = [{"id": entry.run.id, "path": str(entry.run.path), "seeds": [*entry.seeds]} for entry in row.entries]
         rows.append({"differs": row.differs, "n": len(row.seeds), "numbers": numbers, "difference": difference, "runs": runs})
-    print(json.dumps({"metrics": made.metrics, "ordered_by": made.rank, "rows": rows, "notes": made.notes}, indent=1))
+    console.show(json.dumps({"metrics": made.metrics, "ordered_by": made.rank, "rows": rows, "notes": made.notes}, indent=1))
 
 
 def cells(made: Comparison, *, best: str, other: str) -> tuple[list[str], list[list[str]]]:

@@ -22,7 +22,7 @@ from ebm_cli.commands._signatures import is_analytic, values_of
 from ebm_cli.commands._usage import Leaf, Usage
 from ebm_cli.comparison.budget import KEYS as BUDGETS
 from ebm_cli.config import option_files, roles
-from ebm_cli.errors import bad
+from ebm_cli.errors import bad, printable
 from ebm_cli.runs import catalog
 
 SHORT = {"--config-dir": "-cd", "--cfg": "-c"}  # short forms, which no usage text shows
@@ -53,10 +53,12 @@ def answer(line: str, tail: str | None = None) -> None:
     found = candidates(words)
     cut = 0 if tail is None else len(words[-1]) - len(tail if quoted else split(tail)[0][-1])
     for candidate, what in found.items():
+        if not candidate.isprintable():  # the shell would write its control characters to the terminal
+            continue
         shown = candidate[cut:]
         if tail is not None and not quoted:
             shown = re.sub(r"([\s\\\"'`$&|;<>(){}*?!])", r"\\\1", shown)
-        print(f"{shown}\t{' '.join(what.split())}".rstrip("\t"))
+        print(f"{shown}\t{printable(' '.join(what.split()))}".rstrip("\t"))
 
 
 def split(line: str) -> tuple[list[str], bool]:

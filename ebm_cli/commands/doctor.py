@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     findings = [finding for check in (versions, devices, cores, outputs, wandb, compiler, extras) for finding in check()]
     broken = any(finding.state == "broken" for finding in findings)
     if "--json" in flags:
-        print(json.dumps({"ok": not broken, "checks": [finding._asdict() for finding in findings]}, indent=1))
+        console.show(json.dumps({"ok": not broken, "checks": [finding._asdict() for finding in findings]}, indent=1))
     else:
         console.table(["check", "state", "found", "how to repair it"], findings)
     return int(broken)

@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> int:
     with run.lock(wait=False):
         summary = results.remeasure_run(experiment)
     if "--json" in flags:
-        print(json.dumps(summary, indent=1))
+        console.show(json.dumps(summary, indent=1))
     else:
         console.results(summary)
     return 0

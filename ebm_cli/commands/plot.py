@@ -10,6 +10,7 @@ Draw the pictures of a run again, from its checkpoint and its stored samples.
 
 from collections.abc import Sequence
 
+from ebm_cli import console
 from ebm_cli.commands._words import check_whole, dirs_of, run_and_words
 from ebm_cli.config import compose, option_files
 from ebm_cli.errors import bad, nearest
@@ -44,7 +45,7 @@ def main(words: Sequence[str]) -> int:
     scene = trained.scene(data, samples, log_z, run.path.name, rows=rows, tracked=experiment.tracked())
     pictures = save_figures(run.figures, experiment.figures(), scene)
     for picture in pictures:
-        print(f"Picture saved to {picture}")
+        console.show(f"Picture saved to {picture}")
     if not pictures:
         if figures:
             raise bad(f"figure: nothing to draw for this run: {', '.join(figures)}", "`ebm plot RUN` draws the figures that apply to it")

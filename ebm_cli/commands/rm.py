@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+from ebm_cli import console
 from ebm_cli.commands._words import words_of
 from ebm_cli.errors import bad
 from ebm_cli.runs import catalog
@@ -24,11 +25,11 @@ def main(words: Sequence[str]) -> int:
     if "--yes" not in flags:
         if not sys.stdin.isatty():
             raise bad("cannot ask for confirmation without a terminal", f"ebm rm {' '.join(names)} --yes")
-        print(*(f"{run.path}  ({run.state()})" for run in runs), sep="\n")
+        console.show("\n".join(f"{run.path}  ({run.state()})" for run in runs))
         if input(f"remove {'them' if len(runs) > 1 else 'it'}? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("nothing was removed")
+            console.show("nothing was removed")
             return 0
     for run in runs:
         shutil.rmtree(run.path)
-        print(f"removed {run.path}")
+        console.show(f"removed {run.path}")
     return 0

@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> int:
     elif "--reverse" in flags:
         listed.reverse()
     if "--json" in flags:
-        print(json.dumps(listed, indent=1))
+        console.show(json.dumps(listed, indent=1))
         return 0
     shown = dict.fromkeys([*flags.get("--sort", []), *(key for row in listed for key in row["headline"])])
     rows = [

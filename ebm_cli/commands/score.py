@@ -22,6 +22,7 @@ of a 95 % interval if it is from metric=ais. It is absent if log Z was learned b
 from collections.abc import Sequence
 from pathlib import Path
 
+from ebm_cli import console
 from ebm_cli.commands._words import check_whole, run_and_words
 from ebm_cli.config import compose
 from ebm_cli.errors import bad
@@ -65,5 +66,5 @@ def main(words: Sequence[str]) -> int:
         return 0
     with atomic.reporting(out, "out"), atomic.replacing(out) as file:
         table_files.write_bytes(file, lines)
-    print(f"Scores saved to {out}")
+    console.show(f"Scores saved to {out}")
     return 0

@@ -21,15 +21,15 @@ def main(words: Sequence[str]) -> int:
     facts, status, summary = (run.read(name) for name in ("environment.json", "status.json", "summary.json"))
     if "--json" in flags:
         parts = {"state": run.state(), "status": status, "environment": facts, "config": run.config(), "summary": summary}
-        print(json.dumps({"path": str(run.path)} | parts, indent=1))
+        console.show(json.dumps({"path": str(run.path)} | parts, indent=1))
         return 0
-    print(facts.get("reproduce", ""))
-    print(f"{run.state()} {status.get('reason', '')}".rstrip())
+    console.show(facts.get("reproduce", ""))
+    console.show(f"{run.state()} {status.get('reason', '')}".rstrip())
     shown = ("git", "packages", "python", "platform", "device", "device_name", "threads")
-    print("\n" + yaml_text.dump({"environment": {key: facts[key] for key in shown if key in facts}}).rstrip())
-    print("\n" + yaml_text.dump({"config": run.config()}).rstrip())
+    console.show("\n" + yaml_text.dump({"environment": {key: facts[key] for key in shown if key in facts}}).rstrip())
+    console.show("\n" + yaml_text.dump({"config": run.config()}).rstrip())
     if summary:
-        print()
+        console.show()
         console.results(summary)
-    print(f"\n{run.path}")
+    console.show(f"\n{run.path}")
     return 0

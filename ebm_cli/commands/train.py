@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ebm_cli import console
 from ebm_cli.commands._flags import split
 from ebm_cli.commands._help import train_help
 from ebm_cli.config import compose, option_files
@@ -33,13 +34,13 @@ def _main(words: Sequence[str]) -> int:
         if not folder.is_dir():
             raise bad(f"--config-dir: there is no folder {str(folder)!r}")
     if flags.keys() & {"--help", "-h"}:
-        print(train_help(dirs))
+        console.show(train_help(dirs))
         return 0
     for shown in (*flags.get("--cfg", []), *flags.get("-c", [])):
         if shown != "job":
             raise bad(f"--cfg: {shown!r} cannot be printed", "use --cfg job")
     if flags.keys() & {"--cfg", "-c"}:
-        print(compose.to_yaml(line.compose_line(overrides, dirs)), end="")
+        console.show(compose.to_yaml(line.compose_line(overrides, dirs)), end="")
         return 0
     run.check_outputs()
     if flags.keys() & {"--multirun", "-m"}:

@@ -1,11 +1,13 @@
 """The standard streams of the command. Where a line cannot be shown, the work goes on.
 
-It uses only the standard library: every command imports it.
+It uses only the standard library and `errors`: every command imports it.
 """
 
 import os
 import sys
 from typing import Any, TextIO
+
+from ebm_cli.errors import printable_lines
 
 
 class Unfailing:
@@ -54,8 +56,20 @@ def prepare() -> None:
     sys.stdout, sys.stderr = Unfailing(out, pipe_ends=True), Unfailing(err, pipe_ends=False)
 
 
-def data_to_stdout() -> TextIO:
-    """Standard output for data that a program reads: in UTF-8, whatever the encoding of the terminal."""
+class Escaping:
+    """A text stream to a terminal, with control characters escaped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(printable_lines(text))
+
+
+def data_to_stdout() -> "TextIO | Escaping":
+    """Standard output for data that a program reads: unchanged and in UTF-8, unless it is a terminal."""
+    if sys.stdout.isatty():
+        return Escaping(sys.stdout)
     sys.stdout.reconfigure(encoding="utf-8", errors="strict")
     return sys.stdout
 

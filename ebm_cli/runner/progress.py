@@ -22,7 +22,7 @@ class Progress(Follower):
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
-            columns = (TextColumn("{task.description}", style="bold"), BarColumn(), TextColumn("{task.fields[line]}"))
+            columns = (TextColumn("{task.description}", style="bold", markup=False), BarColumn(), TextColumn("{task.fields[line]}"))
             self._live = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._live.add_task(self._title, total=self._n_steps, completed=step, line="first steps")
             self._live.start()

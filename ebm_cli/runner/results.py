@@ -101,8 +101,8 @@ def best_of(metrics: Mapping[str, Metric]) -> dict[str, Best]:
 def show(run: Run, summary: Mapping[str, Any]) -> None:
     """Print the table of results, the command that reproduces the run, and its folder. Raises `RunFailed` if the run diverged."""
     console.results(summary)
-    print(run.read("environment.json")["reproduce"])
-    print(f"Results saved to {run.path}")
+    console.show(run.read("environment.json")["reproduce"])
+    console.show(f"Results saved to {run.path}")
     status = run.read("status.json")
     if status.get("state") == "diverged":
         raise RunFailed(status["reason"], DIVERGED)

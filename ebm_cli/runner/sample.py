@@ -113,10 +113,10 @@ def show(
         console.say(f"warning: {line}")
     console.table(["", "value", "unit"], rows)
     for key, reason in (reasons or {}).items():
-        print(f"no {key}: {reason}")
-    print(f"Samples saved to {' and '.join(map(str, files))}")
+        console.show(f"no {key}: {reason}")
+    console.show(f"Samples saved to {' and '.join(map(str, files))}")
     for picture in pictures:
-        print(f"Picture saved to {picture}")
+        console.show(f"Picture saved to {picture}")
 
 
 def check(settings: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:

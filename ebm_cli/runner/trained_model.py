@@ -19,7 +19,7 @@ from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
 from ebm_cli.core.wrappers import Tempered
-from ebm_cli.errors import bad
+from ebm_cli.errors import bad, printable
 from ebm_cli.references.gaussian import Gaussian
 from ebm_cli.runs.run import Run
 from ebm_cli.training import checkpoint
@@ -137,9 +137,15 @@ class TrainedModel:
         tracked: Mapping[str, str] | None = None,
         frame: Sequence[Sequence[float]] | None = None,
     ) -> Scene:
-        """The scene of one model, from which figures are drawn."""
-        coordinates = self.rng, self.standardization, self.column_names
-        return Scene(self.model, self.params, *coordinates, dataset, samples, log_z, rows, title, tracked or {}, frame, self.space.kind)
+        """The scene of one model, from which figures are drawn. Names and the title are escaped, as matplotlib reads $...$ as a formula."""
+        coordinates = self.rng, self.standardization, [_label(name) for name in self.column_names]
+        shown = dataset, samples, log_z, rows, _label(title), tracked or {}, frame, self.space.kind
+        return Scene(self.model, self.params, *coordinates, *shown)
+
+
+def _label(name: str) -> str:
+    """A name as matplotlib shows it literally."""
+    return printable(name).replace("$", r"\$")
 
 
 def build_energy(config: Mapping[str, Any], space: Space, reference: FittedReference) -> Any:

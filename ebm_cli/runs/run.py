@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.errors import Busy, InputError, Problem, bad
+from ebm_cli.errors import Busy, InputError, Problem, bad, printable_lines
 from ebm_cli.io import atomic
 
 SCHEMA = 3  # the version of the format of run folders. Increase it whenever identities or the names of components change
@@ -149,7 +149,7 @@ class Run:
     def log(self, line: str) -> None:
         """Append a line, with the time, to train.log."""
         with open(self.path / "train.log", "a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable_lines(line)}\n")
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl. An incomplete last line, which a killed process leaves, is ignored."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from ebm_cli import console
 from ebm_cli.config import compose
 from ebm_cli.config.roles import DRAWS, MEASURES, with_role
 from ebm_cli.core.contracts import Follower, RunFolder
@@ -63,7 +64,7 @@ class Job:
     def __call__(self, _: Any) -> Outcome | None:
         """The entry point for Hydra's own launchers, on this or another machine."""
         words = compose.words_of_job()
-        print(f"\n# ebm train {' '.join(words)}", flush=True)
+        console.show(f"\n# ebm train {' '.join(words)}")
         return self.run(words, Progress, wait=True)
 
     def run(self, words: Sequence[str], follower: MakeFollower, *, wait: bool) -> Outcome | None:
@@ -167,7 +168,8 @@ class EventReporter(Follower):
         sys.stdout.flush()
         before = self._log.read_text() if self._log.exists() else ""  # another sweep of the same line may have removed it
         redirect(run.path / "output.log")
-        print(before, end="", flush=True)
+        sys.stdout.write(before)
+        sys.stdout.flush()
         self._report({"event": "started", "path": str(run.path), "n_steps": config["trainer"]["n_steps"], "step": step})
 
     def row(self, row: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ebm_cli.console import is_live, say
+from ebm_cli.errors import printable
 
 SECONDS_BETWEEN_LINES = 30.0  # between two lines while no job ends
 AT_WORK = ("starting", "running", "measuring")  # states of a job; it is measuring after its last step
@@ -112,6 +113,7 @@ class SweepProgress:
 
     def _table(self) -> Any:
         from rich.table import Table
+        from rich.text import Text
 
         counts = self._counts()
         failed = f", {counts['failed']} failed" if counts["failed"] else ""
@@ -121,7 +123,8 @@ class SweepProgress:
         ended = [row for row in self.rows if row.state not in TO_COME][-N_ENDED:]
         for row in (*ended, *(row for row in self.rows if row.state in AT_WORK)):
             step = f"{row.step}/{row.n_steps}" if row.n_steps else ""
-            table.add_row(row.label, row.state, step, row.shown, f"{row.speed:.0f}" if row.speed else "", row.slot)
+            cells = row.label, row.state, step, row.shown, f"{row.speed:.0f}" if row.speed else "", row.slot
+            table.add_row(*(Text(printable(cell)) for cell in cells))  # text such as metric=[kl] is no markup
         return table
 
 

@@ -131,8 +131,8 @@ class Sweep:
             rows.append([label, line.states, n, mean, interval, *(console.text(line.mean(key)) for key in others)])
         console.table(["", "state", "n", self.metric, "95 % interval", *others], rows, right=["n", self.metric, *others])
         if lines and lines[0].mean(self.metric) is not None:
-            print(f"best: {lines[0].command}")
-        print(f"Results saved to {self.folder / 'sweep.json'}", flush=True)
+            console.show(f"best: {lines[0].command}")
+        console.show(f"Results saved to {self.folder / 'sweep.json'}")
         self._report_failures()
         measured = [key for outcome in self.job.outcomes for key in outcome.summary]
         if measured and self.metric not in measured:

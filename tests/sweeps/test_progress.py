@@ -194,6 +194,18 @@ def test_the_live_table_shows_running_jobs_and_the_last_that_ended(clock):
     assert rows[-1] == ["seed=8", "running", "50/100", "kl", "0.1250", "nats", "5", "CPU"]
 
 
+def test_the_live_table_shows_lists_as_they_are_typed():
+    """Text in brackets, such as [kl], would be markup to rich."""
+    from rich.console import Console
+
+    made = SweepProgress([("metric=[kl]",), ("metric=[mmd]",)], CORES)
+    launch(made, 0, 1)
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(made._table())
+    assert [line.split()[0] for line in capture.get().splitlines()[2:]] == ["metric=[kl]", "metric=[mmd]"]
+
+
 def test_labels_are_the_overrides_that_differ():
     assert labels(LINES) == ["seed=0", "seed=1", "seed=2", "seed=3"]
     assert labels([("a=1", "b=1", "c=1"), ("a=1", "b=2", "c=2")]) == ["b=1 c=1", "b=2 c=2"]
