@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("ebm_cli", "conf", "tests", "pyproject.toml")
+COPIED = ("ebm_cli", "conf", "scripts", "tests", "pyproject.toml")
 LIMIT_S = 300
 
 

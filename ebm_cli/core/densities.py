@@ -99,16 +99,17 @@ class Density(ABC, Dataset):
         return Standardization.identity(self.shape)
 
     @cached_property
-    def _train(self) -> dict[tuple[int, ...] | int, Minibatches]:
+    def _train(self) -> dict[tuple[tuple[int, ...] | int, torch.device], Minibatches]:
         return {}
 
     def batch(self, step: int, n: int, rng: Rng) -> Batch:
         """Fresh draws, or a minibatch of the training set, (*m, n, *d)."""
         if self.n_train is None:
             return Batch(self.draw(n, rng.at("data").at(step)))
-        if rng.seeds not in self._train:
-            self._train[rng.seeds] = Minibatches(self.draw(self.n_train, rng.at("split").at("train")))
-        return self._train[rng.seeds].batch(step, n, rng.at("data"), event_ndim=len(self.shape))
+        key = rng.seeds, rng.generator.device
+        if key not in self._train:
+            self._train[key] = Minibatches(self.draw(self.n_train, rng.at("split").at("train")))
+        return self._train[key].batch(step, n, rng.at("data"), event_ndim=len(self.shape))
 
     def split(self, name: SplitName, n: int, rng: Rng) -> Batch:
         """The points of a split, (*m, n, *d). Validation and test points are drawn from separate random streams."""

@@ -165,9 +165,8 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
         save = step % settings.checkpoint_every == 0 or last or stopping or stop.save
         if not (log or evaluation or save):
             continue
-        row = trainer.read() if log else {"step": step}
-        seconds = watch.pause()
-        dead = trainer.dead()
+        row, dead = trainer.read() if log else {"step": step}, trainer.dead()
+        seconds = watch.pause()  # after values were read: before that, a GPU may still be busy with the steps
         if evaluation:
             measured = evaluate.evaluate_models(TrainedModel.of(trainer), experiment.dataset, metrics, None, final=False)
             row |= _numbers(measured, stacked=bool(trainer.rng.model_shape))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from ebm_cli.errors import bad, nearest
 from ebm_cli.types import Count, Natural
 
@@ -89,11 +91,14 @@ def visible() -> list[Gpu]:
 
 
 def on_machine() -> list[Gpu]:
-    """The GPUs listed by `nvidia-smi -L`. The MIG devices of a partitioned GPU take the place of the GPU."""
+    """The GPUs listed by `nvidia-smi -L`. The MIG devices of a partitioned GPU take the place of the GPU.
+
+    Without nvidia-smi they are the GPUs that torch sees; those of AMD have other tools.
+    """
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
-        return []
+        return [Gpu(str(index), "") for index in range(torch.cuda.device_count())]
     found: list[Gpu] = []
     for line in listed.stdout.splitlines() if listed.returncode == 0 else ():
         if gpu := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):

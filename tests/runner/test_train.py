@@ -24,7 +24,7 @@ from ebm_cli.runner.experiment import Experiment, check
 from ebm_cli.runs import provenance
 from ebm_cli.runs.catalog import find
 from ebm_cli.runs.run import Run
-from ebm_cli.training.trainer import Trainer
+from ebm_cli.training.trainer import Stopwatch, Trainer
 
 TINY = (  # takes a second; with noise=0.3 a coarse grid suffices for the quadrature
     "experiment=smoke",
@@ -110,6 +110,17 @@ def test_rows_and_samples(trained):
         assert len(samples["columns"]) == 2
         assert np.abs(samples["x"].mean(0)).max() < 0.3  # the mean of the moons is 0
         assert 0.3 < samples["x"].std(0).min() < samples["x"].std(0).max() < 1.5
+
+
+def test_the_clock_stops_after_the_device_has_finished(ebm, monkeypatch):
+    """On a GPU, steps are only queued until a value is read. Steps 3, 6 and 9 write a checkpoint, but no row."""
+    calls, dead, pause = [], Trainer.dead, Stopwatch.pause
+    monkeypatch.setattr(Trainer, "dead", lambda self: calls.append("read") or dead(self))
+    monkeypatch.setattr(Stopwatch, "pause", lambda self: calls.append("stop") or pause(self))
+    intervals = ["trainer.n_steps=10", "trainer.checkpoint_every=3", "trainer.log_every=5", "trainer.evaluate_every=10"]
+    code, _, err = ebm("train", *NO_METRIC, *intervals)
+    assert code == 0, err
+    assert calls[:-1] == ["read", "stop"] * 5
 
 
 def test_the_summary(trained):

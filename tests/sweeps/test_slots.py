@@ -3,9 +3,10 @@
 import re
 
 import pytest
+import torch
 
 from ebm_cli.errors import InputError
-from ebm_cli.sweeps import slots
+from ebm_cli.sweeps import local, slots
 from ebm_cli.sweeps.slots import Slot, plan
 
 UUIDS = [f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abcd"]
@@ -168,3 +169,18 @@ def test_the_number_of_cores_respects_the_affinity_and_the_quota(monkeypatch, tm
         assert slots.n_cores() == expected
     limit.unlink()
     assert slots.n_cores() == 6
+
+
+@pytest.mark.parametrize("n_seen", [0, 2])
+def test_without_nvidia_smi_the_gpus_are_those_of_torch(tmp_path, monkeypatch, n_seen):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_seen)
+    assert [gpu.name for gpu in slots.visible()] == ["0", "1"][:n_seen]
+
+
+def test_a_job_cannot_name_a_gpu_that_it_does_not_see(machine):
+    machine(FOUR)
+    with pytest.raises(InputError, match="device=cuda:3: a job of a sweep sees only its own GPU") as refused:
+        local.engine({"gpus": "auto", "jobs_per_gpu": 1, "cpu_jobs": None, "grace_s": 1.0}, [["seed=0", "device=cuda:3"]])
+    assert refused.value.problems[0].hint == "device=cuda hydra.launcher.gpus=[3]"
