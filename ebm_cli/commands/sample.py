@@ -81,4 +81,4 @@ def settings_of(words: Sequence[str], dirs: Sequence[Path]) -> dict[str, Any]:
     composed = compose.compose(of_groups, dirs)
     base = {**composed.config["draws"], **OWN}
     own = compose.amend(base, [word for word in words if word not in of_groups], problems=composed.problems)
-    return {group: composed.config[group] for group in GROUPS} | own
+    return {group: composed.config.get(group, {}) for group in GROUPS} | own  # an empty list of figures is left out

@@ -11,12 +11,14 @@ from ebm_cli.config import compatibility, schema
 from ebm_cli.config.compose import Composed
 from ebm_cli.config.roles import identity, seeds_of
 from ebm_cli.config.settings import TrainerSettings
+from ebm_cli.core.chain import Draws
 from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
 from ebm_cli.core.figure import Figure
 from ebm_cli.core.metric import Metric
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.loggers.guarded_logger import GuardedLogger
+from ebm_cli.runner.draw import check_memory
 from ebm_cli.runs.run import SCHEMA, Run
 from ebm_cli.training.trainer import Trainer
 
@@ -36,6 +38,7 @@ class Experiment:
         run, typed, dataset = cls.named(composed)
         device = pick_device(typed["device"])
         _ = dataset.standardization  # reads a table, and refuses it if it is invalid
+        check_memory(Draws(**typed["draws"]), len(dataset.column_names), len(seeds_of(typed)), prefix="draws.")
         return cls(typed, dataset, device, run)
 
     @staticmethod

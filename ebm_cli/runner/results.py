@@ -11,7 +11,7 @@ from ebm_cli.core.metric import Metric
 from ebm_cli.errors import RunFailed, bad
 from ebm_cli.metrics.quadrature import Quadrature
 from ebm_cli.runner import evaluate, sample_files
-from ebm_cli.runner.draw import check_sampler, draw
+from ebm_cli.runner.draw import check_memory, check_sampler, draw
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.plot import save_figures
 from ebm_cli.runner.trained_model import TrainedModel
@@ -27,10 +27,17 @@ COSTS = {  # the costs of training, with their units
 CHEAPEST: dict[str, Best] = {key: "max" if key == "steps_per_second" else "min" for key in COSTS}
 
 
-def finalize_run(experiment: Experiment, trained: TrainedModel, dead: Mapping[int, int], cost: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw samples, measure, and write samples.npz and figures/. Returns the summary."""
+def finalize_run(
+    experiment: Experiment, trained: TrainedModel, dead: Mapping[int, int], cost: Mapping[str, Any], *, replaces: bool = False
+) -> dict[str, Any]:
+    """Draw samples, measure, and write samples.npz and figures/. Returns the summary.
+
+    `replaces`: the samples replace others that were drawn with other settings. This is refused if none of them is finite.
+    """
     run, config, stacked, metrics = experiment.run, experiment.config, bool(trained.rng.model_shape), experiment.metrics()
     drawn = draw(trained, schema.build(config["sampler"]), Draws(**config["draws"]), dataset=experiment.dataset)
+    if replaces:
+        drawn.check(complete=False)
     samples, warnings = drawn.samples, drawn.warnings
     with console.waiting("measuring"):
         rows = evaluate.evaluate_models(trained, experiment.dataset, metrics, samples, final=True, warn=warnings.append)
@@ -71,10 +78,12 @@ def remeasure_run(experiment: Experiment) -> dict[str, Any]:
         raise bad(f"{run.path.name} cannot be measured: it {run.read('status.json')['reason']}", DIVERGED)
     experiment.check_data()
     trained = TrainedModel.load(run, experiment.device)
+    check_memory(Draws(**experiment.config["draws"]), len(trained.column_names), len(trained.rng.seed_list))
     check_sampler(schema.build(experiment.config["sampler"]), trained)
     path = checkpoint.newest(run.checkpoints, run.log)
     dead, step = checkpoint.dead(path, trained.rng.seed_list), int(path.name)
-    summary = finalize_run(experiment, trained, dead, costs(run, step, experiment.trainer().count()))
+    cost, drawn_with = costs(run, step, experiment.trainer().count()), with_role(run.read("summary.json").get("measured_with", {}), DRAWS)
+    summary = finalize_run(experiment, trained, dead, cost, replaces=drawn_with not in ({}, with_role(experiment.config, DRAWS)))
     run.write("summary.json", summary)
     return summary
 

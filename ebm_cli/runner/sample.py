@@ -28,7 +28,7 @@ from ebm_cli.io import yaml_text
 from ebm_cli.io.atomic import reporting
 from ebm_cli.runner import analytic_numbers, evaluate, sample_files
 from ebm_cli.runner.chain_starts import starts
-from ebm_cli.runner.draw import Drawn, draw
+from ebm_cli.runner.draw import Drawn, check_memory, draw
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.plot import save_figures
 from ebm_cli.runner.trained_model import TrainedModel
@@ -54,6 +54,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
     experiment = Experiment.load(run, pick_device(given["device"]))
     trained, sampler = TrainedModel.load(run, experiment.device).select(given["model"]), schema.build(node)
     draws = Draws(given["n_samples"], given["n_chains"], given["n_steps"])
+    check_memory(draws, len(trained.column_names), 1)
 
     def dataset() -> Dataset:
         experiment.check_data()
@@ -62,6 +63,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
     start = starts(given["start"], trained, dataset, draws.starts(sampler, trained.model), seed=given["seed"])
     labelled = dataset() if trained.model.takes_labels else None
     drawn = draw(trained, sampler, draws, seed=given["seed"], start=start, dataset=labelled)
+    drawn.check(complete=out is None)
     path = out or run.path / "samples.npz"
     with reporting(path, "out"):
         sample_files.save(path, trained, drawn.samples, draws.n_samples, [given["model"]])
@@ -82,9 +84,11 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     energy, sampler = schema.build(typed["energy"], at="energy"), schema.build(typed["sampler"])
     trained = TrainedModel.of_analytic(energy, typed["seed"], device)
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
+    check_memory(draws, len(trained.column_names), 1)
     data, n = getattr(energy, "dataset", None), draws.starts(sampler, trained.model)
     start = starts(typed["start"], trained, data and (lambda: data), n, seed=0)
     drawn = draw(trained, sampler, draws, start=possible(trained, n) if start is None else start)
+    drawn.check(complete=False)
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}
     summary |= analytic_numbers.numbers(energy, trained, drawn.samples, data)
     summary |= {"sampling": {name: value.tolist() for name, value in drawn.info.items()}}

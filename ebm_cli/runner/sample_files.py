@@ -1,5 +1,6 @@
 """Files of samples in data units: samples.npz of a run, or a CSV, NPY or NPZ file that the user names."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -11,9 +12,13 @@ from ebm_cli.errors import bad
 from ebm_cli.io import atomic, table_files
 from ebm_cli.runner.trained_model import TrainedModel
 
+CHUNK = 8192  # number of rows of a CSV file that are text at the same time
+
 
 def _csv(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence[int]) -> None:
-    table_files.write_bytes(file, [columns, *x.reshape(len(x), -1).tolist()])
+    flat = x.reshape(len(x), -1)
+    rows = (row for first in range(0, len(x), CHUNK) for row in flat[first : first + CHUNK].tolist())
+    table_files.write_bytes(file, itertools.chain([columns], rows))
 
 
 def _npy(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence[int]) -> None:

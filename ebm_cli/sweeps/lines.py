@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ebm_cli.config import roles, schema
+from ebm_cli.core.chain import Draws
 from ebm_cli.core.device import pick_device
 from ebm_cli.errors import InputError, Problem, nearest
 from ebm_cli.runner import experiment, results
+from ebm_cli.runner.draw import check_memory
 from ebm_cli.runner.line import compose_line
 from ebm_cli.types import Best
 
@@ -25,7 +27,7 @@ class Lines:
     best: Best = "min"  # which value of the metric of the sweep is best
     _runs: dict[str, Sequence[str]] = field(default_factory=dict)  # lines by the identity of their run
     _seeds: dict[tuple[str, ...], dict[int, str]] = field(default_factory=dict)  # seeds by the other words of the line
-    _data: set[str] = field(default_factory=set)  # datasets that have been loaded
+    _data: dict[str, int] = field(default_factory=dict)  # the numbers of columns of the datasets that have been loaded
 
     def check(self, line: Sequence[str]) -> list[Problem]:
         """The problems of a line; the line is remembered."""
@@ -35,8 +37,11 @@ class Lines:
             if self.here:
                 pick_device(typed["device"])
             if (data := json.dumps(typed["dataset"])) not in self._data:
-                _ = schema.build(typed["dataset"]).standardization  # reads the file of the dataset, if it has one
-                self._data.add(data)
+                dataset = schema.build(typed["dataset"])
+                _ = dataset.standardization  # reads the file of the dataset, if it has one
+                self._data[data] = len(dataset.column_names)
+            if self.here:
+                check_memory(Draws(**typed["draws"]), self._data[data], len(roles.seeds_of(typed)), prefix="draws.")
         except InputError as error:
             return list(error.problems)
         metrics = {name: schema.build(node) for name, node in typed["metric"].items()}
