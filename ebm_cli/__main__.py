@@ -1,7 +1,7 @@
 """The `ebm` command: it dispatches to the module of a verb, and turns errors into messages and exit codes.
 
 It uses only the standard library, so that help is printed without delay. Exit codes: 0 done; 1 the run failed; 2 bad input (nothing was
-started); 130 / 143 interrupted by SIGINT / SIGTERM with the state saved.
+started); 130 / 143 / 129 interrupted by SIGINT / SIGTERM / SIGHUP with the state saved.
 """
 
 import atexit

@@ -35,7 +35,7 @@ class RunFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """A run was interrupted by SIGINT or SIGTERM and has saved its state. Exit code 128 + signal."""
+    """A run was interrupted by a signal and has saved its state. Exit code 128 + signal."""
 
     def __init__(self, signal: int, hint: str = "") -> None:
         super().__init__(signal)

@@ -74,8 +74,8 @@ def dispatch(
     """Run every task and store its result in `results` under the task's number.
 
     `see(number, event)` receives every event; `see(-1, {})` is called once per iteration. `known(number)` is called before a task starts.
-    It returns the result if there is nothing left to do, BUSY if another process is doing the work, and None otherwise. On SIGINT and
-    SIGTERM the engine is cancelled and `Interrupted` is raised; its hint counts the tasks that are still ending.
+    It returns the result if there is nothing left to do, BUSY if another process is doing the work, and None otherwise. On a
+    signal the engine is cancelled and `Interrupted` is raised; its hint counts the tasks that are still ending.
     """
     waiting, starting, running = deque(range(len(tasks))), set(), set()
 

@@ -25,7 +25,8 @@ ORPHAN_S = 1.5  # seconds that a task has to save its state after its launcher w
 LINGER_S = 5.0  # seconds that a process has to exit after its task has ended; a thread may keep it alive
 TICK_S = 0.25  # the longest wait of a poll, in seconds
 NO_SERVER = 255  # the exit code reported for a process, possibly alive, whose fork server is gone
-BLOCKED = (signal.SIGINT, signal.SIGTERM)  # in the server: a terminal sends them to all processes, but only the launcher handles them
+OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)  # a terminal sends them to all processes, but only the launcher handles them
+BLOCKED = (*OF_TERMINALS, signal.SIGTERM)  # in the server
 
 
 @dataclass
@@ -129,7 +130,7 @@ def _receive(connection: Connection, process: Any) -> dict[str, Any] | None:
 def _work(connection: Connection, slot: Slot, task: Task, environment: Mapping[str, str]) -> None:
     """The main function of a task's process. It sets the environment before CUDA is initialized."""
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_SETMASK, OF_TERMINALS)
     os.environ.clear()
     os.environ.update(environment)
     os.environ |= {"CUDA_VISIBLE_DEVICES": slot.gpu, "OMP_NUM_THREADS": str(slot.n_threads)}

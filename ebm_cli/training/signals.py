@@ -1,13 +1,18 @@
-"""Signals: SIGINT and SIGTERM end a run after its state is saved, and a second SIGINT ends it immediately."""
+"""Signals: SIGINT, SIGTERM and SIGHUP end a run after its state is saved, and a second SIGINT ends it immediately.
+
+SIGHUP is sent when the terminal is closed. A signal that the process was started to ignore, as by `nohup`, remains ignored.
+"""
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import ClassVar
 
 from ebm_cli.errors import Interrupted
+
+ENDS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})  # the signals that end a command
 
 
 class Stop:
@@ -17,7 +22,7 @@ class Stop:
     that end a run, and `saves`, the signals that set `save`, at which a run saves its state and continues.
     """
 
-    ends: ClassVar[frozenset[int]] = frozenset({signal.SIGINT, signal.SIGTERM})
+    ends: ClassVar[frozenset[int]] = ENDS
     saves: ClassVar[frozenset[int]] = frozenset()
 
     def __init__(self) -> None:
@@ -36,25 +41,30 @@ class Stop:
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
         """Handle the signals while the context is open, and restore the earlier handlers at its end."""
-        before = {number: signal.signal(number, self._handle) for number in self.ends | self.saves}
-        try:
+        with _handled(self.ends | self.saves, self._handle):
             yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Let both signals end the process immediately. This is for imports, in which a raised exception could be swallowed."""
+    """Let these signals end the process immediately. This is for imports, in which a raised exception could be swallowed."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        os.write(2, b"interrupted: nothing was started\n")
+        with suppress(OSError):  # the terminal is gone
+            os.write(2, b"interrupted: nothing was started\n")
         os._exit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _handled(ENDS, end):
+        yield
+
+
+@contextmanager
+def _handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle these signals, except those that are ignored, while the context is open."""
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
