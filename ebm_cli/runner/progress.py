@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ebm_cli.console import SECONDS_BETWEEN_LINES, is_live, say
@@ -37,7 +38,8 @@ class Progress(Follower):
         parts += [self._shown] * bool(self._shown)
         parts += [f"{speed:.0f} steps/s", f"ETA {(self._n_steps - step) / max(speed, 1e-9):.0f} s"]
         if self._live:
-            self._live.update(self._task, completed=step, line="  ".join(parts))
+            with suppress(OSError):  # the terminal is gone
+                self._live.update(self._task, completed=step, line="  ".join(parts))
         elif now - self._last >= SECONDS_BETWEEN_LINES or step == self._n_steps:
             self._last = now
             say(f"{self._title}: {'  '.join(parts)}")
@@ -49,7 +51,8 @@ class Progress(Follower):
 
     def _stop(self) -> None:
         if self._live:
-            self._live.stop()
+            with suppress(OSError):
+                self._live.stop()
 
 
 def shown(row: Mapping[str, Any], tracked: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,8 @@ class SweepProgress:
 
     def __exit__(self, *error: object) -> None:
         if self._live:
-            self._live.stop()
+            with suppress(OSError):
+                self._live.stop()
 
     def see(self, number: int, event: Mapping[str, Any]) -> None:
         """Update the view after an event of the job `number`; -1 is a tick without an event."""
@@ -66,7 +68,8 @@ class SweepProgress:
             self._update(self.rows[number], event, now)
         if self._live:
             if number < 0:
-                self._live.refresh()
+                with suppress(OSError):  # the terminal is gone
+                    self._live.refresh()
         elif event.get("event") == "ended" and event["result"] is not None:
             self._last = now
             say(f"[{self._counts()['ended']}/{len(self.rows)}] {self._line(self.rows[number], now)}{self._eta()}")
