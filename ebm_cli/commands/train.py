@@ -57,6 +57,7 @@ def _main(words: Sequence[str]) -> int:
 
 def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     """Train one run per combination through a launcher. All values are checked first; a failed run does not stop the others."""
+    from ebm_cli import console
     from ebm_cli.config import hydra_section
 
     hydra = hydra_section.of_hydra(overrides, dirs)
@@ -75,10 +76,14 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     lines = Lines(tuple(dirs), here=hydra.launcher.get("_target_") in HERE)
     for tried in compose.one_at_a_time(words, dirs):
         problems |= dict.fromkeys(lines.check(tried))
+    note, missing = lines.ranking.choose(search=good is search.GOOD)
+    problems |= dict.fromkeys(missing)
     if problems:
         raise InputError(*problems)
+    if note:
+        console.say(f"note: {note}")
     first, sweep_id = lines.first, id_of([*words, *(word for word in overrides if word not in words)], dirs)
-    job = Job(tuple(dirs), sweep_id, first["group"] or sweep_id, good, first["sweep"]["metric"], lines.best)
+    job = Job(tuple(dirs), sweep_id, first["group"] or sweep_id, good, lines.ranking.metric, lines.ranking.best)
     whole = Sweep(tuple(overrides), job)
     with whole.stored(), tempfile.TemporaryDirectory() as folder:  # for the multirun.yaml that Hydra writes
         _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)

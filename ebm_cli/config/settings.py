@@ -29,9 +29,12 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """The number of the summary by which the runs of a sweep are ranked, and its better direction; null for the direction of its metric."""
+    """The number of the summary by which the runs of a sweep are ranked, and its better direction.
 
-    metric: str
+    A null metric takes the first headline of the metrics that all runs will have; a null direction takes that of the metric.
+    """
+
+    metric: str | None
     direction: Direction | None
 
 

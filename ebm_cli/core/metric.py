@@ -1,6 +1,6 @@
 """The interface of metrics, and their input: one trained model, the data, and samples drawn from the model."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -64,6 +64,10 @@ class Metric(Protocol):
     best: ClassVar[Mapping[str, Best]] = {}  # which value is best, for the numbers that rank models
     unaveraged: ClassVar[Sequence[str]] = ()  # p-values and standard errors, which are not averaged over seeds
     final_only: ClassVar[bool] = False  # whether it is measured only at the end of training: it needs samples, or is slow
+
+    def expected(self, dataset: Dataset) -> Collection[str]:
+        """The names of its numbers that can exist on this dataset. A sweep ranks its runs only by numbers that are expected."""
+        return self.units
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         """Its numbers. A sentence with the reason replaces a number, or all of them, that cannot be computed."""

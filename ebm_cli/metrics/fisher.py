@@ -8,7 +8,7 @@ The cost is one score per point. F is not sensitive to the weights of distant mo
 exact density without jumps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -16,6 +16,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.densities import Density
 from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.pointwise import score_of
@@ -34,6 +35,9 @@ class Fisher(Metric):
     headline: ClassVar[Sequence[str]] = ("fisher",)
     best: ClassVar[Mapping[str, Best]] = {"fisher": "min"}
     unaveraged: ClassVar[Sequence[str]] = ("fisher_error",)
+
+    def expected(self, dataset: Dataset) -> Collection[str]:
+        return () if dataset.jumps else self.units
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         if context.dataset.jumps:

@@ -7,13 +7,14 @@ distribution, `mode_weight_error` is about sum_k sqrt(w_k (1 - w_k) / (2 pi n)).
 modes: Wenliang & Kanagawa 2021.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.metrics.quadrature import Quadrature
 from ebm_cli.types import Best, Positive
@@ -30,6 +31,9 @@ class ModeWeights(Metric):
     headline: ClassVar[Sequence[str]] = ("mode_weight_error",)
     best: ClassVar[Mapping[str, Best]] = {"mode_weight_error": "min", "mode_weight_error_density": "min"}
     final_only: ClassVar[bool] = True
+
+    def expected(self, dataset: Dataset) -> Collection[str]:
+        return () if dataset.mode_weights is None else self.units
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         weight = context.dataset.mode_weights

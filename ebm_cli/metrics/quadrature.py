@@ -12,7 +12,7 @@ under the model of the outer twentieth of the box.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar
@@ -124,6 +124,11 @@ class Quadrature(Metric):
     headline: ClassVar[Sequence[str]] = ("kl", "nll")
     best: ClassVar[Mapping[str, Best]] = {"kl": "min", "nll": "min"}
     unaveraged: ClassVar[Sequence[str]] = ("kl_error", "log_z_error")
+
+    def expected(self, dataset: Dataset) -> Collection[str]:
+        if not has_grid(dataset.shape):
+            return ()
+        return self.units if "density" in dataset.provides else ("nll", "log_z", "log_z_error", "edge_mass")
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         found = self.resolved(context)

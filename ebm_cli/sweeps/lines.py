@@ -9,12 +9,13 @@ from typing import Any
 
 from ebm_cli.config import roles, schema
 from ebm_cli.core.chain import Draws
+from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
-from ebm_cli.errors import InputError, Problem, nearest
-from ebm_cli.runner import experiment, results
+from ebm_cli.errors import InputError, Problem
+from ebm_cli.runner import experiment
 from ebm_cli.runner.draw import check_memory
 from ebm_cli.runner.line import compose_line
-from ebm_cli.types import Best
+from ebm_cli.sweeps.ranking import Ranking
 
 
 @dataclass
@@ -24,10 +25,10 @@ class Lines:
     dirs: tuple[Path, ...]
     here: bool  # whether the jobs run on this machine; other machines may have other devices
     first: dict[str, Any] = field(default_factory=dict)  # the config of the first line
-    best: Best = "min"  # which value of the metric of the sweep is best
+    ranking: Ranking = field(default_factory=Ranking)  # the number by which the runs are compared
     _runs: dict[str, Sequence[str]] = field(default_factory=dict)  # lines by the identity of their run
     _seeds: dict[tuple[str, ...], dict[int, str]] = field(default_factory=dict)  # seeds by the other words of the line
-    _data: dict[str, int] = field(default_factory=dict)  # the numbers of columns of the datasets that have been loaded
+    _data: dict[str, Dataset] = field(default_factory=dict)  # the datasets that have been loaded
 
     def check(self, line: Sequence[str]) -> list[Problem]:
         """The problems of a line; the line is remembered."""
@@ -37,22 +38,14 @@ class Lines:
             if self.here:
                 pick_device(typed["device"])
             if (data := json.dumps(typed["dataset"])) not in self._data:
-                dataset = schema.build(typed["dataset"])
-                _ = dataset.standardization  # reads the file of the dataset, if it has one
-                self._data[data] = len(dataset.column_names)
+                self._data[data] = schema.build(typed["dataset"])
+                _ = self._data[data].standardization  # reads the file of the dataset, if it has one
             if self.here:
-                check_memory(Draws(**typed["draws"]), self._data[data], len(roles.seeds_of(typed)), prefix="draws.")
+                check_memory(Draws(**typed["draws"]), len(self._data[data].column_names), len(roles.seeds_of(typed)), prefix="draws.")
         except InputError as error:
             return list(error.problems)
-        metrics = {name: schema.build(node) for name, node in typed["metric"].items()}
-        metric, direction = typed["sweep"]["metric"], typed["sweep"]["direction"]
-        if metric not in (known := results.units_of(metrics)):
-            return [Problem(f"sweep.metric={metric}: no run will have this metric", nearest(metric, known))]
-        best = results.best_of(metrics).get(metric) if direction is None else direction
-        if best is None:
-            message = f"sweep.metric={metric}: this metric has no direction of its own"
-            return [Problem(message, "add sweep.direction=min or sweep.direction=max")]
-        self.best = best
+        if problems := self.ranking.check(typed, self._data[data]):
+            return problems
         self.first = self.first or composed.config
         other = self._runs.setdefault(roles.identity(typed), line)
         return self._double_seeds(line, typed) if other is line else [_same_run(line, other)]

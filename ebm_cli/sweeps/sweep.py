@@ -122,7 +122,7 @@ class Sweep:
     def show(self) -> None:
         """Print the table, the best command and the path of the results. Raises `RunFailed` if a job has failed."""
         lines, headlines = self.lines(), dict.fromkeys(key for outcome in self.job.outcomes for key in outcome.summary.get("headline", ()))
-        others = [key for key in (*headlines, "train_seconds") if key != self.metric]
+        others = [key for key in (*headlines, "train_seconds") if key != self.metric and any(line.mean(key) is not None for line in lines)]
         rows = []
         for label, line in zip(labels([line.words for line in lines]), lines, strict=True):
             low_high = line.interval(self.metric)
@@ -132,11 +132,21 @@ class Sweep:
         console.table(["", "state", "n", self.metric, "95 % interval", *others], rows, right=["n", self.metric, *others])
         if lines and lines[0].mean(self.metric) is not None:
             console.show(f"best: {lines[0].command}")
+        elif reason := self._reason():
+            console.show(f"no best line: no run has {self.metric}: {reason}")
         console.show(f"Results saved to {self.folder / 'sweep.json'}")
         self._report_failures()
         measured = [key for outcome in self.job.outcomes for key in outcome.summary]
         if measured and self.metric not in measured:
             raise RunFailed(f"sweep.metric={self.metric}: no run has this metric", nearest(self.metric, numbers(self.job.outcomes)))
+
+    def _reason(self) -> str:
+        """The reason for which a run that has ended has no value of the metric; "" if there is none."""
+        for outcome in self.job.outcomes:
+            found = outcome.summary.get("reasons", {}).get(self.metric, "")
+            if reason := next(filter(None, found), "") if isinstance(found, list) else found:
+                return reason
+        return ""
 
     def _report_failures(self) -> None:
         """Print a table of the failed jobs on stderr and raise `RunFailed`, if there are any."""

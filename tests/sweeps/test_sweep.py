@@ -236,11 +236,11 @@ def test_a_metric_that_no_run_will_have_is_refused_before_any_is_trained(seeded)
 
 def test_a_metric_defines_its_best_value_and_a_number_without_one_is_refused(tmp_path):
     """A larger effective sample size is better; log Z has no best value."""
-    words, found = ("objective=ssm", "device=cpu", "metric=[effective_sample_size,short_run_gap]"), {}
+    words, found = ("objective=ssm", "device=cpu", "metric=[effective_sample_size,short_run_gap,quadrature]"), {}
     for metric, more in (("ess", ()), ("short_run_energy_gap", ()), ("kl", ()), ("log_z", ("sweep.direction=max",))):
         lines = Lines((), here=True)
         assert lines.check((*words, f"sweep.metric={metric}", *more)) == []
-        found[metric] = lines.best
+        found[metric] = lines.ranking.best
     assert found == {"ess": "max", "short_run_energy_gap": 0.0, "kl": "min", "log_z": "max"}
     (problem,) = Lines((), here=True).check((*words, "sweep.metric=log_z"))
     message = "sweep.metric=log_z: this metric has no direction of its own"
