@@ -23,6 +23,7 @@ from ebm_cli.commands._usage import Leaf, Usage
 from ebm_cli.comparison.budget import KEYS as BUDGETS
 from ebm_cli.config import option_files, roles
 from ebm_cli.errors import bad, printable
+from ebm_cli.io import yaml_text
 from ebm_cli.runs import catalog
 
 SHORT = {"--config-dir": "-cd", "--cfg": "-c"}  # short forms, which no usage text shows
@@ -128,7 +129,10 @@ def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, s
         groups["energy"] = {name: option for name, option in groups["energy"].items() if is_analytic(target_of(option.path))}
         line = {group: option for group, option in option_files.train_defaults().items() if group in groups and group != "energy"}
     line |= {key: value for key, _, value in (place.partition("=") for place in places) if key in groups}
-    stored = read(train if analytic else catalog.find_any(places[0]).path / "config.yaml") if "n_samples" in keys else {}
+    run = None if analytic or "n_samples" not in keys else catalog.find_any(places[0])
+    if run:
+        yaml_text.load_tree(run.config_text())  # refuses a file that would take too long to read
+    stored = read(run.path / "config.yaml" if run else train) if "n_samples" in keys else {}
     tree: Tree = dict(stored.get("draws", {}))  # the usage does not name all of these keys
     for key, leaf in keys.items():
         group, _, below = key.partition(".")

@@ -19,6 +19,7 @@ from ebm_cli.errors import bad, nearest
 def main(words: Sequence[str]) -> int:
     dirs, words = dirs_of(words)
     run, overrides, _ = run_and_words(words, __doc__)
+    run.check_writable("plot")
     stored, known = run.config(), option_files.groups(dirs)["figure"]
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     typed = [word for word in overrides if word.startswith("figure=")]
@@ -40,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     experiment = Experiment.load(run, pick_device("cpu"), changed)
     trained = TrainedModel.load(run, experiment.device).select(given["model"])
     samples = sample_files.load(run.path / "samples.npz", trained, given["model"])
-    log_z = evaluate.of_model(run.read("summary.json"), "log_z", given["model"])
+    log_z = evaluate.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
     data, rows = experiment.data_if_available(), run.rows()
     scene = trained.scene(data, samples, log_z, run.path.name, rows=rows, tracked=experiment.tracked())
     pictures = save_figures(run.figures, experiment.figures(), scene)

@@ -1,6 +1,7 @@
 """usage: ebm runs [--group NAME] [--sort METRIC] [--reverse] [--json]
 
 List the runs under outputs/ (or EBM_OUTPUTS), the oldest first: id, state, changes from the defaults, final metrics, age and path.
+A damaged run is listed with the reason.
 
   --group NAME    only the runs of a group, or of the sweep with this id
   --sort METRIC   sort by a number of the summaries, the smallest first; runs without it come last
@@ -14,7 +15,7 @@ from typing import Any
 
 from ebm_cli import console
 from ebm_cli.commands._flags import split
-from ebm_cli.errors import InputError, bad, nearest
+from ebm_cli.errors import bad, nearest
 from ebm_cli.runs import catalog, run
 from ebm_cli.runs.run import SCHEMA
 
@@ -36,7 +37,7 @@ def main(words: Sequence[str]) -> int:
         [
             row["id"],
             row["state"],
-            " ".join(row["differs"]) or "(defaults)",
+            row.get("reason") or " ".join(row["differs"]) or "(defaults)",
             *(_number(row["metrics"].get(key)) for key in shown),
             age(row["age_seconds"]),
             row["path"],
@@ -66,11 +67,10 @@ def by_metric(listed: list[dict[str, Any]], metric: str, *, reverse: bool) -> li
 
 def describe(member: run.Run) -> dict[str, Any]:
     """The description of a run that `--json` prints."""
-    try:
-        facts, summary = member.read("environment.json"), member.read("summary.json")
-    except InputError:
+    if damage := member.damage():
         nothing = {"group": None, "differs": [], "metrics": {}, "headline": [], "age_seconds": 0.0}
-        return {"id": member.id, "state": "damaged", **nothing, "path": str(member.path)}
+        return {"id": member.id, "state": "damaged", "reason": damage.message, **nothing, "path": str(member.path)}
+    facts, summary = member.read("environment.json"), member.read("summary.json")
     numbers = {key: value for key, value in summary.items() if isinstance(value, (int, float)) and key not in ("id", "seed", "seeds")}
     current = facts.get("schema", 1) == SCHEMA
     state = {

@@ -19,15 +19,16 @@ def main(words: Sequence[str]) -> int:
     if rest:
         raise bad(f"ebm show takes no argument {rest[0]!r}", __doc__.splitlines()[0])
     facts, status, summary = (run.read(name) for name in ("environment.json", "status.json", "summary.json"))
+    config = run.config()
     if "--json" in flags:
-        parts = {"state": run.state(), "status": status, "environment": facts, "config": run.config(), "summary": summary}
+        parts = {"state": run.state(), "status": status, "environment": facts, "config": config, "summary": summary}
         console.show(json.dumps({"path": str(run.path)} | parts, indent=1))
         return 0
-    console.show(facts.get("reproduce", ""))
+    console.show(facts["reproduce"])
     console.show(f"{run.state()} {status.get('reason', '')}".rstrip())
     shown = ("git", "packages", "python", "platform", "device", "device_name", "threads")
     console.show("\n" + yaml_text.dump({"environment": {key: facts[key] for key in shown if key in facts}}).rstrip())
-    console.show("\n" + yaml_text.dump({"config": run.config()}).rstrip())
+    console.show("\n" + yaml_text.dump({"config": config}).rstrip())
     if summary:
         console.show()
         console.results(summary)

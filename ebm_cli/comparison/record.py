@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from ebm_cli.config import roles
+from ebm_cli.errors import bad
+from ebm_cli.runs import content
 from ebm_cli.runs.run import Run
 
 Numbers = dict[int, float | None]  # by seed; a number of a whole stack is stored under its first seed
@@ -20,10 +22,16 @@ class RunRecord:
     run: Run
     config: dict[str, Any]
     summary: dict[str, Any]
+    descendants: tuple[str, ...] = ()  # the ids of the runs that continue this one, through which it was reached
 
     @classmethod
-    def of(cls, run: Run) -> "RunRecord":
-        return cls(run, run.config(), run.read("summary.json"))
+    def of(cls, run: Run, descendants: tuple[str, ...] = ()) -> "RunRecord":
+        """The record of a run. Raises `InputError` if its files do not fit together."""
+        record = cls(run, run.config(), run.read("summary.json"), descendants)
+        lengths = {len(values) for values in record.summary.get("per_seed", {}).values()}
+        if lengths - {len(record.seeds)}:
+            raise bad(f"{run.path.name} is damaged: its summary.json is not one of {len(record.seeds)} seeds", f"ebm evaluate {run.id}")
+        return record
 
     @cached_property
     def seeds(self) -> range:
@@ -52,11 +60,12 @@ class RunRecord:
     @property
     def origin(self) -> dict[str, str]:
         """For a run that continues another: the step, and the settings that the other was trained with. Empty if the other was removed."""
-        name, _, step = (self.config.get("resume") or "").partition("@")
-        parent = next(self.run.path.parent.glob(f"*-{name}"), None) if name else None
-        if parent is None:
+        name, _, step = str(self.config.get("resume") or "").partition("@")
+        folders = self.run.path.parent.glob(f"*-{name}") if content.ID.fullmatch(name) and name not in self.descendants else ()
+        parent = next(iter(folders), None)
+        if parent is None or Run(parent).damage():
             return {}
-        inherited = RunRecord.of(Run(parent)).settings.items()
+        inherited = RunRecord.of(Run(parent), (*self.descendants, self.run.id, name)).settings.items()
         trained = {f"resume.{key}": value for key, value in inherited if key.partition(".")[0] not in ("draws", "sampler")}
         return {"resume": f"@{step}"} | trained
 

@@ -1,5 +1,6 @@
 """The config of a run, composed from the overrides of a command line by Hydra and OmegaConf, and returned as plain dictionaries."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -107,12 +108,13 @@ def amend(
 ) -> dict[str, Any]:
     """A stored config with overrides applied: `key=value`, and `group=option` for the groups in `swappable`.
 
+    Stored texts are literal: `${...}` in a config from somebody else is not resolved.
     Raises `InputError` with these problems and the given `problems`, if there are any.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    config, known = OmegaConf.create(dict(stored)), groups(dirs)
+    config, known = OmegaConf.create(_literal(dict(stored))), groups(dirs)
     options, values, own = sort(words, {group: found for group, found in known.items() if group in swappable})
     problems = [*problems, *own]
     for key in [key for key in values if key in known]:
@@ -188,6 +190,15 @@ def _without_missing(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: _without_missing(value) for key, value in config.items() if value != MISSING}
     return config
+
+
+def _literal(node: Any) -> Any:
+    """Plain data with its texts escaped, so that OmegaConf resolves none of them."""
+    if isinstance(node, Mapping):
+        return {key: _literal(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_literal(value) for value in node]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
 
 
 def key_of(word: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO
 import numpy as np
 
 from ebm_cli.errors import MOST_NAMED, InputError, Problem, bad, nearest, override
-from ebm_cli.io import text_tables
+from ebm_cli.io import array_files, text_tables
 
 TEXT = (".csv", ".tsv")
 UNNAMED = ("", "Unnamed: 0")  # the name of an index that pandas has written, and written again
@@ -186,16 +186,19 @@ def _position(column: str | int, names: list[str] | None, width: int, key: str) 
     raise bad(f"{key}: there is no column {column!r}", f"the file has no header: choose columns by position, 0 .. {width - 1}")
 
 
+def _arrays(path: Path) -> Any:
+    with open(path, "rb") as file:
+        return array_files.load(file)
+
+
 def _npy(path: Path, key: str) -> Content:
-    return Content(None, *_rows(np.load(path, allow_pickle=False), path, key))
+    return Content(None, *_rows(_arrays(path), path, key))
 
 
 def _npz(path: Path, key: str) -> Content:
-    stored = np.load(path, allow_pickle=False)
-    if isinstance(stored, np.ndarray):
+    arrays = _arrays(path)
+    if isinstance(arrays, np.ndarray):
         raise bad(f"{key}: {path.name} is not an archive but a single array", "rename it to .npy")
-    with stored:
-        arrays = dict(stored)
     if "x" in arrays and "columns" in arrays:  # the format in which `ebm` writes samples
         names, found = arrays["columns"].tolist(), _rows(arrays["x"], path, key)
         return Content(None if arrays["x"].ndim > 2 else names, *found)

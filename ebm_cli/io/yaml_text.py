@@ -4,9 +4,14 @@ from typing import Any
 
 import yaml
 
+DEEPEST = 50  # levels of nesting
 Error = yaml.YAMLError
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def load(text: str) -> Any:
@@ -14,6 +19,17 @@ def load(text: str) -> Any:
     return yaml.load(text, _LOADER)
 
 
+def load_tree(text: str) -> Any:
+    """`load` for a file from somebody else: a plain tree, of bounded depth. Aliases, by which a short text can stand for a huge one, and
+    tags are errors."""
+    depth = 0
+    for event in yaml.parse(text, _LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+            raise Error("aliases are not allowed here" if isinstance(event, yaml.AliasEvent) else "the nesting is too deep")
+    return load(text)
+
+
 def dump(data: Any) -> str:
-    """Data as YAML, with keys in their order."""
-    return yaml.dump(data, Dumper=_DUMPER, sort_keys=False)
+    """Data as YAML, with keys in their order and without aliases."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)

@@ -37,7 +37,7 @@ class TensorBoard:
 
         self._run, self._first_seed, self._last = run, config["seed"], step
         self._began = run.read("environment.json")["created"]
-        folder = run.path / FOLDER
+        folder = run.path / FOLDER  # `Run.lock` has checked that it is no link
         # a purge makes readers drop all earlier events; all rows are then written again, including those lost with a killed process
         self._writer = SummaryWriter(folder, purge_step=0 if folder.exists() else None, flush_secs=self.flush_secs)
         self._writer.add_text("config", _block(config), 0)

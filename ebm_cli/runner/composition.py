@@ -64,7 +64,7 @@ class Composition(Analytic):
                 raise bad(f"energy.runs: events of {run.path.name} have shape {here}, those of {folders[0].path.name} {there}")
         super().__init__(first.fit["mean"], first.fit["scale"])
         self.how, self.temperature, self._standardization, self._names = how, temperature, first.standardization, first.column_names
-        found = [log_z_of(run, k) for run, k in zip(folders, models or [0] * len(runs), strict=True)] if how == "mixture" else []
+        found = [log_z_of(*of) for of in zip(folders, members, models or [0] * len(runs), strict=True)] if how == "mixture" else []
         log_zs, self.normalized = [log_z for log_z, _ in found], all(measured for _, measured in found)
         self.members = nn.ModuleList([Member(member, first.standardization) for member in members])
         weight = torch.tensor(weights or [1.0] * len(runs), dtype=torch.double)
@@ -144,9 +144,9 @@ def check(runs: Sequence[str], how: str, weights: Sequence[float] | None, models
             )
 
 
-def log_z_of(run: Run, model: int) -> tuple[float, bool]:
+def log_z_of(run: Run, trained: TrainedModel, model: int) -> tuple[float, bool]:
     """log Z of a run's energy in data units, from its summary, and whether it was measured rather than learned by the objective."""
-    summary = run.read("summary.json")
+    summary = evaluate.stored_numbers(run, trained, model)
     found, error, _ = evaluate.log_z(summary, model)
     if found is None or not math.isfinite(found):
         reasons = summary.get("reasons", {}).get("log_z")

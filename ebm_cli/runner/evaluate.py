@@ -6,11 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ebm_cli import console
 from ebm_cli.config import compatibility
 from ebm_cli.core.contracts import Dataset, Objective
 from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.student_t import interval, mean
 from ebm_cli.runner.trained_model import TrainedModel
+from ebm_cli.runs.run import Run
 from ebm_cli.types import Best
 
 N_TEST = 4096  # maximum number of test points for the loss
@@ -94,6 +96,21 @@ def columns(rows: Sequence[Numbers]) -> dict[str, list[float | None]]:
     """Every number for each seed; None for a missing number."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: [_number(row.get(key)) for row in rows] for key in keys}
+
+
+def stored_numbers(run: Run, trained: TrainedModel, model: int) -> dict[str, Any]:
+    """The summary of a run if it was measured on the parameters of this model; {} with a warning if it was measured on others.
+
+    So log Z is never joined with the energy of another checkpoint.
+    """
+    summary = run.read("summary.json")
+    if not summary or summary.get("parameters", [])[model : model + 1] == [trained.digest]:
+        return summary
+    console.say(
+        f"warning: the numbers of {run.path.name} were measured on other parameters than those of its checkpoint, so log Z is unknown; "
+        f"`ebm evaluate {run.id}` measures them again"
+    )
+    return {}
 
 
 def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:

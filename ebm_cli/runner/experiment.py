@@ -18,6 +18,7 @@ from ebm_cli.core.figure import Figure
 from ebm_cli.core.metric import Metric
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.loggers.guarded_logger import GuardedLogger
+from ebm_cli.runner import marks
 from ebm_cli.runner.draw import check_memory
 from ebm_cli.runs.run import SCHEMA, Run
 from ebm_cli.training.trainer import Trainer
@@ -53,6 +54,7 @@ class Experiment:
     def load(cls, run: Run, device: torch.device, changed: Mapping[str, Any] | None = None) -> "Experiment":
         """The experiment of an existing run, with changes to its config. Its targets are checked like those of a new run."""
         typed = schema.check({**run.config(), **(changed or {})})
+        marks.check(run)
         return cls(typed, schema.build(typed["dataset"]), device, run)
 
     def trainer(self) -> Trainer:

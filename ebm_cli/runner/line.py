@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ebm_cli.config.compose import Composed, amend, compose, look
-from ebm_cli.errors import Problem
+from ebm_cli.errors import Problem, bad
+from ebm_cli.runner import marks
 from ebm_cli.runs import catalog
+from ebm_cli.runs.run import RUN_AGAIN
 
 REPLACEABLE = ("metric", "logger", "regularizer", "figure")  # groups whose options a continued run may replace
 
@@ -23,14 +25,21 @@ def compose_line(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
 
 
 def compose_resumed(name: str, words: Sequence[str], dirs: Sequence[Path]) -> Composed:
-    """The config of a run that continues another run: the config of that run with the overrides applied."""
+    """The config of a run that continues another run: the config of that run with the overrides applied.
+
+    The logger is that of the line, because the other run may come from somebody else.
+    """
     parent, step = catalog.at_step(name)
-    own = {"name": None, "group": None, "tags": [], "force": False, "resume": f"{parent.id}@{step}"}
+    marks.check(parent)
+    own = {"name": None, "group": None, "tags": [], "force": False, "logger": None, "resume": f"{parent.id}@{step}"}
     config, problems = amend(parent.config() | own, words, REPLACEABLE, dirs), []
     if isinstance(n_steps := look(config, "trainer.n_steps"), int) and n_steps <= step:
         problems.append(Problem(f"trainer.n_steps: {parent.path.name} is already at step {step}", f"trainer.n_steps={2 * step}"))
     words = (f"resume={parent.id}@{step}", *words)
-    return Composed(config, parent.read("environment.json")["choices"], list(words), problems, words, tuple(dirs), ())
+    choices = parent.read("environment.json")["choices"]
+    if not all(isinstance(choices.get(group), str) for group in ("dataset", "objective")):
+        raise bad(f"{parent.path / 'environment.json'} is damaged: it does not name the dataset and the objective", RUN_AGAIN)
+    return Composed(config, choices, list(words), problems, words, tuple(dirs), ())
 
 
 def pinned(words: Sequence[str]) -> list[str]:

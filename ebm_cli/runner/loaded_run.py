@@ -44,6 +44,7 @@ class LoadedRun:
 
     def __init__(self, run: Run, trained: TrainedModel, model: int) -> None:
         self._run, self._trained, self._model = run, trained, model
+        self._measured = evaluate.stored_numbers(run, trained, model)
 
     def __repr__(self) -> str:
         return f"LoadedRun({self._run.path.name!r}, model={self._model})"
@@ -70,8 +71,11 @@ class LoadedRun:
 
     @property
     def log_z(self) -> float | None:
-        """log Z in nats, by quadrature, else from the bounds of AIS, else as learned by the objective; None if it is unknown."""
-        return evaluate.log_z(self.summary, self._model)[0]
+        """log Z in nats, by quadrature, else from the bounds of AIS, else as learned by the objective; None if it is unknown.
+
+        It is unknown if it was measured on other parameters than those that were loaded.
+        """
+        return evaluate.log_z(self._measured, self._model)[0]
 
     def energy(self, x: Array) -> Array:
         """E(x) in nats, (N, *d) -> (N,)."""

@@ -50,13 +50,14 @@ def finalize_run(
         row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
         for seed, row in zip(trained.rng.seed_list, rows, strict=True)
     ]
-    sample_files.save(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)))
+    sample_files.save(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)), run=run.path)
     unaveraged = list(dict.fromkeys(key for metric in (*metrics.values(), Quadrature) for key in metric.unaveraged))
     summary = {
         **{"id": run.id, "seed": config["seed"]} | ({"seeds": config["seeds"]} if stacked else {}),
         **evaluate.summarize(rows, stacked=stacked, unaveraged=unaveraged),
         **cost,
         "metrics": list(config["metric"]),
+        "parameters": [trained.select(k).digest for k in range(len(rows))],
         **({"temperature": trained.model.temperature} if trained.model.temperature != 1 else {}),
         "warnings": warnings,
         "measured_with": with_role(config, DRAWS, MEASURES),
@@ -80,7 +81,7 @@ def remeasure_run(experiment: Experiment) -> dict[str, Any]:
     trained = TrainedModel.load(run, experiment.device)
     check_memory(Draws(**experiment.config["draws"]), len(trained.column_names), len(trained.rng.seed_list))
     check_sampler(schema.build(experiment.config["sampler"]), trained)
-    path = checkpoint.newest(run.checkpoints, run.log)
+    path = checkpoint.newest(run.checkpoints, lambda _: None)  # the one that has just been loaded, with warnings
     dead, step = checkpoint.dead(path, trained.rng.seed_list), int(path.name)
     cost, drawn_with = costs(run, step, experiment.trainer().count()), with_role(run.read("summary.json").get("measured_with", {}), DRAWS)
     summary = finalize_run(experiment, trained, dead, cost, replaces=drawn_with not in ({}, with_role(experiment.config, DRAWS)))

@@ -51,6 +51,8 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
     if problems:
         raise InputError(*problems)
     out = sample_files.check_out(given["out"])
+    if out is None:
+        run.check_writable("sample")
     experiment = Experiment.load(run, pick_device(given["device"]))
     trained, sampler = TrainedModel.load(run, experiment.device).select(given["model"]), schema.build(node)
     draws = Draws(given["n_samples"], given["n_chains"], given["n_steps"])
@@ -66,10 +68,10 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
     drawn.check(complete=out is None)
     path = out or run.path / "samples.npz"
     with reporting(path, "out"):
-        sample_files.save(path, trained, drawn.samples, draws.n_samples, [given["model"]])
+        sample_files.save(path, trained, drawn.samples, draws.n_samples, [given["model"]], run=None if out else run.path)
     pictures = []
     if out is None:  # pictures show only samples that are stored in the run
-        log_z = evaluate.of_model(run.read("summary.json"), "log_z", given["model"])
+        log_z = evaluate.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
         scene = trained.scene(experiment.data_if_available(), drawn.samples, log_z, run.path.name, rows=run.rows())
         figures = {name: figure for name, figure in experiment.figures().items() if figure.shows_samples}
         pictures = save_figures(run.figures, figures, scene)

@@ -1,5 +1,6 @@
 """Files of samples in data units: samples.npz of a run, or a CSV, NPY or NPZ file that the user names."""
 
+import io
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from ebm_cli.errors import bad
-from ebm_cli.io import atomic, table_files
+from ebm_cli.io import array_files, atomic, inside, table_files
 from ebm_cli.runner.trained_model import TrainedModel
 
 CHUNK = 8192  # number of rows of a CSV file that are text at the same time
@@ -44,24 +45,32 @@ def check_out(out: str | None) -> Path | None:
     return path
 
 
-def save(path: Path, trained: TrainedModel, samples: torch.Tensor, n_samples: int, models: Sequence[int]) -> None:
-    """Write the samples in data units, (*m, n_samples, *d), one chain after another.
+def save(
+    path: Path, trained: TrainedModel, samples: torch.Tensor, n_samples: int, models: Sequence[int], *, run: Path | None = None
+) -> None:
+    """Write the samples in data units, (*m, n_samples, *d), one chain after another. `run` is the folder of the run that `path` is in.
 
     An NPZ file holds them as `x`, with the column names and the indices of the models. A CSV file, of one model, has a header with the
     column names and a row for each sample.
     """
     m = len(trained.rng.model_shape)
     x = trained.standardization.to_data(samples.flatten(m, m + 1)).numpy()[(slice(None),) * m + (slice(n_samples),)]
-    with atomic.replacing(path) as file:
+    with inside.replacing(run, path) if run else atomic.replacing(path) as file:
         WRITERS[path.suffix.lower()](file, x, trained.column_names, models)
 
 
 def load(path: Path, trained: TrainedModel, model: int) -> torch.Tensor:
     """The stored samples of one model in its coordinates, as chains with one draw each, (n_samples, 1, *d)."""
-    if not path.is_file():
-        raise bad(f"{path} does not exist", "ebm sample writes it")
-    with np.load(path, allow_pickle=False) as stored:
-        x, models = torch.from_numpy(stored["x"]), stored["models"].tolist()
+    try:
+        stored = array_files.load(io.BytesIO(inside.read(path.parent, path, inside.MOST_BINARY)))
+        x, models = torch.from_numpy(stored["x"]).double(), stored["models"].tolist()
+        shape = tuple(x.shape[-trained.standardization.mean.ndim :])
+    except FileNotFoundError:
+        raise bad(f"{path} does not exist", "ebm sample writes it") from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise bad(f"{path} is damaged: {error}", "ebm sample writes it again") from None
+    if shape != trained.standardization.mean.shape or not isinstance(models, list) or not models:
+        raise bad(f"{path} does not hold samples of this run", "ebm sample writes it again")
     if model not in models:
         raise bad(f"model={model}: {path.name} holds only samples of model {models[0]}", f"ebm sample RUN model={model}")
     x = x[models.index(model)] if x.ndim > 1 + trained.standardization.mean.ndim else x

@@ -36,7 +36,7 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     if given["relative_to"] is not None and not 1 <= given["relative_to"] <= len(table.values):
         raise bad(f"relative_to: {data} has no row {given['relative_to']}", f"rows are numbered from 1 to {len(table.values)}")
     columns: dict[str, Column] = {"energy": lambda energy: energy}
-    columns |= log_prob(*evaluate.log_z(run.read("summary.json"), given["model"]))
+    columns |= log_prob(*evaluate.log_z(evaluate.stored_numbers(run, trained, given["model"]), given["model"]))
     asked = [*columns, *(name for name, key in (("log_ratio", "relative_to"), ("accepted", "quantile")) if given[key] is not None)]
     header, added = table.header or names, [given["prefix"] + name for name in asked]
     if taken := [name for name in added if name in header]:

@@ -16,7 +16,7 @@ from ebm_cli.config.roles import DRAWS, LABELS, MEASURES, with_role
 from ebm_cli.core.contracts import Follower
 from ebm_cli.errors import Interrupted, RunFailed, bad
 from ebm_cli.io import yaml_text
-from ebm_cli.runner import evaluate, results
+from ebm_cli.runner import evaluate, marks, results
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.line import command_of
 from ebm_cli.runner.results import DIVERGED
@@ -34,8 +34,8 @@ ENDED = ("finished", "diverged")
 def train(experiment: Experiment, composed: Composed, followers: Sequence[Follower] = (), *, wait: bool = False) -> None:
     """Train a run to its end, continue it, or show its stored result. If another process holds it, wait or refuse."""
     run, force, followers = experiment.run, experiment.config["force"], [*experiment.loggers(), *followers]
-    if run.state() == "damaged" and not force:
-        raise bad(f"{run.path / 'status.json'} is damaged", "force=true trains the run again and keeps the old folder")
+    if not force and ((run.path / "environment.json").exists() or run.state() == "damaged"):
+        check_folder(run)
     if run.state() in ENDED and not force:
         return show_stored(experiment, composed)
     trainer, parent = experiment.trainer(), Parent.of(experiment.config)
@@ -44,7 +44,7 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         trainer.first_step = parent.step
     counts = trainer.count()  # takes a trial step, so that a run that cannot be trained writes nothing
     with run.lock(wait=wait), Stop().listening() as stop:
-        if force and run.state() != "new":
+        if force and not run.is_empty():
             run.replace()
         elif run.state() in ENDED:  # another process finished it while this one waited
             return show_stored(experiment, composed)
@@ -74,21 +74,31 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
     results.show(run, summary)
 
 
+def check_folder(run: Run) -> None:
+    """Refuse an existing run folder that is damaged, that does not belong to this line, or in which this user may not write."""
+    if problem := run.damage():
+        raise bad(f"{run.path.name} is damaged: {problem.message}", "force=true trains the run again and keeps the old folder")
+    marks.check(run)
+    if not os.access(run.path, os.W_OK | os.X_OK):
+        raise bad(f"the run folder {run.path} is not writable", "set EBM_OUTPUTS to another folder")
+
+
 def show_stored(experiment: Experiment, composed: Composed) -> None:
     """Show the result of a run that has ended. New metrics are computed and added."""
     run = experiment.run
     status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
     if facts.get("source") != provenance.source_hash():
         console.say("warning: the code has changed since this run was trained")
-    if not summary:
+    if not summary and status["state"] == "diverged":
         log_again(experiment, summary)
-        raise RunFailed(f"{status['reason']} (stored in {run.path})", f"{DIVERGED}; force=true trains it again")
+        raise RunFailed(f"{status.get('reason', 'diverged')} (stored in {run.path})", f"{DIVERGED}; force=true trains it again")
     console.say(f"this run is {status['state']}: its stored result is shown; force=true trains it again")
     now, measured_with = experiment.config, summary.get("measured_with", {})
     now["metric"] = measured_with.get("metric", {}) | now["metric"]
     wanted = with_role(now, DRAWS, MEASURES)
     if measured_with != wanted:
-        console.say("the metrics or draws differ from the stored ones: measuring again")
+        differ = "the metrics or draws differ from the stored ones" if summary else "its summary.json is missing"
+        console.say(f"{differ}: measuring again")
         summary = results.remeasure_run(experiment)
         write(run.path / "config.yaml", yaml_text.dump(run.config() | wanted))
         choices = facts["choices"] | {"sampler": composed.choices["sampler"]}

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from ebm_cli.core.standardize import Standardization
 from ebm_cli.core.wrappers import Tempered
 from ebm_cli.errors import bad, printable
 from ebm_cli.references.gaussian import Gaussian
-from ebm_cli.runs.run import Run
+from ebm_cli.runs.run import RUN_AGAIN, Run
 from ebm_cli.training import checkpoint
 from ebm_cli.training.trainer import Trainer
 from ebm_cli.types import Info, Params, Space
@@ -45,6 +47,15 @@ class TrainedModel:
     space: Space
 
     @property
+    def digest(self) -> str:
+        """A hash of the parameters of one model and of its coordinates, 16 hexadecimal digits: what is measured on them holds for them."""
+        found = sha256()
+        for name, value in sorted((self.params | {f"fit.{name}": value for name, value in self.fit.items()}).items()):
+            found.update(name.encode())
+            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()[:16]
+
+    @property
     def provides(self) -> frozenset[str]:
         """The words that the model and the kind of its events provide."""
         return self.model.provides | {self.space.kind}
@@ -61,20 +72,17 @@ class TrainedModel:
     @classmethod
     def load(cls, run: Run, device: torch.device) -> "TrainedModel":
         """The model in the newest checkpoint of a run."""
-        config, data = run.config(), run.read("dataset.json")
-        path = checkpoint.newest(run.checkpoints, run.log)
-        if path is None or not data:
-            raise bad(f"{run.path.name} has no checkpoint yet", "run its command again to train it")
+        config, data, stored = run.config(), run.read("dataset.json"), checkpoint.read(newest_checkpoint(run))
+        if not data:
+            raise bad(f"{run.path.name}: dataset.json is missing", RUN_AGAIN)
         if run.state() == "diverged":
-            console.say(f"warning: {run.path.name}: {run.read('status.json')['reason']}")
-        stored = checkpoint.read(path)
+            console.say(f"warning: {run.path.name}: {run.read('status.json').get('reason', 'diverged')}")
         shape, stacked = tuple(data["shape"]), bool(config["seeds"])
         space = Space(shape, data["kind"], data["n_states"])
+        check_shapes(run, config, space, stored)
         params, carry, fit = ({name: value.to(device) for name, value in stored[group].items()} for group in ("ema", "carry", "fit"))
         reference = FittedReference.of(schema.build(config["reference"]), params, shape)
         module = build_energy(config, space, reference.select(0) if stacked else reference)
-        if missing := set(tensors(module)) - set(params):
-            raise bad(f"{run.path.name}: its checkpoint has no tensors {', '.join(sorted(missing))}", "force=true trains the run again")
         model = Model(module.to(device), event_ndim=len(shape), stacked=stacked)
         rng = Rng(tuple(seeds_of(config)) if stacked else config["seed"], device)
         trained = schema.build(config["objective"]).trained(model)
@@ -141,6 +149,44 @@ class TrainedModel:
         coordinates = self.rng, self.standardization, [_label(name) for name in self.column_names]
         shown = dataset, samples, log_z, rows, _label(title), tracked or {}, frame, self.space.kind
         return Scene(self.model, self.params, *coordinates, *shown)
+
+
+def newest_checkpoint(run: Run) -> Path:
+    """The newest intact checkpoint of a run, with a warning for every newer one that is damaged. Refuses a run that has none."""
+    faults: list[str] = []
+    if found := checkpoint.newest(run.checkpoints, faults.append):
+        for line in faults:
+            console.say(f"warning: {run.path.name}: {line}; checkpoint {found.name} is used")
+        return found
+    if run.state() in ("finished", "diverged"):  # its command shows the stored result and trains nothing
+        message = (
+            f"all checkpoints of {run.path.name} are damaged: {faults[0]}" if faults else f"{run.path.name} has no checkpoints any more"
+        )
+        raise bad(message, RUN_AGAIN)
+    message = f"{run.path.name} has no intact checkpoint: {faults[0]}" if faults else f"{run.path.name} has no checkpoint yet"
+    raise bad(message, "run its command again to train it")
+
+
+def check_shapes(run: Run, config: Mapping[str, Any], space: Space, stored: Mapping[str, Params]) -> None:
+    """Refuse a checkpoint whose tensors are not those of the config, before memory is taken for the network that the config describes."""
+    n_models = (len(seeds_of(config)),) if config["seeds"] else ()
+    wanted = {f"fit.{name}": (*n_models, *space.shape) for name in ("mean", "scale")}
+    here = {f"fit.{name}": tuple(value.shape) for name, value in stored["fit"].items()}
+    if wanted == here:  # the reference has the size of the data, and can be built
+        here |= {name: tuple(value.shape) for name, value in stored["ema"].items()}
+        reference = FittedReference.of(schema.build(config["reference"]), stored["ema"], space.shape)
+        try:
+            with torch.device("meta"):
+                module = build_energy(config, space, reference.select(0) if n_models else reference)
+        except RuntimeError:  # an energy of the user's own that computes with values while it is built
+            module = build_energy(config, space, reference.select(0) if n_models else reference)
+        wanted |= {name: (*n_models, *value.shape) for name, value in tensors(module).items()}
+    differing = [name for name, shape in wanted.items() if here.get(name) != shape]
+    if differing:
+        name, more = differing[0], f" ({len(differing)} such tensors)" if len(differing) > 1 else ""
+        found = f"has shape {here[name]}" if name in here else "is missing"
+        message = f"{run.path.name}: its checkpoint is not one of its config: {name} {found}, and the config has {wanted[name]}{more}"
+        raise bad(message, f"put the original config.yaml and dataset.json back, or {RUN_AGAIN}")
 
 
 def _label(name: str) -> str:

@@ -4,8 +4,10 @@ The id of a run is a hash of everything that training depends on. So the same co
 and a killed run continues from its last checkpoint.
 """
 
+import fcntl
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -15,10 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ebm_cli.errors import Busy, InputError, Problem, bad, printable_lines
-from ebm_cli.io import atomic
+from ebm_cli.io import inside
+from ebm_cli.runs import content
 
 SCHEMA = 3  # the version of the format of run folders. Increase it whenever identities or the names of components change
 RUN_AGAIN = "run its command again with force=true; the old folder is kept"
+MOST_SEEDS = 100_000  # models in a stack
+LONGEST_CONFIG = 1 << 22  # bytes
+COUNTS = ("n_steps", "log_every", "evaluate_every", "checkpoint_every")  # keys of the trainer that comparisons compute with
 
 
 def outputs() -> Path:
@@ -44,6 +50,9 @@ class Run:
     @classmethod
     def named(cls, config: Mapping[str, Any], dataset: str, objective: str, identity: str) -> "Run":
         """The run with this identity. Its folder need not exist."""
+        for name in (dataset, objective):
+            if name != Path(name).name or name.startswith(".") or not name.isprintable():
+                raise bad(f"{name!r} is no name of an option, and cannot be part of the name of a run")
         seed = f"s{config['seed']}" + (f"x{config['seeds']}" if config["seeds"] else "")
         return cls(outputs() / "runs" / f"{dataset}-{objective}-{seed}-{identity}")
 
@@ -60,29 +69,35 @@ class Run:
         return self.path / "figures"
 
     def read(self, name: str) -> dict[str, Any]:
-        """The content of a JSON file of the run; {} if the file does not exist."""
+        """The content of a JSON file of the run; {} if the file does not exist. Values of a wrong type are refused."""
         try:
-            data = json.loads((self.path / name).read_text())
+            data = json.loads(inside.read(self.path, self.path / name))
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except OSError as error:
+            raise bad(f"{self.path / name} cannot be read: {error.strerror}", "ask the owner of the run for access") from None
+        except (ValueError, RecursionError) as error:
             raise bad(f"{self.path / name} is damaged: {error}", RUN_AGAIN) from None
-        if not isinstance(data, dict):
-            raise bad(f"{self.path / name} is damaged: it is not a JSON object", RUN_AGAIN)
+        wrong = content.misfit(name, data) if isinstance(data, dict) else "it is not a JSON object"
+        if wrong:
+            raise bad(f"{self.path / name} is damaged: {wrong}", RUN_AGAIN)
         return data
+
+    def config_text(self) -> str:
+        """The content of config.yaml."""
+        return inside.read(self.path, self.path / "config.yaml", LONGEST_CONFIG).decode()
 
     def config(self) -> dict[str, Any]:
         """The typed config, read from config.yaml."""
         from ebm_cli.io import yaml_text
 
         try:
-            config = yaml_text.load((self.path / "config.yaml").read_text())
+            config = yaml_text.load_tree(self.config_text())
         except (OSError, ValueError, yaml_text.Error) as error:
-            raise bad(
-                f"{self.path} is not a run: config.yaml cannot be read ({type(error).__name__})", "`ebm runs` lists the runs"
-            ) from None
-        if not isinstance(config, dict) or not all(isinstance(config.get(key), dict) for key in ("dataset", "draws", "metric", "sampler")):
-            raise bad(f"{self.path}: config.yaml is damaged", RUN_AGAIN)
+            why = str(error).partition("\n")[0]
+            raise bad(f"{self.path}: config.yaml cannot be read: {type(error).__name__}: {why}", "`ebm runs` lists the runs") from None
+        if wrong := _misfit(config):
+            raise bad(f"{self.path}: config.yaml is damaged: {wrong}", RUN_AGAIN)
         return config
 
     def check_schema(self) -> None:
@@ -93,6 +108,39 @@ class Run:
             writer = (f"ebm-cli {version}" if version else "another version of ebm-cli") + (f" (commit {commit[:10]})" if commit else "")
             message = f"{self.path.name} was written by {writer}: its folder has schema {schema}, but this version reads schema {SCHEMA}"
             raise bad(message, f"install that version to use the run, train it again, or remove it with: ebm rm {self.id}")
+
+    def check_whole(self) -> None:
+        """Refuse a run with damaged or missing files, and one of another version."""
+        if problem := self.damage():
+            raise InputError(problem._replace(message=f"{self.path.name} is damaged: {problem.message}"))
+        self.check_schema()
+
+    def damage(self) -> Problem | None:
+        """What is wrong with the files that every run has. The config and the checkpoints are not read.
+
+        Of a run of another version only environment.json is read.
+        """
+        hint = f"{RUN_AGAIN}; `ebm rm {shlex.quote(self.id)}` removes it"
+        if wrong := content.fault(self.path):
+            return Problem(wrong, inside.HINT)
+        for name in ("environment.json", "status.json", "summary.json", "dataset.json"):
+            try:
+                data = self.read(name)
+            except InputError as error:
+                return error.problems[0]._replace(message=error.problems[0].message.removeprefix(f"{self.path}/"))
+            if not data and name == "environment.json":
+                return Problem("environment.json is missing", hint)
+            if name == "environment.json" and data.get("schema", 1) != SCHEMA:
+                return None
+            if data and (wrong := content.lacking(name, data)):
+                return Problem(wrong, hint)
+        return None if (self.path / "config.yaml").exists() else Problem("config.yaml is missing", hint)
+
+    def check_writable(self, verb: str) -> None:
+        """Refuse a run in whose folder this user may not write, before anything is computed."""
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            copy = f"cp -r {shlex.quote(str(self.path.absolute()))} . && ebm {verb} ./{shlex.quote(self.path.name)}"
+            raise bad(f"{self.path} is not writable, and `ebm {verb}` writes into the folder of the run", f"work on a copy: {copy}")
 
     def write(self, name: str, data: Any) -> None:
         """Write a JSON file atomically."""
@@ -110,16 +158,22 @@ class Run:
         return "interrupted" if state == "running" and not self.locked() else state
 
     def locked(self) -> bool:
-        """Whether a process holds the lock of the run."""
-        from filelock import FileLock, Timeout
-
-        if not (self.path / ".lock").exists():
+        """Whether a process holds the lock of the run, or may hold it because its lock cannot be opened. Nothing is written."""
+        if content.fault(self.path):
             return False
         try:
-            with FileLock(self.path / ".lock", timeout=0):
-                return False
-        except Timeout:
+            descriptor = os.open(self.path / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return False
+        except OSError:
             return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def lock(self, *, wait: bool) -> Iterator[None]:
@@ -130,10 +184,13 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise bad(f"the run folder {self.path} cannot be created: {error.strerror}", "set EBM_OUTPUTS to another folder") from None
+        if wrong := content.fault(self.path):
+            raise bad(f"{self.path}: {wrong}", inside.HINT)
         try:
             with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
-                for path in self.path.glob(".*.[0-9]*"):  # temporary files of a process that was killed while writing
-                    path.unlink()
+                for path in self.path.glob(".*.[0-9]*"):
+                    if content.is_partial(path.name):  # a temporary file of a process that was killed while writing
+                        path.unlink()
                 yield
         except Timeout:
             status = self.read("status.json")
@@ -148,27 +205,30 @@ class Run:
 
     def log(self, line: str) -> None:
         """Append a line, with the time, to train.log."""
-        with open(self.path / "train.log", "a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable_lines(line)}\n")
+        inside.append(self.path, self.path / "train.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable_lines(line)}\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl. An incomplete last line, which a killed process leaves, is ignored."""
+        """The rows of metrics.jsonl. What follows a line that is not a row is ignored: a killed process leaves an incomplete last line."""
         try:
-            lines = (self.path / "metrics.jsonl").read_text().splitlines()
+            lines = inside.read(self.path, self.path / "metrics.jsonl").decode(errors="replace").split("\n")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise bad(f"{self.path / 'metrics.jsonl'} cannot be read: {error.strerror}", "ask the owner of the run for access") from None
         rows = []
         for line in lines:
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(row, dict) or not all(content.is_number(row.get(key)) for key in ("step", "seconds")):
+                break
+            rows.append(row)
         return rows
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Append a row to metrics.jsonl."""
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        inside.append(self.path, self.path / "metrics.jsonl", json.dumps(row) + "\n")
 
     def cut(self, step: int) -> list[dict[str, Any]]:
         """Remove the rows after a step, because training will write them again. Returns the rows that are kept."""
@@ -184,6 +244,10 @@ class Run:
     def _replaced(self) -> Path:
         return self.path.parent.parent / "replaced"
 
+    def is_empty(self) -> bool:
+        """Whether the folder holds nothing but the lock."""
+        return all(path.name == ".lock" for path in self.path.iterdir())
+
     def replace(self) -> None:
         """Move the content of the folder to outputs/replaced/, so that the run can be trained again from the start."""
         target = self._replaced / f"{self.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -196,6 +260,21 @@ class Run:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file atomically: it is complete, or it is not changed."""
-    with atomic.replacing(path) as file:
+    """Write a file atomically: it is complete, or it is not changed. A link is refused."""
+    with inside.replacing(path.parent, path) as file:
         file.write(text.encode())
+
+
+def _misfit(config: Any) -> str:
+    """What is wrong with a stored config that commands read before they check it; "" if nothing is."""
+    if not isinstance(config, dict):
+        return "it is not a group of keys"
+    groups = ("dataset", "draws", "metric", "sampler", "trainer")
+    if missing := [key for key in groups if not isinstance(config.get(key), dict)]:
+        return f"{missing[0]} is not a group of keys"
+    if type(config.get("seed")) is not int or type(config.get("seeds")) not in (int, type(None)):
+        return "seed or seeds is not a whole number"
+    if (config["seeds"] or 1) not in range(1, MOST_SEEDS + 1):
+        return f"seeds={config['seeds']}, and a stack has at most {MOST_SEEDS} models"
+    counts = [config["trainer"].get(key, 1) for key in COUNTS]
+    return "" if all(type(count) is int and count > 0 for count in counts) else f"one of trainer.{', trainer.'.join(COUNTS)} is no count"

@@ -3,25 +3,30 @@
 A checkpoint holds the parameters, their moving average, the state of the optimizer, the carry of the objective, the mean and scale of the
 data, and the step. Its content depends only on the config and the step; it contains no times. A folder is written under another name,
 synced to the disk and then renamed, so a folder with its final name is complete. If it is damaged later, `newest` reports it and returns
-the previous checkpoint.
+the previous checkpoint. A checkpoint may come from somebody else: only its own two files are read, and no link is followed.
 """
 
 import json
 import os
 import shutil
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
+from ebm_cli.errors import MOST_NAMED, InputError, bad
+from ebm_cli.io import inside
+from ebm_cli.runs.content import STEP
 from ebm_cli.training.trainer import Trainer
 from ebm_cli.types import Params
 
 KEPT = 2  # the number of checkpoints that are kept; older ones are removed
+STATE, MANIFEST = "state.safetensors", "manifest.json"
+GROUPS = ("params", "ema", "optimizer", "carry", "fit", "trainer")
+LONGEST_MANIFEST = 1 << 16  # bytes
 
 
 def save(folder: Path, trainer: Trainer) -> Path:
@@ -41,11 +46,13 @@ def save(folder: Path, trainer: Trainer) -> Path:
         for name, value in part.items()
     }
     path, partial = folder / f"{state.step:08d}", folder / f".partial-{state.step:08d}"
+    inside.make_folder(folder.parent, folder)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file(tensors, partial / "state.safetensors")
-    digest = sha256((partial / "state.safetensors").read_bytes()).hexdigest()
-    (partial / "manifest.json").write_text(json.dumps({"step": state.step, "sha256": {"state.safetensors": digest}}, indent=1) + "\n")
+    partial.mkdir()
+    content = safetensors.torch.save(tensors)
+    (partial / STATE).write_bytes(content)
+    manifest = {"step": state.step, "sha256": {STATE: sha256(content).hexdigest()}}
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     for file in (*partial.iterdir(), partial):
         sync(file)
     shutil.rmtree(path, ignore_errors=True)
@@ -58,8 +65,13 @@ def save(folder: Path, trainer: Trainer) -> Path:
 
 
 def load(path: Path, trainer: Trainer) -> None:
-    """Load a checkpoint into a trainer of the same config. Parameters are written in place, so that views of theta stay valid."""
+    """Load a checkpoint into a trainer of the same config. Parameters are written in place, so that views of theta stay valid.
+
+    Raises `InputError` if the checkpoint has other parameters than the trainer.
+    """
     state, groups = trainer.state, read(path)
+    if differ := differing(groups, trainer):
+        raise bad(f"checkpoint {path} has other parameters: {', '.join(differ[:MOST_NAMED])}", "force=true trains the run again")
     for target, group in ((state.theta, "params"), (state.ema, "ema")):
         for name, view in trainer.named(target).items():
             view.copy_(groups[group][name])
@@ -71,13 +83,19 @@ def load(path: Path, trainer: Trainer) -> None:
 
 
 def read(path: Path) -> dict[str, Params]:
-    """The tensors of a checkpoint by group: params, ema, optimizer, carry, fit, trainer."""
-    groups: dict[str, Params] = defaultdict(dict)
-    with safe_open(path / "state.safetensors", "pt") as file:
-        for key in file.keys():  # noqa: SIM118, the file is not a mapping
-            group, _, name = key.partition(".")
-            groups[group][name] = file.get_tensor(key)
+    """The tensors of an intact checkpoint by group: params, ema, optimizer, carry, fit, trainer."""
+    groups: dict[str, Params] = {group: {} for group in GROUPS}
+    for key, value in safetensors.torch.load(_content(path, STATE)).items():
+        group, _, name = key.partition(".")
+        groups[group][name] = value
     return groups
+
+
+def differing(groups: Mapping[str, Params], trainer: Trainer) -> list[str]:
+    """The names of the parameters that a checkpoint and a trainer do not have in common, or have in different shapes."""
+    here = {name: value.shape for name, value in trainer.named(trainer.state.theta).items()}
+    there = [{name: value.shape for name, value in groups[group].items()} for group in ("params", "ema")]
+    return sorted({name for found in there for name in here.keys() | found.keys() if here.get(name) != found.get(name)})
 
 
 def drop(folder: Path, step: int) -> None:
@@ -107,18 +125,32 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
 def damage(path: Path) -> str:
     """A description of the damage of a checkpoint; "" if it is intact."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        for name, digest in manifest["sha256"].items():
-            if sha256((path / name).read_bytes()).hexdigest() != digest:
-                return f"the sha256 of {name} differs from the manifest"
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        manifest = json.loads(_content(path, MANIFEST, LONGEST_MANIFEST))
+        content = _content(path, STATE)
+        if manifest["sha256"] != {STATE: sha256(content).hexdigest()}:
+            return f"the sha256 of {STATE} differs from the manifest"
+        names = safetensors.torch.load(content).keys()
+    except SafetensorError:
+        return f"{STATE} is not in the safetensors format"
+    except InputError as error:
+        return str(error)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
-    return "" if "state.safetensors" in manifest["sha256"] else "the manifest does not name state.safetensors"
+    lacking = {*GROUPS[:2], "fit", "trainer"} - {name.partition(".")[0] for name in names}
+    unknown = {name.partition(".")[0] for name in names} - {*GROUPS}
+    return f"{STATE} has other tensors than a checkpoint" if lacking or unknown else ""
 
 
 def steps(folder: Path) -> list[Path]:
     """The checkpoint folders, the oldest first."""
-    return sorted(path for path in folder.glob("*") if path.name.isdigit()) if folder.is_dir() else []
+    if not folder.is_dir() or inside.fault(folder, folder=True):
+        return []
+    return sorted(path for path in folder.iterdir() if STEP.fullmatch(path.name) and not inside.fault(path, folder=True))
+
+
+def _content(path: Path, name: str, most: int = inside.MOST_BINARY) -> bytes:
+    """The content of a file of a checkpoint."""
+    return inside.read(path.parents[1], path / name, most)
 
 
 def sync(path: Path) -> None:

@@ -35,9 +35,7 @@ class Parent:
             raise bad(f"resume: checkpoint {self.checkpoint} is damaged ({fault})", f"name another step: resume={self.run.id}@STEP")
         if trainer.dataset.fingerprint != self.run.read("dataset.json").get("sha256"):
             raise bad(f"resume: {self.run.path.name} was trained on other data", "train a new run for new data, without resume")
-        there = {name: tuple(value.shape) for name, value in checkpoint.read(self.checkpoint)["params"].items()}
-        here = {name: tuple(value.shape) for name, value in trainer.named(trainer.state.theta).items()}
-        if differ := sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name)):
+        if differ := checkpoint.differing(checkpoint.read(self.checkpoint), trainer):
             raise bad(f"resume: {self.run.path.name} has other parameters: {', '.join(differ)}", "do not change energy.* or seeds")
 
     def begin(self, trainer: Trainer, child: Run) -> None:

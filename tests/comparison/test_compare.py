@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from ebm_cli.commands.compare import plus_minus
+from ebm_cli.io import yaml_text
 from ebm_cli.runs.run import SCHEMA, Run, write
 
 T2 = 4.302652729749464  # Student's t at 2 degrees of freedom
@@ -42,9 +42,10 @@ def make(tmp_path):
         for key, value in (changed or {}).items():
             group_name, _, last = key.rpartition(".")
             (config[group_name] if group_name else config)[last] = value
-        (run.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        (run.path / "config.yaml").write_text(yaml_text.dump(config))
         choices = {"dataset": "moons", "objective": objective, "sampler": "mala", "optimizer": "adam"}
         facts = {"schema": SCHEMA, "id": run.id, "created": 1000.0 + len(made), "group": group, "choices": choices}
+        facts |= {"device": "cpu", "reproduce": "ebm train", "differs": []}
         run.write("environment.json", facts)
         run.set_status(state, summary.pop("why", ""))
         if state == "finished" or summary:

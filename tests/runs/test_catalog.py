@@ -20,7 +20,8 @@ def made(name, created, **facts):
     """A run folder with the files that the catalog reads."""
     run = Run(outputs() / "runs" / name)
     run.path.mkdir(parents=True)
-    run.write("environment.json", {"created": created, "schema": SCHEMA} | facts)
+    needed = {"choices": {}, "device": "cpu", "reproduce": "ebm train", "differs": []}
+    run.write("environment.json", {"created": created, "schema": SCHEMA} | needed | facts)
     (run.path / "config.yaml").write_text("seed: 0\n")
     return run
 

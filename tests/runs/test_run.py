@@ -66,7 +66,8 @@ def test_an_integer_and_the_equal_float_give_the_same_identity():
 def made(name, created, state="finished"):
     run = Run(outputs() / "runs" / name)
     run.path.mkdir(parents=True)
-    run.write("environment.json", {"created": created, "schema": SCHEMA})
+    needed = {"choices": {}, "device": "cpu", "reproduce": "ebm train", "differs": []}
+    run.write("environment.json", {"created": created, "schema": SCHEMA} | needed)
     (run.path / "config.yaml").write_text("seed: 0\n")
     run.set_status(state)
     return run
@@ -120,7 +121,7 @@ def test_a_run_locked_by_another_process_is_refused_and_the_process_is_named():
 def test_rows_after_a_checkpoint_are_removed_and_an_incomplete_last_line_is_ignored():
     run = made("moons-ssm-s0-a", 1)
     for step in (10, 20, 30):
-        run.append({"step": step, "loss": step / 3})
+        run.append({"step": step, "loss": step / 3, "seconds": 0.1})
     with open(run.path / "metrics.jsonl", "a") as file:
         file.write('{"step": 4')
     assert [row["step"] for row in run.rows()] == [10, 20, 30]
