@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from ebm_cli.errors import printable, printable_lines
@@ -35,33 +35,42 @@ def is_live() -> bool:
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Show that a slow operation is in progress: a spinner on a terminal, a line every few seconds elsewhere."""
+def waiting(what: str) -> Iterator[Callable[[str], None]]:
+    """Show that a slow operation is in progress: a spinner on a terminal, a line every few seconds elsewhere.
+
+    The function that it yields names the part of the operation that begins.
+    """
     if is_live():
         from rich.console import Console
 
-        with Console(stderr=True).status(what):
-            yield
+        with Console(stderr=True).status(what) as status:
+            yield lambda part: status.update(f"{what} {part}")
         return
-    done, started = threading.Event(), time.perf_counter()
+    done, begun = threading.Event(), [what, time.perf_counter()]
 
     def tell() -> None:
         while not done.wait(SECONDS_BETWEEN_LINES):
-            say(f"{what}: {time.perf_counter() - started:.0f} s")
+            say(f"{begun[0]}: {time.perf_counter() - begun[1]:.0f} s")
+
+    def part_begins(part: str) -> None:
+        begun[:] = f"{what} {part}", time.perf_counter()
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     try:
-        yield
+        yield part_begins
     finally:
         done.set()
         teller.join()
 
 
-def results(summary: Mapping[str, Any]) -> None:
-    """Print the table of the final metrics to stdout. For a stack, it has the mean, the 95 % interval and the value of every seed."""
+def results(summary: Mapping[str, Any], asked: Collection[str] = ()) -> None:
+    """Print the numbers of a summary, or those that are asked for. For a stack: the mean, the 95 % interval and the value of each seed."""
     per_seed, reasons, units = summary.get("per_seed"), summary["reasons"], summary.get("units", {})
-    numbers = [key for key, value in summary.items() if (value is None or isinstance(value, (int, float))) and key not in HIDDEN]
+    hidden = {*HIDDEN, *summary.get("not_selected", ())}
+    numbers = [
+        key for key, value in summary.items() if isinstance(value, int | float | None) and key in (asked or summary) and key not in hidden
+    ]
     rows = []
     for key in sorted(numbers, key=lambda key: list(units).index(key) if key in units else len(units)):
         value = [text(summary[key]), units.get(key, "")]
@@ -73,7 +82,7 @@ def results(summary: Mapping[str, Any]) -> None:
     heads = ["", "mean" if per_seed else "value", "unit", *(["95 % interval", "per seed"] if per_seed else [])]
     table(heads, rows)
     found: dict[str, list[str]] = {}
-    for key, why in reasons.items():
+    for key, why in ((key, why) for key, why in reasons.items() if key in numbers):
         for reason in dict.fromkeys(why if isinstance(why, list) else [why]):
             if reason:
                 found.setdefault(reason, []).append(key)

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)  # a name that needs no quotes
+OWN = "--config-dir DIR adds the options of a folder of your own"
 MOST_NAMED = 12  # a hint lists at most this many words
 
 
@@ -79,11 +80,12 @@ def override(key: str, values: Iterable[str | int]) -> str:
     return shlex.quote(f"{key}=[{','.join(words)}]") if any("'" in word for word in words) else f"{key}=[{','.join(words)}]"
 
 
-def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """A hint that names the known word closest to `word`, or lists the known words if none is close."""
+def nearest(word: str, known: Iterable[str], prefix: str = "", *, more: str = "") -> str:
+    """A hint that names the known word closest to `word`. If none is close, it lists the known words, and adds `more`."""
     known = sorted(known)
     near = get_close_matches(word, known, 1, 0.5)
     if near:
         return f"did you mean {prefix}{near[0]}?"
-    more = ", ..." if len(known) > MOST_NAMED else ""
-    return f"available: {', '.join(prefix + name for name in known[:MOST_NAMED])}{more}" if known else ""
+    others = ", ..." if len(known) > MOST_NAMED else ""
+    listed = f"available: {', '.join(prefix + name for name in known[:MOST_NAMED])}{others}" if known else ""
+    return "; ".join(filter(None, (listed, more)))

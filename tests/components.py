@@ -282,8 +282,8 @@ class MeanImage(Figure):
 
     suffix: ClassVar[str] = ".pdf"
 
-    def applies(self, scene: Scene) -> bool:
-        return scene.model.event_ndim == 3
+    def lacking(self, scene: Scene) -> str | None:
+        return None if len(scene.shape) == 3 else "the events are not images"
 
     def plot(self, scene: Scene) -> Drawing:
         drawing = Drawing()

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from ebm_cli.errors import bad, nearest
 
+CONFIG_DIR = ("--config-dir", "-cd")
+WITHOUT_DIRS = "omit it: this command chooses no options, and a run is stored with its config"
+
 
 def split(words: Sequence[str], flags: Mapping[str, bool]) -> tuple[dict[str, list[str]], list[str]]:
     """The flags with their values, and the overrides. `flags` maps each known flag to whether it takes a value."""
@@ -14,7 +17,7 @@ def split(words: Sequence[str], flags: Mapping[str, bool]) -> tuple[dict[str, li
         if not word.startswith("-"):
             overrides.append(word)
         elif name not in flags:
-            raise bad(f"there is no flag {name}", nearest(name, flags))
+            raise bad(f"there is no flag {name}", WITHOUT_DIRS if name in CONFIG_DIR else nearest(name, flags))
         elif not flags[name]:
             given.setdefault(name, [])
         else:

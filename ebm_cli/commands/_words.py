@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ebm_cli.commands._flags import split
+from ebm_cli.commands._flags import CONFIG_DIR, split
 from ebm_cli.errors import bad
 from ebm_cli.runs import catalog
 from ebm_cli.runs.run import Run
-
-CONFIG_DIR = ("--config-dir", "-cd")
 
 
 def words_of(words: Sequence[str], flags: Sequence[str] = ()) -> tuple[set[str], list[str]]:

@@ -1,6 +1,7 @@
 """usage: ebm evaluate RUN [metric=[a,b]] [metric.NAME.KEY=VALUE] [n_samples=10000] [sampler=OPTION] [--json] [--config-dir DIR]
 
-Measure a trained run again from its checkpoint. Its summary.json, samples and pictures are replaced.
+Measure a trained run again from its checkpoint, with all its metrics. Its summary.json, samples and pictures are replaced. If metrics are
+named, only their numbers are printed.
 
   RUN               an id, a unique prefix, a path, or `last`
   metric            metrics to add to those that the run was measured with before
@@ -41,5 +42,8 @@ def main(words: Sequence[str]) -> int:
     if "--json" in flags:
         console.show(json.dumps(summary, indent=1))
     else:
-        console.results(summary)
+        named = {word.partition("=")[0].split(".")[1] for word in overrides if word.startswith("metric.")}
+        named |= given["metric"].keys() if any(word.startswith("metric=") for word in overrides) else set()
+        asked = [key for name, metric in experiment.metrics().items() if name in named for key in metric.units]
+        console.results(summary, asked)
     return 0

@@ -3,7 +3,7 @@
 Draw the pictures of a run again, from its checkpoint and its stored samples.
 
   RUN               an id, a unique prefix, a path, or `last`
-  figure            an option of `ebm list figure`, or several: [density,energy]; by default the figures of the run
+  figure            an option of `ebm list figure` or of the run's config, or several: [density,energy]; by default the figures of the run
   model             the index of a model in a stack (default: 0)
   dataset.path      the new path of the data file, if it has moved
   --config-dir DIR  a folder with options of your own"""
@@ -13,21 +13,23 @@ from collections.abc import Sequence
 from ebm_cli import console
 from ebm_cli.commands._words import check_whole, dirs_of, run_and_words
 from ebm_cli.config import compose, option_files
-from ebm_cli.errors import bad, nearest
+from ebm_cli.errors import OWN, InputError, Problem, RunFailed, bad, nearest
 
 
 def main(words: Sequence[str]) -> int:
     dirs, words = dirs_of(words)
     run, overrides, _ = run_and_words(words, __doc__)
     run.check_writable("plot")
-    stored, known = run.config(), option_files.groups(dirs)["figure"]
+    stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     typed = [word for word in overrides if word.startswith("figure=")]
     names = typed[-1].partition("=")[2].strip("[]").split(",") if typed else []
+    options = option_files.groups(dirs)["figure"]
+    known = stored["figure"] | {name: option_files.node_of(option.path) for name, option in options.items()}
     for name in names:
         if name not in known:
-            raise bad(f"figure: there is no figure {name!r}", nearest(name, known))
-    figures = {name: option_files.node_of(known[name].path) for name in names}
+            raise bad(f"figure: there is no figure {name!r}", nearest(name, known, more=OWN))
+    figures = {name: known[name] for name in names}
     given = compose.amend({"model": 0, **path}, [word for word in overrides if word not in typed])
     check_whole("model", given["model"])
 
@@ -45,10 +47,14 @@ def main(words: Sequence[str]) -> int:
     data, rows = experiment.data_if_available(), run.rows()
     scene = trained.scene(data, samples, log_z, run.path.name, rows=rows, tracked=experiment.tracked())
     pictures = save_figures(run.figures, experiment.figures(), scene)
-    for picture in pictures:
+    for picture in pictures.saved:
         console.show(f"Picture saved to {picture}")
-    if not pictures:
-        if figures:
-            raise bad(f"figure: nothing to draw for this run: {', '.join(figures)}", "`ebm plot RUN` draws the figures that apply to it")
-        raise bad("figure: no figure in the config of this run applies to it", "choose one: figure=NAME; `ebm list figure` describes them")
+    if pictures.failed:
+        raise RunFailed(f"figures failed: {', '.join(pictures.failed)}", "EBM_DEBUG=1 shows the traceback")
+    reasons = [f"figure={name} cannot be drawn: {reason}" for name, reason in pictures.lacking.items()]
+    if not pictures.saved:
+        *others, last = reasons or ["figure: the config of this run has no figure"]
+        raise InputError(*map(Problem, others), Problem(last, "figure=NAME chooses another; `ebm list figure` describes them"))
+    for reason in reasons if figures else ():
+        console.say(f"note: {reason}")
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ebm_cli.config.roles import LISTS, OPTIONAL
-from ebm_cli.errors import Problem, nearest
+from ebm_cli.errors import OWN, Problem, nearest
 
 HYDRA = ("hydra.", "hydra/")  # the prefixes of Hydra's own keys and groups
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
@@ -95,7 +95,7 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
     wrong = [str(option) for option in (value if isinstance(value, list) else [value]) if str(option) not in known[key]]
     if not wrong:
         return None
-    return Problem(f"{key}: there is no option {', '.join(map(repr, wrong))}", nearest(wrong[0], known[key], f"{key}="))
+    return Problem(f"{key}: there is no option {', '.join(map(repr, wrong))}", nearest(wrong[0], known[key], f"{key}=", more=OWN))
 
 
 def hydra_fault(word: str) -> Problem | None:

@@ -1,5 +1,6 @@
 """The interface of figures, and their input: one model with its data, its samples and its rows. Arrays are in data units."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ebm_cli.core.contracts import Dataset
-from ebm_cli.core.model import Model
+from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.pointwise import in_chunks
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
-from ebm_cli.types import Params
+from ebm_cli.types import Params, SplitName
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -26,40 +27,83 @@ N_GRID = 200  # number of grid points per axis of an image
 
 @dataclass(frozen=True)
 class Scene:
-    """One model with the data and results that figures show."""
+    """One model with its data, samples and results. Events have the shape *d in the data and in the model, except for principal components.
 
-    model: Model
-    params: Params
-    rng: Rng
-    standardization: Standardization
-    column_names: Sequence[str]
+    Points in data units are arrays (n, d): the events as vectors, in row-major order. `points.reshape(-1, *scene.shape)` has their shape.
+    """
+
+    model: Model  # for `energy(params, u)` and `score(params, u)` at points u (B, *d) in the coordinates of the model
+    params: Params  # the averaged parameters of this model
+    rng: Rng  # the random numbers of the run, with which the dataset returns the same splits as in training
+    standardization: Standardization  # maps between the coordinates of the model, u, and those of the data, y
+    column_names: Sequence[str]  # d names
     dataset: Dataset | None  # None if the data are not available
-    draws: Tensor  # (n_chains, n_draws, *d), in the coordinates of the model
-    log_z: float | None  # log Z of the energy in data units
-    rows: Sequence[Mapping[str, Any]]  # the rows of metrics.jsonl
-    title: str
+    draws: Tensor  # the samples, (n_chains, n_draws, *d), in the coordinates of the model; they may contain NaN
+    log_z: float | None  # log Z of the energy in data units, in nats; None if it is unknown
+    rows: Sequence[Mapping[str, Any]]  # the rows of metrics.jsonl: {"step": 100, "loss": 0.5, ...}, a list of values for a stack of seeds
+    title: str  # the name of the run
     tracked: Mapping[str, str]  # the numbers that a training curve may show, in order of priority, with their units
-    frame: Sequence[Sequence[float]] | None = None  # the ranges of a 2-D picture of an analytic energy
-    kind: str = "real"  # the kind of the events, as in `Space`
+    frame: Sequence[Sequence[float]] | None = None  # two ranges, (2, 2), of a picture of an analytic energy; None for a trained model
+    kind: str = "real"  # the kind of the events, as in `Space`: real, binary or categorical
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        energy: nn.Module | None = None,
+        samples: Any = None,
+        *,
+        log_z: float | None = None,
+        rows: Sequence[Mapping[str, Any]] = (),
+    ) -> "Scene":
+        """A scene without a run, for tests of figures.
+
+        `energy` is a module, u (B, *d) -> (B,), and `log_z` its log Z in data units, in nats. `samples` are events in data units, (n, *d),
+        as an array or a tensor. By default both are of the standard normal distribution in the coordinates of the model, with its log Z.
+        """
+        rng, units, shape = Rng(0), dataset.standardization, dataset.shape
+        if energy is None:
+            energy, log_z = _StandardNormal(), math.prod(shape) / 2 * math.log(2 * math.pi) + units.log_det
+        draws = rng.normal("samples", 1000, *shape) if samples is None else units.from_data(torch.as_tensor(samples)).float()
+        params = {name: value.detach() for name, value in tensors(energy).items()}
+        model = Model(energy, event_ndim=len(shape), stacked=False)
+        coordinates = units, dataset.column_names, dataset
+        return cls(model, params, rng, *coordinates, draws.unsqueeze(1), log_z, rows, "a test", {}, kind=dataset.space.kind)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event of the data."""
+        return tuple(self.standardization.mean.shape)
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """The finite samples as vectors, (n, d), thinned to at most `N_POINTS`."""
+        """The finite samples in data units, (n, d), thinned evenly to at most `N_POINTS`."""
         flat = self.standardization.to_data(self.draws.flatten(0, 1)).flatten(1).numpy()
         flat = flat[np.isfinite(flat).all(1)]
         return flat[np.linspace(0, len(flat) - 1, min(N_POINTS, len(flat))).astype(int)]
 
     @cached_property
     def data(self) -> np.ndarray | None:
-        """Fresh test points or, for a finite dataset, points of all splits, (n, d)."""
-        if self.dataset is None:
-            return None
-        splits = ("test",) if self.knows_density else ("test", "validation", "train")
-        points = torch.cat([self.dataset.split(name, N_POINTS, self.rng).x for name in splits])[:N_POINTS]
+        """At most `N_POINTS` points of the data in data units, (n, d), to show the distribution; None if the data are not available.
+
+        If the density of the data is known, these are fresh draws. Otherwise they are the test rows, then the validation rows, then rows
+        that the model was trained on. `held_out` returns test points only.
+        """
+        return (
+            None if self.dataset is None else self._points(("test",) if self.knows_density else ("test", "validation", "train"), N_POINTS)
+        )
+
+    def held_out(self, n: int) -> np.ndarray | None:
+        """At most n points of the test split in data units, (n, d), which were not used in training; None without data."""
+        return None if self.dataset is None else self._points(("test",), n)
+
+    def _points(self, splits: Sequence[SplitName], n: int) -> np.ndarray:
+        points = torch.cat([self.dataset.split(name, n, self.rng).x for name in splits])[:n]
         return self.standardization.to_data(points).flatten(1).numpy()
 
     @property
     def n_columns(self) -> int:
+        """d, the number of columns of the data."""
         return self.standardization.mean.numel()
 
     @property
@@ -74,10 +118,12 @@ class Scene:
 
     @property
     def has_energy(self) -> bool:
+        """Whether the model has an energy that does not depend on a label."""
         return {"energy", "unconditional"} <= self.model.provides
 
     @property
     def has_density(self) -> bool:
+        """Whether the density of the model is known: exp(-energy(y) - log_z) at points y in data units."""
         return self.has_energy and self.log_z is not None and not self.projected
 
     @property
@@ -87,7 +133,7 @@ class Scene:
 
     @cached_property
     def box(self) -> tuple[tuple[float, float], ...]:
-        """The ranges of a 2-D picture. For a density with long tails, this is the middle of its box."""
+        """The ranges of a 2-D picture, ((low, high), (low, high)), in data units. If a density has long tails: the middle of its box."""
         if self.frame is not None:
             return tuple(map(tuple, self.frame))
         points = self.data if self.knows_density else self.samples if self.data is None else np.concatenate([self.data, self.samples])
@@ -103,14 +149,21 @@ class Scene:
         return axes[0].numpy(), axes[1].numpy(), torch.stack(torch.meshgrid(*axes, indexing="xy"), -1).reshape(-1, 2)
 
     def energy(self, y: Tensor) -> np.ndarray:
-        """E at points in data units, (N,)."""
+        """E at points y (N, *d) in data units, (N,), in nats."""
         u = self.standardization.from_data(y).to(self.draws)
         return in_chunks(lambda part: self.model.energy(self.params, part), u).numpy()
 
     def score(self, y: Tensor) -> np.ndarray:
-        """s at points in data units, (N, d), per unit of the model, so that arrows have the angle they have in standardized columns."""
+        """s at points y (N, *d) in data units, (N, d), per unit of the model: arrows have the angle of standardized columns."""
         u = self.standardization.from_data(y).to(self.draws)
         return in_chunks(lambda part: self.model.score(self.params, part).flatten(1), u).numpy()
+
+
+class _StandardNormal(nn.Module):
+    """The energy |u|^2 / 2 of events u (B, *d)."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        return 0.5 * u.flatten(1).square().sum(1)
 
 
 class Figure(Protocol):
@@ -120,14 +173,17 @@ class Figure(Protocol):
     suffix: ClassVar[str] = ".png"  # the suffix of its file, which is named after its option
     shows_samples: ClassVar[bool] = True  # false if the figure does not depend on the samples: `ebm sample` then does not redraw it
 
-    def applies(self, scene: Scene) -> bool:
-        """Whether the figure can be drawn for this scene."""
-        return True
+    def lacking(self, scene: Scene) -> str | None:
+        """The reason why the figure cannot be drawn for this scene, as a clause without a period; None if it can be drawn."""
+        return None
 
     def plot(self, scene: Scene) -> "Drawing":
-        """The matplotlib figure."""
+        """The matplotlib figure. Create it with `matplotlib.figure.Figure`; `pyplot` would keep every figure in memory."""
         ...
 
     def save(self, scene: Scene, path: Path) -> None:
         """Write the file. An animation overrides this."""
-        self.plot(scene).savefig(path, dpi=130, bbox_inches="tight")
+        drawing = self.plot(scene)
+        if drawing is None:
+            raise TypeError(f"{type(self).__name__}.plot returned None, not a matplotlib figure")
+        drawing.savefig(path, dpi=130, bbox_inches="tight")

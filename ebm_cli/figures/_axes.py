@@ -11,6 +11,18 @@ from ebm_cli.core.figure import Scene
 BLUE, RED = "#1f4e79", "#b03a2e"
 
 
+def plane(scene: Scene) -> str | None:
+    """The reason why a scene has no points in the plane to show; None if it has some."""
+    if not scene.is_plane:
+        return "the events are not points in the plane"
+    return None if len(scene.samples) else "no sample is finite"
+
+
+def is_analytic(scene: Scene) -> bool:
+    """Whether the scene is of an analytic energy with a known density."""
+    return scene.frame is not None and scene.log_z is not None
+
+
 def scatter(axis: Axes, points: np.ndarray) -> None:
     """Draw points (n, 2). The more points there are, the smaller they are drawn."""
     axis.scatter(*points.T, s=np.clip(8000 / len(points), 2, 16), alpha=0.5, linewidths=0, color=BLUE)

@@ -9,22 +9,19 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from ebm_cli.core.figure import Figure, Scene
-from ebm_cli.figures._axes import aspect, frame, image, scatter
+from ebm_cli.figures._axes import aspect, frame, image, is_analytic, plane, scatter
 
 
 @dataclass(frozen=True)
 class Density(Figure):
     """This figure needs two columns, and the data or an exact density."""
 
-    def applies(self, scene: Scene) -> bool:
-        return scene.is_plane and len(scene.samples) > 0 and (scene.data is not None or _is_analytic(scene))
+    def lacking(self, scene: Scene) -> str | None:
+        unknown = scene.data is None and not is_analytic(scene)
+        return plane(scene) or ("neither the data nor an exact density are available" if unknown else None)
 
     def plot(self, scene: Scene) -> Drawing:
         return _analytic(scene) if scene.data is None else _beside_data(scene)
-
-
-def _is_analytic(scene: Scene) -> bool:
-    return scene.frame is not None and scene.log_z is not None
 
 
 def _beside_data(scene: Scene) -> Drawing:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from ebm_cli.core.figure import Figure, Scene
-from ebm_cli.figures._axes import aspect, frame
+from ebm_cli.figures._axes import aspect, frame, plane
 
 N_ARROWS = 22  # number of arrows per axis
 SHOWN = 25.0  # energies are cut at this height above the minimum, in nats: samples do not have higher energies
@@ -18,10 +18,11 @@ SHOWN = 25.0  # energies are cut at this height above the minimum, in nats: samp
 class Energy(Figure):
     """This figure needs two columns, and a model of these columns. For a score network it shows the score field only."""
 
+    requires: ClassVar[frozenset[str]] = frozenset({"unconditional"})
     shows_samples: ClassVar[bool] = False
 
-    def applies(self, scene: Scene) -> bool:
-        return scene.is_plane and len(scene.samples) > 0 and not scene.projected and "unconditional" in scene.model.provides
+    def lacking(self, scene: Scene) -> str | None:
+        return plane(scene) or ("the model is of principal components, not of the columns" if scene.projected else None)
 
     def plot(self, scene: Scene) -> Drawing:
         drawing = Drawing(figsize=(7.2, 5.4), layout="compressed")
@@ -40,8 +41,8 @@ class Energy(Figure):
         length = np.linalg.norm(score, axis=1, keepdims=True)
         arrows = np.divide(score, length, out=np.zeros_like(score), where=length > 0) * np.log1p(length)
         if length.any():
-            colour = "white" if scene.has_energy else "black"
-            axis.quiver(*points.numpy().T, *arrows.T, color=colour, alpha=0.8, width=0.0025)
+            color = "white" if scene.has_energy else "black"
+            axis.quiver(*points.numpy().T, *arrows.T, color=color, alpha=0.8, width=0.0025)
         what = "energy and score field" if scene.has_energy else "score field"
         drawing.suptitle(f"{scene.title}\n{what}, arrow length log(1 + |s|)", fontsize="medium")
         frame(axis, scene, equal=0.5 < aspect(scene) < 2)  # a narrower picture would leave no room for the title

@@ -16,8 +16,10 @@ MOST = 12  # maximum number of columns that are shown
 class Marginals(Figure):
     """Histograms in data units. Each shows the range between the 0.1 % and 99.9 % quantiles."""
 
-    def applies(self, scene: Scene) -> bool:
-        return not scene.is_plane and len(scene.samples) > 0
+    def lacking(self, scene: Scene) -> str | None:
+        if scene.is_plane:
+            return "figure=density and figure=samples show events in the plane"
+        return None if len(scene.samples) else "no sample is finite"
 
     def plot(self, scene: Scene) -> Drawing:
         n = min(scene.n_columns, MOST)

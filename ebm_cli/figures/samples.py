@@ -6,16 +6,16 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from ebm_cli.core.figure import Figure, Scene
-from ebm_cli.figures._axes import frame, image, scatter
+from ebm_cli.figures._axes import frame, image, is_analytic, plane, scatter
 
 
 @dataclass(frozen=True)
 class Samples(Figure):
     """This figure needs two columns. If the data or the exact density are available, the figure `density` replaces it."""
 
-    def applies(self, scene: Scene) -> bool:
-        analytic = scene.frame is not None and scene.log_z is not None
-        return scene.is_plane and len(scene.samples) > 0 and scene.data is None and not analytic
+    def lacking(self, scene: Scene) -> str | None:
+        replaced = scene.data is not None or is_analytic(scene)
+        return plane(scene) or ("figure=density shows the samples beside the data or the exact density" if replaced else None)
 
     def plot(self, scene: Scene) -> Drawing:
         drawing = Drawing(figsize=(6, 5), layout="constrained")

@@ -16,8 +16,8 @@ class Training(Figure):
 
     shows_samples: ClassVar[bool] = False
 
-    def applies(self, scene: Scene) -> bool:
-        return any(row.get("loss") is not None for row in scene.rows)
+    def lacking(self, scene: Scene) -> str | None:
+        return None if any(row.get("loss") is not None for row in scene.rows) else "the log of the run has no loss"
 
     def plot(self, scene: Scene) -> Drawing:
         logged = [row for row in scene.rows if row.get("loss") is not None]

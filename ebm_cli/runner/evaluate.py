@@ -19,7 +19,7 @@ N_TEST = 4096  # maximum number of test points for the loss
 LOSS = {"test_loss": "", "log_z_learned": "nats"}  # the numbers that `test_loss` returns, with their units
 BEST: dict[str, Best] = {"test_loss": "min"}  # ranks runs of one objective only: different objectives have losses on different scales
 
-Warn = Callable[[str], None]
+Tell = Callable[[str], None]
 Numbers = dict[str, float | str]  # a sentence with the reason replaces a number that does not exist
 
 
@@ -30,19 +30,20 @@ def evaluate_models(
     samples: Tensor | None,
     *,
     final: bool,
-    warn: Warn = lambda line: None,
+    warn: Tell = lambda line: None,
+    tell: Tell = lambda part: None,
 ) -> list[Numbers]:
-    """One set of numbers for each seed. Metrics with `final_only` are measured only at the end of training."""
-    rows = []
-    for k, _ in enumerate(trained.rng.seed_list):
+    """One set of numbers for each seed. Metrics with `final_only` are measured only at the end of training. `tell` gets their names."""
+    rows, measured = [], {name: metric for name, metric in metrics.items() if final or not metric.final_only}
+    for k, seed in enumerate(trained.rng.seed_list):
         model, row = trained.select(k), {}
         part = samples[k] if samples is not None and trained.rng.model_shape else samples
         context = MetricContext(model.model, model.params, dataset, model.rng, part, final, warn, model.reference)
         provides = model.model.provides | dataset.provides
-        for metric in metrics.values():
-            if final or not metric.final_only:
-                found = compatibility.lacking(requirements(metric), provides) or metric(context)
-                row |= dict.fromkeys(metric.units, found) if isinstance(found, str) else found
+        for i, (name, metric) in enumerate(measured.items(), start=1):
+            tell(f"{name} ({i} of {len(measured)}{f', seed {seed}' if trained.rng.model_shape else ''})")
+            found = compatibility.lacking(requirements(metric), provides) or metric(context)
+            row |= dict.fromkeys(metric.units, found) if isinstance(found, str) else found
         rows.append(row)
     return rows
 

@@ -3,17 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from ebm_cli import console
 from ebm_cli.config import schema
 from ebm_cli.config.roles import DRAWS, MEASURES, with_role
 from ebm_cli.core.chain import Draws
+from ebm_cli.core.contracts import Dataset
+from ebm_cli.core.figure import Figure
 from ebm_cli.core.metric import Metric
 from ebm_cli.errors import RunFailed, bad
 from ebm_cli.metrics.quadrature import Quadrature
 from ebm_cli.runner import evaluate, sample_files
 from ebm_cli.runner.draw import check_memory, check_sampler, draw
 from ebm_cli.runner.experiment import Experiment
-from ebm_cli.runner.plot import save_figures
+from ebm_cli.runner.plot import chosen, save_figures
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
 from ebm_cli.training import checkpoint
@@ -30,7 +34,7 @@ CHEAPEST: dict[str, Best] = {key: "max" if key == "steps_per_second" else "min" 
 def finalize_run(
     experiment: Experiment, trained: TrainedModel, dead: Mapping[int, int], cost: Mapping[str, Any], *, replaces: bool = False
 ) -> dict[str, Any]:
-    """Draw samples, measure, and write samples.npz and figures/. Returns the summary.
+    """Draw samples, measure, and write samples.npz, summary.json and then figures/. Returns the summary.
 
     `replaces`: the samples replace others that were drawn with other settings. This is refused if none of them is finite.
     """
@@ -39,8 +43,8 @@ def finalize_run(
     if replaces:
         drawn.check(complete=False)
     samples, warnings = drawn.samples, drawn.warnings
-    with console.waiting("measuring"):
-        rows = evaluate.evaluate_models(trained, experiment.dataset, metrics, samples, final=True, warn=warnings.append)
+    with console.waiting("measuring") as tell:
+        rows = evaluate.evaluate_models(trained, experiment.dataset, metrics, samples, final=True, warn=warnings.append, tell=tell)
     for line in warnings:
         console.say(f"warning: {line}")
     losses = evaluate.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
@@ -58,6 +62,7 @@ def finalize_run(
         **cost,
         "metrics": list(config["metric"]),
         "parameters": [trained.select(k).digest for k in range(len(rows))],
+        "not_selected": [key for key in absent if not any(key in metric.units for metric in metrics.values())],
         **({"temperature": trained.model.temperature} if trained.model.temperature != 1 else {}),
         "warnings": warnings,
         "measured_with": with_role(config, DRAWS, MEASURES),
@@ -65,11 +70,41 @@ def finalize_run(
         "headline": [key for metric in metrics.values() for key in metric.headline],
         "sampling": {name: value.tolist() for name, value in drawn.info.items()},
     }
-    log_z, shown = evaluate.of_model(summary, "log_z", 0), samples[0] if stacked else samples
-    scene = trained.select(0).scene(experiment.dataset, shown, log_z, experiment.title(), rows=run.rows(), tracked=experiment.tracked())
-    with console.waiting("plotting"):
-        save_figures(run.figures, experiment.figures(), scene)
+    run.write("summary.json", summary)  # before the figures, so that a mistake in one of them does not cost the results
+    shown = samples[0] if stacked else samples
+    draw_figures(experiment, experiment.figures(), trained.select(0), shown, experiment.dataset, summary)
     return summary
+
+
+def draw_figures(
+    experiment: Experiment,
+    figures: Mapping[str, Figure],
+    trained: TrainedModel,
+    samples: Tensor,
+    data: Dataset | None,
+    summary: Mapping[str, Any],
+) -> None:
+    """Draw figures of the first model of a run."""
+    run, log_z = experiment.run, evaluate.of_model(summary, "log_z", 0)
+    scene = trained.scene(data, samples, log_z, experiment.title(), rows=run.rows(), tracked=experiment.tracked())
+    with console.waiting("plotting"):
+        pictures = save_figures(run.figures, figures, scene, chosen(experiment.config["figure"]))
+    for name in pictures.failed:
+        console.say(f"note: after a correction, draw it with: ebm plot {run.id} figure={name}")
+
+
+def add_figures(experiment: Experiment, summary: Mapping[str, Any]) -> None:
+    """Draw the figures of a config that a stored run does not have."""
+    run, wanted, stored = experiment.run, experiment.config["figure"], experiment.run.config()["figure"]
+    figures = {
+        name: figure
+        for name, figure in experiment.figures().items()
+        if stored.get(name) != wanted[name] or (name in chosen(wanted) and not (run.figures / f"{name}{figure.suffix}").exists())
+    }
+    if figures:
+        trained = TrainedModel.load(run, experiment.device).select(0)
+        samples = sample_files.load(run.path / "samples.npz", trained, 0)
+        draw_figures(experiment, figures, trained, samples, experiment.data_if_available(), summary)
 
 
 def remeasure_run(experiment: Experiment) -> dict[str, Any]:
@@ -84,9 +119,7 @@ def remeasure_run(experiment: Experiment) -> dict[str, Any]:
     path = checkpoint.newest(run.checkpoints, lambda _: None)  # the one that has just been loaded, with warnings
     dead, step = checkpoint.dead(path, trained.rng.seed_list), int(path.name)
     cost, drawn_with = costs(run, step, experiment.trainer().count()), with_role(run.read("summary.json").get("measured_with", {}), DRAWS)
-    summary = finalize_run(experiment, trained, dead, cost, replaces=drawn_with not in ({}, with_role(experiment.config, DRAWS)))
-    run.write("summary.json", summary)
-    return summary
+    return finalize_run(experiment, trained, dead, cost, replaces=drawn_with not in ({}, with_role(experiment.config, DRAWS)))
 
 
 def costs(run: Run, step: int, counts: Mapping[str, int]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from ebm_cli.runner import analytic_numbers, evaluate, sample_files
 from ebm_cli.runner.chain_starts import starts
 from ebm_cli.runner.draw import Drawn, check_memory, draw
 from ebm_cli.runner.experiment import Experiment
-from ebm_cli.runner.plot import save_figures
+from ebm_cli.runner.plot import chosen, save_figures
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs import catalog
 from ebm_cli.runs.run import Run, outputs
@@ -74,7 +74,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
         log_z = evaluate.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
         scene = trained.scene(experiment.data_if_available(), drawn.samples, log_z, run.path.name, rows=run.rows())
         figures = {name: figure for name, figure in experiment.figures().items() if figure.shows_samples}
-        pictures = save_figures(run.figures, figures, scene)
+        pictures = save_figures(run.figures, figures, scene).saved
     show([[name, f"{value.item():.4g}", ""] for name, value in drawn.info.items()], [path], pictures, drawn)
 
 
@@ -184,11 +184,11 @@ def save_folder(
         (partial / "config.yaml").write_text(yaml_text.dump(dict(typed)))
         sample_files.save(partial / "samples.npz", trained, drawn.samples, typed["n_samples"], [0])
         (partial / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-        pictures = [path / picture.relative_to(partial) for picture in save_figures(partial / "figures", figures, scene)]
+        pictures = save_figures(partial / "figures", figures, scene, chosen(figures)).saved
         shutil.rmtree(path, ignore_errors=True)
         partial.rename(path)
     except OSError as error:
         raise bad(f"{path} cannot be written: {error.strerror}", "set EBM_OUTPUTS to another folder, or free disk space") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return pictures
+    return [path / picture.relative_to(partial) for picture in pictures]

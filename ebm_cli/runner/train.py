@@ -84,7 +84,7 @@ def check_folder(run: Run) -> None:
 
 
 def show_stored(experiment: Experiment, composed: Composed) -> None:
-    """Show the result of a run that has ended. New metrics are computed and added."""
+    """Show the result of a run that has ended. New metrics and figures are added."""
     run = experiment.run
     status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
     if facts.get("source") != provenance.source_hash():
@@ -95,12 +95,17 @@ def show_stored(experiment: Experiment, composed: Composed) -> None:
     console.say(f"this run is {status['state']}: its stored result is shown; force=true trains it again")
     now, measured_with = experiment.config, summary.get("measured_with", {})
     now["metric"] = measured_with.get("metric", {}) | now["metric"]
-    wanted = with_role(now, DRAWS, MEASURES)
-    if measured_with != wanted:
+    wanted, stored = with_role(now, DRAWS, MEASURES), run.config()
+    figures, again = stored["figure"] | now["figure"], measured_with != wanted
+    if again:
         differ = "the metrics or draws differ from the stored ones" if summary else "its summary.json is missing"
         console.say(f"{differ}: measuring again")
+        now["figure"] = figures
         summary = results.remeasure_run(experiment)
-        write(run.path / "config.yaml", yaml_text.dump(run.config() | wanted))
+    else:
+        results.add_figures(experiment, summary)
+    if again or figures != stored["figure"]:
+        write(run.path / "config.yaml", yaml_text.dump(stored | wanted | {"figure": figures}))
         choices = facts["choices"] | {"sampler": composed.choices["sampler"]}
         command = {"reproduce": command_of(composed.words, composed.dirs), "differs": composed.differs}
         run.write("environment.json", facts | command | {"choices": choices})
@@ -201,11 +206,10 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
 
 
 def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Draw samples, measure, plot, and write the summary."""
+    """Draw samples, measure, write the summary, and plot."""
     run, dead = experiment.run, trainer.dead()
     cost = results.costs(run, trainer.state.step, counts)
     summary = results.finalize_run(experiment, TrainedModel.of(trainer), dead, cost)
-    run.write("summary.json", summary)
     if dead:
         which = ", ".join(f"seed {seed} at step {step + 1}" for seed, step in dead.items())
         run.set_status("diverged", f"{len(dead)} of {len(trainer.rng.seed_list)} models diverged: {which}")

@@ -181,3 +181,43 @@ def test_a_plane_has_two_real_columns():
     assert scene_of().is_plane
     assert not scene_of(kind="binary").is_plane
     assert not scene_of(draws=torch.zeros(2, 5, 3), standardization=three).is_plane
+
+
+def test_held_out_points_are_test_rows_only():
+    dataset, _ = table()
+    scene = scene_of(dataset=dataset, standardization=dataset.standardization)
+    np.testing.assert_allclose(scene.held_out(1000), dataset.rows("test"), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(scene.held_out(7), scene.held_out(1000)[:7])
+    assert scene_of().held_out(7) is None
+
+
+def test_a_scene_without_a_run_is_of_the_standard_normal_in_the_coordinates_of_the_model():
+    dataset, values = table()
+    scene = Scene.of(dataset)
+    assert scene.shape == (2,)
+    assert scene.samples.shape == (1000, 2)
+    np.testing.assert_allclose(scene.samples.mean(0), values.mean(0), atol=5 * values.std(0).max() / 1000**0.5)  # 5 standard errors
+    y = torch.tensor(values[:5])
+    u = (y - dataset.standardization.mean) / dataset.standardization.scale
+    log_prob = torch.distributions.Normal(dataset.standardization.mean, dataset.standardization.scale).log_prob(y).sum(1)
+    np.testing.assert_allclose(-scene.energy(y) - scene.log_z, log_prob, rtol=1e-5)
+    np.testing.assert_allclose(scene.score(y), -u, rtol=1e-5, atol=1e-6)
+    assert scene.has_density
+
+
+def test_a_scene_without_a_run_has_the_given_energy_and_samples():
+    dataset, values = table()
+    scene = Scene.of(dataset, Coupled(), values[:20], log_z=0.5, rows=[{"step": 1, "loss": 2.0}])
+    np.testing.assert_allclose(scene.samples, values[:20], rtol=1e-5, atol=1e-5)
+    u = dataset.standardization.from_data(torch.tensor(values[:3])).float()
+    np.testing.assert_allclose(scene.energy(torch.tensor(values[:3])), Coupled()(u).detach().numpy(), rtol=1e-5)
+    assert (scene.log_z, scene.rows) == (0.5, [{"step": 1, "loss": 2.0}])
+
+
+def test_a_figure_that_returns_nothing_is_told_so(tmp_path):
+    class Forgetful(figure_module.Figure):
+        def plot(self, scene):
+            pass
+
+    with pytest.raises(TypeError, match=r"Forgetful\.plot returned None"):
+        Forgetful().save(scene_of(), tmp_path / "a.png")

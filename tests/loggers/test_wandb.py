@@ -15,6 +15,7 @@ from fake_wandb import Offline, Server
 
 from ebm_cli.config import compose
 from ebm_cli.runner import results
+from ebm_cli.runner.plot import Pictures
 from ebm_cli.runs.catalog import find
 from ebm_cli.runs.run import Run, outputs
 from ebm_cli.training import checkpoint
@@ -42,7 +43,7 @@ MANY = 1500  # steps, enough to interrupt a process in the middle of training
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
     """Stop wandb after each test, and draw no figures, which take most of the time of a small run."""
-    monkeypatch.setattr(results, "save_figures", lambda *_: [])
+    monkeypatch.setattr(results, "save_figures", lambda *_: Pictures([], {}, {}))
     wandb.teardown()
     yield
     wandb.teardown()

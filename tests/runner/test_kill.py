@@ -259,7 +259,6 @@ def test_a_run_interrupted_after_training_makes_its_results_again(unbroken, tmp_
     code, text = child.end()
     assert code == 143
     assert f"continues from step {LAST}" in text
-    assert not (child.run.path / "summary.json").exists()
     assert Child(LINES["ssm"], tmp_path / "outputs").end()[0] == 0
     assert resumed_at(child.run) == [LAST]
     assert_same(child.run, unbroken("ssm"))
