@@ -1,5 +1,6 @@
 """Errors in the user's input, and the ways in which a run ends early. It uses only the standard library: every command imports it."""
 
+import os
 import re
 import shlex
 import sys
@@ -69,6 +70,21 @@ def report(problems: Iterable[Problem], code: int) -> int:
 def bad(message: str, hint: str = "") -> InputError:
     """An `InputError` with a single problem."""
     return InputError(Problem(message, hint))
+
+
+def own_packages() -> tuple[str, ...]:
+    """The packages of the user that configs may name, from the environment variable EBM_ALLOW."""
+    return tuple(filter(None, map(str.strip, os.environ.get("EBM_ALLOW", "").split(","))))
+
+
+def place(error: BaseException) -> str:
+    """The last place in a package of EBM_ALLOW through which an exception passed, as " (FILE:LINE)"; empty if there is none."""
+    own, found, step = {package.partition(".")[0] for package in own_packages()}, "", error.__traceback__
+    while step:
+        if step.tb_frame.f_globals.get("__name__", "").partition(".")[0] in own:
+            found = f" ({os.path.relpath(step.tb_frame.f_code.co_filename)}:{step.tb_lineno})"
+        step = step.tb_next
+    return found
 
 
 def override(key: str, values: Iterable[str | int]) -> str:

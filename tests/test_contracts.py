@@ -22,6 +22,7 @@ from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import event_scale
 from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.errors import InputError
 from ebm_cli.runner import evaluate
@@ -139,7 +140,7 @@ with pytest.MonkeyPatch.context() as patch:  # during the collection of tests
 
 def prepared(trainer):
     """The arguments of a trainer's loss in its first step: parameters with labels, events, and the results of `prepare`."""
-    x, label = trainer._batch(0)
+    x, label = trainer.batch(0)
     aux, carry, info = trainer.objective.prepare(
         trainer.model, trainer.frozen | label, trainer.state.carry, x, trainer.rng.at("step").at(0)
     )
@@ -240,7 +241,7 @@ def test_a_stack_equals_its_models(tmp_path, space, objective, energy, dataset):
     stack = trainer_of(tmp_path, *words, "seeds=3", space=space)
     singles = [trainer_of(tmp_path, *words, f"seed={seed}", space=space) for seed in range(3)]
     for m, single in enumerate(singles):
-        (x, label), (x_alone, label_alone) = stack._batch(7), single._batch(7)
+        (x, label), (x_alone, label_alone) = stack.batch(7), single.batch(7)
         assert torch.equal(x[m], x_alone)
         assert same({name: value[m] for name, value in label.items()}, label_alone)
         assert torch.equal(stack.state.theta[m], single.state.theta)
@@ -273,7 +274,7 @@ class NoiseConditional(nn.Module):
 def asked(kernel, trainer, *, outputs_score=False):
     """The trainer's model with its params and labels; for a sampler over noise levels, a noise-conditional model."""
     if "noise_level" not in kernel.requires:
-        return trainer.model, trainer.frozen | trainer._batch(0)[1]
+        return trainer.model, trainer.frozen | trainer.batch(0)[1]
     shape = trainer.dataset.shape
     module = NoiseConditional(math.prod(shape), outputs_score)
     params = {name: trainer.rng.normal(name, *value.shape) for name, value in tensors(module).items()}
@@ -463,7 +464,7 @@ def test_reference(reference):
     assert log_q.shape == (2, 20)
     assert stack.log_prob(drawn).isfinite().all()
     torch.testing.assert_close(log_q[1], alone.log_prob(points[1]))
-    flat, mean, scale = points[1].flatten(1), x[1].flatten(1).mean(0), x[1].flatten(1).std(0)
+    flat, mean, scale = points[1].flatten(1), x[1].flatten(1).mean(0), event_scale(x[1], 2).flatten()
     tilt = q.tilt(alone.params, flat, (flat - mean) / scale)
     torch.testing.assert_close(-tilt - q.log_normalizer(alone.params), log_q[1], rtol=1e-4, atol=1e-4)
     if q.smoothable:

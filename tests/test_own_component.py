@@ -1,6 +1,7 @@
 """A user's objective in their own folder: a module, an option file, and a package that EBM_ALLOW names."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ sigma: 0.2
 
 @pytest.fixture
 def theirs(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the working directory is added to it
     Path("theirs").mkdir()
     Path("theirs/denoising.py").write_text(OBJECTIVE)
     Path("options/objective").mkdir(parents=True)
@@ -73,3 +75,46 @@ def test_values_are_checked_against_the_signature(theirs, ebm, monkeypatch):
     code, _, err = ebm("train", "--config-dir", "options", "objective=denoising", "objective.sigma=-1")
     assert code == 2
     assert "objective.sigma: must be greater than 0, not -1" in err
+
+
+def test_a_mistake_is_reported_with_its_place(theirs, ebm, monkeypatch, tmp_path):
+    monkeypatch.setenv("EBM_ALLOW", "theirs")
+    Path("theirs/denoising.py").write_text(OBJECTIVE.replace('aux["z"]', 'aux["noise"]'))
+    code, out, err = ebm("train", "--config-dir", "options", "objective=denoising", "experiment=smoke")
+    line = next(i for i, text in enumerate(OBJECTIVE.splitlines(), 1) if 'aux["z"]' in text)
+    assert (code, out) == (1, "")
+    assert f"error: KeyError: 'noise' (theirs/denoising.py:{line})" in err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_changed_code_has_a_warning(theirs, ebm, monkeypatch):
+    """The identity of a run is its config, so its stored result is shown; the package that has changed is named."""
+    monkeypatch.setenv("EBM_ALLOW", "theirs")
+    line = ["train", "--config-dir", "options", "objective=denoising", "experiment=smoke", "metric=[]"]
+    code, _, err = ebm(*line)
+    assert code == 0, err
+    assert "warning" not in ebm(*line)[2]
+    Path("theirs/helper.py").write_text("A = 1")
+    code, _, err = ebm(*line)
+    assert code == 0
+    assert err.splitlines()[:2] == [
+        "warning: the code of theirs has changed since this run began",
+        "this run is finished: its stored result is shown; force=true trains it again",
+    ]
+
+
+def test_a_run_that_continues_with_changed_code_has_a_warning_then_and_later(theirs, ebm, monkeypatch, tmp_path):
+    """An interrupted run continues from step 150 of 200. The code with which it began stays recorded."""
+    monkeypatch.setenv("EBM_ALLOW", "theirs")
+    line = ["train", "--config-dir", "options", "objective=denoising", "experiment=smoke", "metric=[]"]
+    code, _, err = ebm(*line)
+    assert code == 0, err
+    (folder,) = tmp_path.glob("outputs/runs/*")
+    shutil.rmtree(folder / "checkpoints" / "00000200")
+    (folder / "status.json").write_text('{"state": "interrupted", "reason": "by hand"}')
+    Path("theirs/denoising.py").write_text(OBJECTIVE + "# edited")
+    code, _, err = ebm(*line)
+    assert code == 0
+    assert "warning: the code of theirs has changed since this run began; force=true trains it from the start" in err
+    assert "continuing from step 150" in err
+    assert "warning: the code of theirs has changed since this run began" in ebm(*line)[2]

@@ -18,7 +18,7 @@ from ebm_cli.config.roles import OPTIONAL
 from ebm_cli.config.settings import SweepSettings, TrainerSettings, root
 from ebm_cli.core import contracts, figure, metric
 from ebm_cli.core.chain import Draws
-from ebm_cli.errors import InputError, Problem, nearest
+from ebm_cli.errors import InputError, Problem, nearest, own_packages
 
 KINDS = {
     "dataset": contracts.Dataset,
@@ -104,7 +104,7 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
     if not _inside(module_name, allowed):
         problems.append(Problem(f"{where} lies outside {', '.join(allowed)}", "set EBM_ALLOW=package to allow a package of your own"))
         return None
-    if os.environ.get("EBM_ALLOW") and os.getcwd() not in sys.path:
+    if own_packages() and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's package can be in the working directory
     try:
         found = vars(import_module(module_name)).get(name)
@@ -130,7 +130,16 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
 
 def fence() -> tuple[str, ...]:
     """The packages whose classes a config may name."""
-    return (*FENCE, *filter(None, os.environ.get("EBM_ALLOW", "").split(",")))
+    return (*FENCE, *own_packages())
+
+
+def packages(config: Any) -> set[str]:
+    """The packages of this project and of the user whose classes a checked config names."""
+    if isinstance(config, Mapping):
+        inside = (packages(value) for value in config.values())
+        own = {str(config.get("_target_", "")).partition(".")[0]} & {package.partition(".")[0] for package in ("ebm_cli", *own_packages())}
+        return own.union(*inside)
+    return set()
 
 
 def build(node: Mapping[str, Any], *, at: str = "", **offered: Any) -> Any:

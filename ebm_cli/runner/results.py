@@ -21,6 +21,7 @@ from ebm_cli.runner.plot import chosen, save_figures
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
 from ebm_cli.training import checkpoint
+from ebm_cli.training.trial_step import trial_step
 from ebm_cli.types import Best
 
 DIVERGED = "try a smaller optimizer.lr, a smaller trainer.max_grad_norm, or optimizer.n_warmup_steps=500"
@@ -118,7 +119,8 @@ def remeasure_run(experiment: Experiment) -> dict[str, Any]:
     check_sampler(schema.build(experiment.config["sampler"]), trained)
     path = checkpoint.newest(run.checkpoints, lambda _: None)  # the one that has just been loaded, with warnings
     dead, step = checkpoint.dead(path, trained.rng.seed_list), int(path.name)
-    cost, drawn_with = costs(run, step, experiment.trainer().count()), with_role(run.read("summary.json").get("measured_with", {}), DRAWS)
+    cost = costs(run, step, trial_step(experiment.trainer()))
+    drawn_with = with_role(run.read("summary.json").get("measured_with", {}), DRAWS)
     return finalize_run(experiment, trained, dead, cost, replaces=drawn_with not in ({}, with_role(experiment.config, DRAWS)))
 
 

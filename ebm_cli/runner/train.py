@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from ebm_cli import console
+from ebm_cli.config import schema
 from ebm_cli.config.compose import Composed
 from ebm_cli.config.roles import DRAWS, LABELS, MEASURES, with_role
 from ebm_cli.core.contracts import Follower
-from ebm_cli.errors import Interrupted, RunFailed, bad
+from ebm_cli.errors import Interrupted, RunFailed, bad, place
 from ebm_cli.io import yaml_text
 from ebm_cli.runner import evaluate, marks, results
 from ebm_cli.runner.experiment import Experiment
@@ -27,6 +28,7 @@ from ebm_cli.training import checkpoint
 from ebm_cli.training.resume import Parent
 from ebm_cli.training.signals import Stop
 from ebm_cli.training.trainer import Stopwatch, Trainer
+from ebm_cli.training.trial_step import trial_step
 
 ENDED = ("finished", "diverged")
 
@@ -42,7 +44,7 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
     if parent:
         parent.check(trainer)
         trainer.first_step = parent.step
-    counts = trainer.count()  # takes a trial step, so that a run that cannot be trained writes nothing
+    counts = trial_step(trainer)  # a run that cannot be trained writes nothing
     with run.lock(wait=wait), Stop().listening() as stop:
         if force and not run.is_empty():
             run.replace()
@@ -87,8 +89,8 @@ def show_stored(experiment: Experiment, composed: Composed) -> None:
     """Show the result of a run that has ended. New metrics and figures are added."""
     run = experiment.run
     status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
-    if facts.get("source") != provenance.source_hash():
-        console.say("warning: the code has changed since this run was trained")
+    if changed := changed_code(experiment, facts):
+        console.say(f"warning: the code of {changed} has changed since this run began")
     if not summary and status["state"] == "diverged":
         log_again(experiment, summary)
         raise RunFailed(f"{status.get('reason', 'diverged')} (stored in {run.path})", f"{DIVERGED}; force=true trains it again")
@@ -113,6 +115,12 @@ def show_stored(experiment: Experiment, composed: Composed) -> None:
     results.show(run, summary)
 
 
+def changed_code(experiment: Experiment, facts: Mapping[str, Any]) -> str:
+    """The packages whose code differs from that with which the run began, according to its environment.json."""
+    now = provenance.sources(schema.packages(experiment.config))
+    return ", ".join(name for name, source in now.items() if facts.get("source", {}).get(name) != source)
+
+
 def log_again(experiment: Experiment, summary: Mapping[str, Any]) -> None:
     """Send a stored run, as it was trained, to loggers that do not have it. Labels given now replace those of the run."""
     before, now = experiment.run.config(), experiment.config
@@ -127,6 +135,8 @@ def create(experiment: Experiment, composed: Composed) -> None:
     before = run.read("environment.json")
     if before and before["device"].partition(":")[0] != experiment.device.type:
         console.say(f"warning: this run began on {before['device']}: {experiment.device.type} generates different random numbers")
+    if before and (changed := changed_code(experiment, before)):
+        console.say(f"warning: the code of {changed} has changed since this run began; force=true trains it from the start")
     write(run.path / "config.yaml", yaml_text.dump(experiment.config))
     for note in dataset.notes:
         console.say(f"note: {note}")
@@ -135,6 +145,7 @@ def create(experiment: Experiment, composed: Composed) -> None:
     run.write("dataset.json", data | dataset.standardization.to_json() | {"sha256": dataset.fingerprint})
     facts = {
         "schema": SCHEMA,
+        "source": before.get("source") or provenance.sources(schema.packages(experiment.config)),
         "id": run.id,
         "created": before.get("created", time.time()),
         "reproduce": command_of(composed.words, composed.dirs),
@@ -221,7 +232,7 @@ def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) 
 
 def fail(run: Run, error: BaseException) -> None:
     """Record the failure, if the disk permits it, and raise `RunFailed`."""
-    cause = _cause(error)
+    cause = _cause(error) + place(error)
     try:
         run.log(traceback.format_exc())
         run.set_status("failed", cause)

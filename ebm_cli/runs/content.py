@@ -49,7 +49,7 @@ TYPES: dict[str, dict[str, Test]] = {  # of the keys of the JSON files that comm
     "environment.json": {
         **{"created": is_number, "group": _is(str, type(None)), "differs": _TEXTS, "reproduce": _TEXT, "id": _TEXT},
         "choices": _dict_of(lambda value: value is None or isinstance(value, str) or _TEXTS(value)),
-        **{"packages": _GROUP, "git": _GROUP, "device": _TEXT, "source": _TEXT},
+        **{"packages": _GROUP, "git": _GROUP, "device": _TEXT, "source": _dict_of(_TEXT)},
     },
     "status.json": {"state": lambda value: value in STATES, "reason": _TEXT},
     "summary.json": {

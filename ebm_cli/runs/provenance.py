@@ -2,9 +2,12 @@
 
 import platform
 import subprocess
+import sys
+from collections.abc import Iterable
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,7 +18,6 @@ PACKAGES = ("ebm-cli", "torch", "numpy", "hydra-core", "omegaconf", "safetensors
 def facts(device: torch.device) -> dict[str, Any]:
     """The description of the machine and the code in environment.json."""
     return {
-        "source": source_hash(),
         "git": git(),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -26,10 +28,15 @@ def facts(device: torch.device) -> dict[str, Any]:
     }
 
 
-def source_hash() -> str:
-    """A hash of the code of this package. It tells whether the code has changed since a result was stored."""
-    root = Path(__file__).parents[1]
-    return sha256(b"".join(path.read_bytes() for path in sorted(root.rglob("*.py")))).hexdigest()[:10]
+def sources(packages: Iterable[str]) -> dict[str, str]:
+    """A hash of the code of each imported package or module. It tells whether the code has changed since a run was trained."""
+    return {name: sha256(b"".join(file.read_bytes() for file in _files(sys.modules[name]))).hexdigest()[:10] for name in sorted(packages)}
+
+
+def _files(module: ModuleType) -> list[Path]:
+    """The file of a module, or the files of all modules of a package."""
+    folders = getattr(module, "__path__", None)
+    return [Path(module.__file__)] if folders is None else sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
 
 
 def git() -> dict[str, Any]:

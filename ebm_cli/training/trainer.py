@@ -17,7 +17,7 @@ from ebm_cli.config.settings import TrainerSettings
 from ebm_cli.core.chain import Compiled
 from ebm_cli.core.contracts import Dataset, Objective, Optimizer, Reference, Regularizer
 from ebm_cli.core.fitted_reference import FittedReference
-from ebm_cli.core.model import CountingModel, Model, tensors
+from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import event_scale
 from ebm_cli.errors import bad
@@ -118,7 +118,7 @@ class Trainer:
     def step(self) -> None:
         """Take a training step, which updates the state in place. No value leaves the device."""
         state, rng = self.state, self.rng.at("step").at(self.state.step)
-        x, label = self._batch(state.step)
+        x, label = self.batch(state.step)
         aux, state.carry, info = self.compiled.prepare(self.model, self.frozen | label, state.carry, x, rng)
         loss, gradient, more = self.value_and_gradient(self.params | label, x, aux)
         norm = torch.linalg.vector_norm(gradient, dim=-1)
@@ -127,7 +127,7 @@ class Trainer:
         state.n_summed += 1
         state.info = {"grad_norm": norm} | info | more
 
-    def _batch(self, step: int) -> tuple[Tensor, Params]:
+    def batch(self, step: int) -> tuple[Tensor, Params]:
         """The events of a step, and, for a conditional model, their labels as parameters."""
         batch = self.dataset.batch(step, self.settings.batch_size, self.rng)
         return batch.x, {"label": batch.y} if self.model.takes_labels else {}
@@ -175,19 +175,6 @@ class Trainer:
         """The seeds whose training has diverged, each with the first step at which its loss or gradient was not finite."""
         alive, n_good = self.state.alive.reshape(-1).tolist(), self.state.n_good.reshape(-1).tolist()
         return {seed: n for seed, ok, n in zip(self.rng.seed_list, alive, n_good, strict=True) if not ok}
-
-    def count(self) -> dict[str, int]:
-        """The cost of one step per model: the numbers of points at which it evaluates energies, scores and Hessian-vector products.
-
-        It does not change the state.
-        """
-        model, rng = CountingModel(self.model), self.rng.at("count")
-        x, label = self._batch(0)
-        aux, _, _ = self.objective.prepare(model, self.frozen | label, self.state.carry, x, rng)
-        _, info = self.objective.loss(model, self.params | label, x, aux)
-        for regularizer in self.regularizers:
-            regularizer.penalty(model, self.params | label, x, aux | info)
-        return dict(model.counts)
 
 
 class Stopwatch:

@@ -20,6 +20,7 @@ from scipy.stats import t as student
 from ebm_cli import __main__
 from ebm_cli.config import compatibility, compose, option_files, schema
 from ebm_cli.objectives.ssm import SlicedScoreMatching
+from ebm_cli.runner import train
 from ebm_cli.runner.experiment import Experiment, check
 from ebm_cli.runs import provenance
 from ebm_cli.runs.catalog import find
@@ -257,10 +258,10 @@ def test_force_trains_again_and_keeps_the_old_folder(ebm, tmp_path, monkeypatch)
 
 def test_a_stored_run_of_other_code_has_a_warning(ebm, monkeypatch):
     ebm("train", *NO_METRIC)
-    monkeypatch.setattr(provenance, "source_hash", lambda: "another")
+    monkeypatch.setattr(provenance, "sources", lambda packages: dict.fromkeys(packages, "another"))
     code, _, err = ebm("train", *NO_METRIC)
     assert code == 0
-    assert err.splitlines()[0] == "warning: the code has changed since this run was trained"
+    assert err.splitlines()[0] == "warning: the code of ebm_cli has changed since this run began"
 
 
 def identity(*words):
@@ -427,13 +428,13 @@ def test_a_run_that_another_process_trains_is_refused(ebm, held):
 
 
 def test_a_sweep_waits_for_a_run_that_another_process_trains(ebm, held, monkeypatch):
-    process, count = held(Experiment.of(compose.compose([*NO_METRIC])).run), Trainer.count
+    process, count = held(Experiment.of(compose.compose([*NO_METRIC])).run), train.trial_step
 
-    def release_soon(self):  # the last call before the run is locked
+    def release_soon(trainer):  # the last call before the run is locked
         threading.Timer(0.5, process.stdin.close).start()
-        return count(self)
+        return count(trainer)
 
-    monkeypatch.setattr(Trainer, "count", release_soon)
+    monkeypatch.setattr(train, "trial_step", release_soon)
     code, _, err = ebm("train", "-m", *NO_METRIC, "hydra/launcher=basic")
     assert code == 0, err
     assert status(find("last"))["state"] == "finished"
