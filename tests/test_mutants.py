@@ -1,4 +1,4 @@
-"""scripts/mutants.toml matches the code. `make mutants` takes half an hour; these checks are fast."""
+"""scripts/mutants.toml matches the code. `make mutants` takes up to an hour; these checks are fast."""
 
 import tomllib
 from pathlib import Path

@@ -101,7 +101,7 @@ class TrainedModel:
 
     def select(self, model: int) -> "TrainedModel":
         """One model of a stack. A run with a single model has the index 0 only."""
-        if not 0 <= model < len(self.rng.seed_list):
+        if isinstance(model, bool) or not 0 <= model < len(self.rng.seed_list):
             last = len(self.rng.seed_list) - 1
             raise bad(f"model={model}: this run has {f'models 0 to {last}' if last else 'only model 0'}", f"model={last}")
         if not self.rng.model_shape:

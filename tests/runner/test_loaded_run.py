@@ -59,6 +59,9 @@ def test_requests_that_a_run_cannot_answer_are_refused(ebm):
     with pytest.raises(InputError, match="there is no run"):
         load_run("nothing")
     assert ebm("train", *LINE[:2], *LINE[4:], "energy=score_mlp", "energy.hidden=[8]", "metric=[]")[0] == 0
+    for model in (True, False, 1, -1):
+        with pytest.raises(InputError, match=f"model={model}: this run has only model 0"):
+            load_run("last", model=model)
     run = load_run("last")
     with pytest.raises(InputError, match="outputs the score itself"):
         run.energy(np.zeros((3, 2)))
