@@ -151,7 +151,8 @@ def log_z_of(run: Run, trained: TrainedModel, model: int) -> tuple[float, bool]:
     if found is None or not math.isfinite(found):
         reasons = summary.get("reasons", {}).get("log_z")
         reason = (reasons[model] if isinstance(reasons, list) else reasons) or "it has not been measured"
-        can_be_measured = "log_z" not in summary and has_grid(run.read("dataset.json")["shape"])
+        tried = "quadrature" in summary.get("measured_with", {}).get("metric", {})
+        can_be_measured = not tried and has_grid(run.read("dataset.json")["shape"])
         measure = f"ebm evaluate {run.id} metric=[quadrature], or " if can_be_measured else ""
         raise bad(
             f"energy.how=mixture needs log Z of {run.path.name}, which is unknown: {reason}",
