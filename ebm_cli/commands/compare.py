@@ -48,9 +48,14 @@ def runs_of(names: Sequence[str]) -> list[run.Run]:
     groups, found = catalog.groups(), []
     for name in names:
         if name in groups:
+            whole = []
             for member in groups[name]:
-                member.check_schema()
-            found += groups[name]
+                if damage := member.damage():
+                    console.say(f"warning: {member.path.name} is damaged and is left out: {damage.message}")
+                else:
+                    member.check_schema()
+                    whole.append(member)
+            found += whole
             continue
         named = catalog.find(name, groups)
         if not named.read("summary.json") and (state := named.state()) != "diverged":

@@ -187,7 +187,8 @@ def named(name: str, word: str, dirs: Sequence[Path] = ()) -> Found:
         shown = (path for path in inside if last.startswith(".") or not path.name.startswith("."))
         return {f"{folder}{slash}{path.name}{'/' * path.is_dir()}": "" for path in shown if name == "FILE" or path.is_dir()}
     if name == "METRIC":
-        return dict.fromkeys((key for run in catalog.every()[-NEWEST:] for key in run.read("summary.json").get("units", ())), "")
+        whole = [run for run in catalog.every()[-NEWEST:] if not run.damage()]
+        return dict.fromkeys((key for run in whole for key in run.read("summary.json").get("units", ())), "")
     if name == "NAME":
         return dict.fromkeys(catalog.groups(), "")
     if name == "BUDGET":

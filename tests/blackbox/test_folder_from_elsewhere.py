@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import zipfile
 
@@ -44,46 +43,6 @@ def test_verbs_that_read_write_nothing(ebm, run, line, words):
     ebm(*line(words, run))
     assert tree(run) == before
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == times
-
-
-@pytest.mark.parametrize("name", ["train.log", "samples.npz", "summary.json", "figures", "checkpoints", ".lock", "config.yaml"])
-@pytest.mark.parametrize("words", [*WRITES, ("show", "RUN"), ("train", *LINE), ("train", *LINE, "force=true")], ids=lambda words: words[0])
-def test_links_are_refused_and_their_targets_keep_their_content(ebm, run, line, tmp_path, words, name):
-    (tmp_path / "mine").mkdir()
-    shutil.move(run / name, tmp_path / "mine" / name)
-    (run / name).symlink_to(tmp_path / "mine" / name)
-    before = tree(tmp_path / "mine")
-    refused(ebm(*line(words, run)), f"{name} is a link")
-    assert tree(tmp_path / "mine") == before
-
-
-@pytest.mark.parametrize("name", ["density.png", "checkpoints/00000004", "checkpoints/00000004/state.safetensors"])
-def test_links_deeper_in_the_folder(ebm, run, tmp_path, name):
-    """A linked checkpoint is damaged, so the one before it is used."""
-    inside = run / ("figures/density.png" if name == "density.png" else name)
-    inside.parent.mkdir(exist_ok=True)
-    if inside.exists():
-        shutil.move(inside, tmp_path / "mine")
-    else:
-        (tmp_path / "mine").write_text("mine")
-    inside.symlink_to(tmp_path / "mine")
-    before = tree(tmp_path / "mine") if (tmp_path / "mine").is_dir() else (tmp_path / "mine").read_bytes()
-    ended = ebm("plot", run, "figure=density")
-    if name == "density.png":
-        refused(ended, "density.png is a link")
-    else:
-        assert ended.code == 0, ended
-        assert name.endswith("00000004") or "checkpoint 00000004 is damaged" in ended.err
-    assert (tree(tmp_path / "mine") if (tmp_path / "mine").is_dir() else (tmp_path / "mine").read_bytes()) == before
-
-
-@pytest.mark.parametrize("name", ["config.yaml", "status.json", "metrics.jsonl", "samples.npz", ".lock"])
-def test_special_files_are_refused_without_being_opened(ebm, run, name):
-    """To open a pipe that nobody writes to would wait forever."""
-    (run / name).unlink(missing_ok=True)
-    os.mkfifo(run / name)
-    refused(ebm("show", run), f"{name} is not a regular file")
-    assert "damaged" in ebm("runs").out
 
 
 def test_a_manifest_names_only_the_files_of_a_checkpoint(ebm, run, tmp_path):
