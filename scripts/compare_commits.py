@@ -137,8 +137,8 @@ def in_turns(seconds, tree, rounds):
 def show(name, pairs):
     """Print the geometric mean of the ratios with its interval, and the medians."""
     logs = [math.log(new / old) for old, new in pairs]
-    centre, half = statistics.mean(logs), quantile(len(logs) - 1) * statistics.stdev(logs) / len(logs) ** 0.5
-    low, ratio, high = (math.exp(centre + side * half) for side in (-1, 0, 1))
+    center, half = statistics.mean(logs), quantile(len(logs) - 1) * statistics.stdev(logs) / len(logs) ** 0.5
+    low, ratio, high = (math.exp(center + side * half) for side in (-1, 0, 1))
     old, new = (statistics.median(side) for side in zip(*pairs, strict=True))
     print(f"{name:32} ratio {ratio:.3f} [{low:.3f}, {high:.3f}]   medians {old:.3f} s -> {new:.3f} s   n = {len(pairs)}", flush=True)
 

@@ -28,4 +28,7 @@ def main(words: Sequence[str]) -> int:
             for head, (name, option) in zip(heads, options.items(), strict=True):
                 rows.append([group, head, name, option.description, option.reference])
     console.table(["group", "", "option", "what it is", "reference"], rows)
+    for option in (option for group in groups if not wanted or group in wanted for option in groups[group].values()):
+        if not option.reference:
+            console.say(f"note: {option.path} does not begin with two comment lines, a description and a reference")
     return 0

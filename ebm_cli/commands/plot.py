@@ -29,6 +29,8 @@ def main(words: Sequence[str]) -> int:
     for name in names:
         if name not in known:
             raise bad(f"figure: there is no figure {name!r}", nearest(name, known, more=OWN))
+        if name in options:
+            option_files.check_named(options[name].path)
     figures = {name: known[name] for name in names}
     given = compose.amend({"model": 0, **path}, [word for word in overrides if word not in typed])
     check_whole("model", given["model"])

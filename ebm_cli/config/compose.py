@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.config.option_files import conf_dir, groups, train_defaults
+from ebm_cli.config.option_files import check_named, conf_dir, groups, train_defaults
 from ebm_cli.config.overrides import Interval, dimension, misplaced, note, parse, sort, swept
 from ebm_cli.config.roles import LISTS
 from ebm_cli.errors import InputError, Problem
@@ -39,7 +39,12 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    options, values, problems = sort(words, groups(dirs))
+    known = groups(dirs)
+    options, values, problems = sort(words, known)
+    for group in LISTS:
+        chosen = parse(options[group]).value() if group in options else []
+        for name in chosen if isinstance(chosen, list) else [chosen]:
+            check_named(known[group][name].path)
     try:
         composed, choices, params = deepcopy(_with_options(tuple(options.values()), tuple(dirs)))
         searched = tuple(key for key in params if key not in {**options, **values})
@@ -127,6 +132,9 @@ def amend(
             config[group] = None
             continue
         files = [known[group][name].path for name in (chosen if isinstance(chosen, list) else [chosen])]
+        if group in LISTS:
+            for path in files:
+                check_named(path)
         config[group] = OmegaConf.merge(*(OmegaConf.load(path) for path in files)) if files else {}
     for key, word in values.items():
         if not note(misplaced(word, key, OmegaConf.to_container(config)), problems):

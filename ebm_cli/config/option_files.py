@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ebm_cli.errors import bad
 from ebm_cli.io import yaml_text
 
 
@@ -45,6 +46,15 @@ def node_of(path: Path) -> Any:
     node = {key: value for key, value in (yaml_text.load(path.read_text()) or {}).items() if key != "defaults"}
     inner = next(iter(node.values()), None)
     return inner if len(node) == 1 and isinstance(inner, dict) else node
+
+
+def check_named(path: Path) -> None:
+    """Raise `InputError` if the values in a file of a group of lists are not nested under a name."""
+    content = yaml_text.load(path.read_text()) or {}
+    if "_target_" in content or not content:
+        first = f"{path.stem}:` and `  _target_: {content.get('_target_', 'MODULE.CLASS')}"
+        message = f"{path}: the values of an option of {path.parent.name} are nested under its name"
+        raise bad(message, f"the first lines are `{first}`; indent the others like the second")
 
 
 def defaults(path: Path) -> dict[str, Any]:

@@ -102,7 +102,9 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
     allowed = fence()
     where = f"{key}._target_: {target}"
     if not _inside(module_name, allowed):
-        problems.append(Problem(f"{where} lies outside {', '.join(allowed)}", "set EBM_ALLOW=package to allow a package of your own"))
+        names = ",".join(dict.fromkeys((*filter(None, os.environ.get("EBM_ALLOW", "").split(",")), module_name.partition(".")[0])))
+        hint = f"if this package is your own, EBM_ALLOW={names} allows it" if module_name else "write it as MODULE.CLASS"
+        problems.append(Problem(f"{where} lies outside {', '.join(allowed)}", hint))
         return None
     if own_packages() and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's package can be in the working directory

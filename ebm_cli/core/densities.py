@@ -118,11 +118,11 @@ class Density(ABC, Dataset):
         return Batch(self.draw(self.n_train, rng.at("split").at(name)).narrow(-1 - len(self.shape), 0, min(n, self.n_train)))
 
 
-def log_mixture(x: Tensor, centre: Tensor, log_weight: Tensor, std: Tensor | float) -> Tensor:
-    """log sum_k w_k N(x; c_k, std_k^2 I) in double precision: x (..., d), centres (K, d), log weights (K,), std () or (K,) -> (...)."""
-    centre, log_weight = centre.to(x.device), log_weight.to(x.device)
+def log_mixture(x: Tensor, center: Tensor, log_weight: Tensor, std: Tensor | float) -> Tensor:
+    """log sum_k w_k N(x; c_k, std_k^2 I) in double precision: x (..., d), centers (K, d), log weights (K,), std () or (K,) -> (...)."""
+    center, log_weight = center.to(x.device), log_weight.to(x.device)
     std = std.to(x.device) if isinstance(std, Tensor) else std
-    return in_parts(lambda part: log_densities.mixture(part, centre, log_weight, std), x.double(), len(centre))
+    return in_parts(lambda part: log_densities.mixture(part, center, log_weight, std), x.double(), len(center))
 
 
 def in_parts(log_prob: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
@@ -131,9 +131,9 @@ def in_parts(log_prob: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Ten
     return torch.cat([log_prob(part) for part in parts]).view(x.shape[:-1])
 
 
-def nearest(x: Tensor, centre: Tensor) -> Tensor:
-    """The index of the centre (K, d) that is nearest to each point, (..., d) -> (...)."""
-    return in_parts(lambda part: torch.cdist(part, centre).argmin(-1), x.to(centre), len(centre))
+def nearest(x: Tensor, center: Tensor) -> Tensor:
+    """The index of the center (K, d) that is nearest to each point, (..., d) -> (...)."""
+    return in_parts(lambda part: torch.cdist(part, center).argmin(-1), x.to(center), len(center))
 
 
 def _frozen(value: Any) -> Any:

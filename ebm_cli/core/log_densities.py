@@ -11,10 +11,10 @@ from torch import Tensor
 LOG_2PI = math.log(2 * math.pi)
 
 
-def mixture(x: Tensor, centre: Tensor, log_weight: Tensor, std: Tensor | float) -> Tensor:
-    """log sum_k w_k N(x; c_k, std_k^2 I): centres (K, d), log weights (K,), std a number or (K,)."""
-    squared = sum((x[..., i, None] - centre[:, i]).square() for i in range(centre.shape[-1]))
-    scale = log_weight - centre.shape[-1] * (log(std) + 0.5 * LOG_2PI)
+def mixture(x: Tensor, center: Tensor, log_weight: Tensor, std: Tensor | float) -> Tensor:
+    """log sum_k w_k N(x; c_k, std_k^2 I): centers (K, d), log weights (K,), std a number or (K,)."""
+    squared = sum((x[..., i, None] - center[:, i]).square() for i in range(center.shape[-1]))
+    scale = log_weight - center.shape[-1] * (log(std) + 0.5 * LOG_2PI)
     return torch.logsumexp(scale - 0.5 * squared / std**2, -1)
 
 

@@ -32,9 +32,9 @@ def interval(values: Sequence[float]) -> list[float] | None:
     n = len(values)
     if n < 2:
         return None
-    centre = sum(values) / n
-    half = quantile(n - 1) * math.sqrt(sum((value - centre) ** 2 for value in values) / (n - 1) / n)
-    return [centre - half, centre + half]
+    center = sum(values) / n
+    half = quantile(n - 1) * math.sqrt(sum((value - center) ** 2 for value in values) / (n - 1) / n)
+    return [center - half, center + half]
 
 
 @cache

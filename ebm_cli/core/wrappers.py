@@ -98,7 +98,7 @@ class AtNoiseLevel(Wrapper):
 class Tilted(Wrapper):
     """p(x) N(x; c, sigma^2 I) as the distribution of u = (x - c) / sigma, with the energy E(c + sigma u) + |u|^2 / 2.
 
-    In these units one step size is suitable for every sigma. `params` holds `wrapper.centre` (*m, B, *d), `wrapper.sigma` (*m, B), and
+    In these units one step size is suitable for every sigma. `params` holds `wrapper.center` (*m, B, *d), `wrapper.sigma` (*m, B), and
     `wrapper.noise_level` (*m, B), the noise level at which the model is evaluated.
     """
 
@@ -118,7 +118,7 @@ class Tilted(Wrapper):
 
     def place(self, params: Params, u: Tensor) -> Tensor:
         """x = c + sigma u."""
-        return params["wrapper.centre"] + expand(params["wrapper.sigma"], u) * u
+        return params["wrapper.center"] + expand(params["wrapper.sigma"], u) * u
 
 
 class Differentiable(Wrapper):

@@ -2,7 +2,7 @@
 
     E(x) = sum_i (x_i^2 - 1)^2 / T,    log Z = d log int exp(-(t^2 - 1)^2 / T) dt
 
-The barrier between neighbouring wells is 1/T nats high: a chain crosses it in a fraction of about exp(-1/T) of its attempts. The
+The barrier between neighboring wells is 1/T nats high: a chain crosses it in a fraction of about exp(-1/T) of its attempts. The
 integral is a trapezoidal sum, which is accurate to double precision for such functions.
 """
 

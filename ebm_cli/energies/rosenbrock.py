@@ -2,7 +2,7 @@
 
     E(x) = (a - x_0)^2 + b (x_1 - x_0^2)^2,    log Z = log(pi / sqrt(b)):    x_0 ~ N(a, 1/2),  x_1 | x_0 ~ N(x_0^2, 1/(2 b))
 
-Steps must not exceed the width of the valley, 1/sqrt(2 b), while its length is of order a^2 + 1. Tests of optimisers use b = 100.
+Steps must not exceed the width of the valley, 1/sqrt(2 b), while its length is of order a^2 + 1. Tests of optimizers use b = 100.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Data and samples side by side and, if both are known, the true density and the model density on one colour scale.
+"""A figure of data and samples side by side and, if both are known, the true density and the model density on one color scale.
 
 For an analytic energy the figure shows the samples and the exact density.
 """

@@ -1,4 +1,4 @@
-"""The energy landscape with the score field."""
+"""A figure of the energy landscape with the score field."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Histograms of samples and data for each column, for events with one column or more than two."""
+"""A figure with histograms of samples and data for each column, for events with one column or more than two."""
 
 from dataclasses import dataclass
 from math import ceil

@@ -1,4 +1,4 @@
-"""The samples, on top of the density of the model if log Z is known. `ebm sample` draws this figure if the data are not available."""
+"""A figure of the samples, on top of the density of the model if log Z is known, for runs whose data are not available."""
 
 from dataclasses import dataclass
 

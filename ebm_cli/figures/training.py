@@ -1,4 +1,4 @@
-"""The training curve and, if it was measured during training, the metric by which runs are compared."""
+"""A figure of the training curve and, if it was measured during training, the metric by which runs are compared."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -6,7 +6,7 @@ The expected accuracy is 1/2 for equal distributions, and at best 1/2 + TV / 2, 
 perceptron that Adam trains on the other half of the points; it minimizes softplus(f) - label f. Its input is (x - mean) / std, clipped to
 [-100, 100], with the moments of the training half of the data; with moments of the samples, a few distant draws would move all other
 points to one place. For equal distributions and independent draws the number of hits is binomial, or narrower because the classes have
-equal size: `c2st_p_value` is P(Binomial(n, 1/2) >= hits). The draws of a chain are correlated, so that the network has seen neighbours of
+equal size: `c2st_p_value` is P(Binomial(n, 1/2) >= hits). The draws of a chain are correlated, so that the network has seen neighbors of
 the test points, and the p-value is too small. The cost is a second or two, without evaluations of the model. A small network does not
 detect fine structure: for 25 Gaussians whose standard deviation is 1.5 times too large, it reaches 0.48 to 0.54 where 0.645 is possible.
 """

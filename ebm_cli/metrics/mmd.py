@@ -5,7 +5,7 @@
 where x are the samples and y the data, in the model's units. This is an unbiased U-statistic; for equal distributions it is negative more
 often than not. For equal distributions and m and n independent draws, its mean is zero and its variance is
 
-    (2 / m(m - 1) + 2 / n(n - 1) + 4 / mn) E c(y, y')^2,    c = k - E k(y, .) - E k(., y') + E k  (the centred kernel)
+    (2 / m(m - 1) + 2 / n(n - 1) + 4 / mn) E c(y, y')^2,    c = k - E k(y, .) - E k(., y') + E k  (the centered kernel)
 
 `mmd2_null_std` is the square root of this variance, with the unbiased estimate of E c^2 from the held-out points (Szekely & Rizzo 2014).
 The null distribution is skewed to the right: values of 3 `mmd2_null_std` are not rare. The draws of a chain are correlated, and their
@@ -74,6 +74,6 @@ def null_variance(k: Tensor, m: int) -> float:
     n = len(k)
     k = k.clone().fill_diagonal_(0)
     row = k.sum(0) / (n - 2)
-    centred = (k - row - row.unsqueeze(-1) + k.sum() / ((n - 1) * (n - 2))).fill_diagonal_(0)
-    square = centred.square().sum().item() / (n * (n - 3))
+    centered = (k - row - row.unsqueeze(-1) + k.sum() / ((n - 1) * (n - 2))).fill_diagonal_(0)
+    square = centered.square().sum().item() / (n * (n - 3))
     return (2 / (m * (m - 1)) + 2 / (n * (n - 1)) + 4 / (m * n)) * square

@@ -205,7 +205,7 @@ def at_data(context: MetricContext) -> Tensor:
 
 
 def widen(box: Box, factor: float) -> Box:
-    """The box with the same centre that is `factor` times as wide."""
+    """The box with the same center that is `factor` times as wide."""
     return tuple(((1 + factor) / 2 * a + (1 - factor) / 2 * b, *jumps, (1 - factor) / 2 * a + (1 + factor) / 2 * b) for a, *jumps, b in box)
 
 

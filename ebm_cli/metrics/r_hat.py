@@ -4,7 +4,7 @@
 
 for the halves of the chains, with N draws each and S draws in total. W is the mean of the variances of the halves, and B / N the variance
 of their means, both of z; equal draws have their mean rank. The larger of two values is reported: R-hat of the draws, which detects
-different centres, and R-hat of their distances from the median, which detects different widths. It is 1 for chains with the same
+different centers, and R-hat of their distances from the median, which detects different widths. It is 1 for chains with the same
 distribution; values below 1.01 are good. The cost is a sort, without evaluations of the model. R-hat does not assess the joint
 distribution of many short chains, which may be right even if each chain stays near its start and R-hat is large (1.5 for a thousand
 chains of ten draws on moons). It does not detect a mode that all chains miss.

@@ -1,6 +1,6 @@
 """Energy discrepancy: log( w/M + 1/M sum_j exp(E(x) - E(x + t z + t z_j)) ). Schroeder et al. 2023, arXiv:2307.06431.
 
-x + t z is the perturbed data point, with z shared by its M negatives; t z_j is a second perturbation that leads back towards the data. It
+x + t z is the perturbed data point, with z shared by its M negatives; t z_j is a second perturbation that leads back toward the data. It
 needs neither scores nor chains. It interpolates between score matching (small t) and maximum likelihood (large t), and learns the relative
 weights of modes within a few t of each other. w keeps the argument of the logarithm away from zero for small M. Cost per sample and step:
 1 + M energies. It is not suited to high dimensions, where few of the M points return near the data.

@@ -5,7 +5,7 @@
 Its expectation is zero if the model is the data distribution, and positive otherwise. Only pairs of points within a few h contribute, so
 that the results depend strongly on the bandwidth (on moons 0.05 is good, 0.1 fair and 0.4 poor: results/tune_defaults.json). Cost per
 sample and step: one score, and one kernel value for each point of the batch. It is not suited to high dimensions, where points have no
-close neighbours.
+close neighbors.
 """
 
 from dataclasses import dataclass

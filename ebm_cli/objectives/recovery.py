@@ -60,7 +60,7 @@ class RecoveryLikelihood(Contrastive):
         level = rng.integers("level", self.n_levels, x.shape[x.ndim - 1 - model.event_ndim])
         here = x + expand(below[level], x) * rng.normal_like("noise", x)
         tilted, above = Tilted(model), here + expand(steps[level], x) * rng.normal_like("step", x)
-        params = params | {"wrapper.centre": above, "wrapper.sigma": steps[level], "wrapper.noise_level": noise_levels[level]}
+        params = params | {"wrapper.center": above, "wrapper.sigma": steps[level], "wrapper.noise_level": noise_levels[level]}
         aux, carry, info = self._negatives(tilted, params, carry, torch.zeros_like(x), rng)
         negatives = tilted.place(params, aux["negatives"])
         return {"noised": here, "negatives": negatives, "noise_level": noise_levels[level]}, carry, info

@@ -2,7 +2,7 @@
 
     log q(x) = sum_i x_i log p_i + (1 - x_i) log(1 - p_i),    p_i = (n_i + smoothing) / (N + 2 smoothing)
 
-n_i is the number of ones in coordinate i among the N training events. Smoothing keeps p_i away from 0 and 1. Correlations are not modelled.
+n_i is the number of ones in coordinate i among the N training events. Smoothing keeps p_i away from 0 and 1. Correlations are not modeled.
 """
 
 from dataclasses import dataclass

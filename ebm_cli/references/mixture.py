@@ -42,12 +42,12 @@ class FittedMixture(NamedTuple):
         nearest = torch.cdist(data, data.gather(-2, first.unsqueeze(-1).expand(*first.shape, d))).argmin(-1)
         share = torch.nn.functional.one_hot(nearest, n_components).double()
         for _ in range(N_ITERATIONS if n_components > 1 else 1):
-            mixture = cls._maximise(data, share, ridge)
+            mixture = cls._maximize(data, share, ridge)
             share = mixture.log_joint(data).softmax(-1)
         return cls(*(part.to(x) for part in mixture))
 
     @classmethod
-    def _maximise(cls, data: Tensor, share: Tensor, ridge: Tensor) -> "FittedMixture":
+    def _maximize(cls, data: Tensor, share: Tensor, ridge: Tensor) -> "FittedMixture":
         """The M step: the components of greatest likelihood, given the responsibilities `share`, (*m, N, K)."""
         total = share.sum(-2).clamp(min=1e-9)
         mean = share.mT @ data / total.unsqueeze(-1)

@@ -121,8 +121,8 @@ class LoadedRun:
             return experiment.dataset
 
         first = starts(start, self._trained, dataset, draws.starts(sampler, self._trained.model), seed=seed)
-        labelled = dataset() if self._trained.model.takes_labels else None
-        drawn = draw(self._trained, sampler, draws, seed=seed, start=first, dataset=labelled)
+        labeled = dataset() if self._trained.model.takes_labels else None
+        drawn = draw(self._trained, sampler, draws, seed=seed, start=first, dataset=labeled)
         return self._trained.standardization.to_data(drawn.samples.flatten(0, 1)).numpy()[:n_samples]
 
     def _apply(self, x: Array, function: Callable[[Tensor], Tensor]) -> Array:

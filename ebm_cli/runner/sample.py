@@ -63,8 +63,8 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
         return experiment.dataset
 
     start = starts(given["start"], trained, dataset, draws.starts(sampler, trained.model), seed=given["seed"])
-    labelled = dataset() if trained.model.takes_labels else None
-    drawn = draw(trained, sampler, draws, seed=given["seed"], start=start, dataset=labelled)
+    labeled = dataset() if trained.model.takes_labels else None
+    drawn = draw(trained, sampler, draws, seed=given["seed"], start=start, dataset=labeled)
     drawn.check(complete=out is None)
     path = out or run.path / "samples.npz"
     with reporting(path, "out"):

@@ -1,4 +1,4 @@
-"""Parallel tempering: replicas of each chain at K temperatures, moved by mala and exchanged between neighbours. Geyer 1991.
+"""Parallel tempering: replicas of each chain at K temperatures, moved by mala and exchanged between neighbors. Geyer 1991.
 
     p_k(x) = exp(-beta_k E(x)),    beta_k = max_temperature^(-k / (K - 1)),    k = 0 .. K - 1
     swap of k and k + 1:    log alpha = (beta_k - beta_{k+1}) (E(x_k) - E(x_{k+1}))

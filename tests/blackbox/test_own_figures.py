@@ -112,3 +112,29 @@ def test_hints_about_options_of_the_users_own(ebm, run, own):
         refused(ebm(*words), "--config-dir DIR")
     assert ebm("plot", "last", "figure=points", "--config-dir", "options").code == 0
     refused(ebm("score", "last", "data=x.csv", own), "omit it")
+
+
+def test_an_option_without_its_name_is_refused_with_the_lines_to_write(ebm, run, own, tmp_path):
+    """The lines of the hint are written, and the option works."""
+    path = tmp_path / "here" / "options" / "figure" / "points.yaml"
+    path.write_text("# A figure\n# Me\n_target_: mine.Points\n")
+    for words in (["train", *WORDS, "figure=[training,points]"], ["train", *WORDS, "figure=points"], ["plot", "last", "figure=points"]):
+        ended = ebm(*words, own)
+        refused(ended, "options/figure/points.yaml: ")
+    path.write_text("\n".join(ended.err.split("`")[1::2]) + "\n")
+    assert ebm("plot", "last", own, "figure=points").code == 0
+    path.write_text("# A figure of nothing\n# Me\n")
+    refused(ebm("train", *WORDS, own, "figure=points"), "options/figure/points.yaml: ")
+
+
+def test_the_hint_names_the_package_to_allow(ebm, run, own):
+    for allowed, hint in ((None, "EBM_ALLOW=mine allows"), ("other", "EBM_ALLOW=other,mine allows")):
+        refused(ebm("plot", "last", own, "figure=points", EBM_ALLOW=allowed), hint)
+
+
+def test_an_option_without_comment_lines_is_noted(ebm, own, tmp_path):
+    (tmp_path / "here" / "options" / "figure" / "never.yaml").write_text("never:\n  _target_: mine.Never\n")
+    ended = ebm("list", "figure", own)
+    (note,) = ended.err.splitlines()
+    assert note.startswith("note: options/figure/never.yaml does not begin with two comment lines")
+    assert ebm("list").err == ""

@@ -76,27 +76,27 @@ def test_signatures_that_are_defined_elsewhere_exist(target):
 
 BASE = """
 from typing import Literal
-from toys.words import Colour, Mixed
+from toys.words import Color, Mixed
 
 Size = Literal["small", "large"]
 Any = Size | None
 
 class Root:
-    paint: Colour
+    paint: Color
 
 class Base(Root):
     ready: bool
     size: Size
-    twice: Mixed | Colour
+    twice: Mixed | Color
 
     def __init__(self, mixed: Mixed, *, nested: Any | Literal[3] | list[Literal["inside"]], single: Literal["one"]) -> None: ...
 """
 WORDS = """
 from typing import Annotated, Literal
 
-Colour = Literal["red", "green"]
+Color = Literal["red", "green"]
 Count = Annotated[int, 1]
-Mixed = Colour | bool | Count | None
+Mixed = Color | bool | Count | None
 """
 OWN = """
 from toys.base import Base

@@ -61,7 +61,7 @@ class AtPointsWithoutLabels(contracts.Objective):
     takes_labels = False
 
 
-class Misspelt(contracts.Objective):
+class Misspelled(contracts.Objective):
     requires = frozenset({"real", "enrgy"})
 
 
@@ -76,7 +76,7 @@ OWN = {
     "reference": {"coin_reference": "CoinReference"},
     "objective": {
         **{"of_density": "OfDensity", "of_any_events": "OfAnyEvents", "without_labels": "WithoutLabels"},
-        **{"at_points": "AtPointsWithoutLabels", "misspelt": "Misspelt", "own_sampler": "WithOwnSampler"},
+        **{"at_points": "AtPointsWithoutLabels", "misspelled": "Misspelled", "own_sampler": "WithOwnSampler"},
     },
 }
 
@@ -273,8 +273,8 @@ def test_a_sampler_provides_no_noise_level_in_training():
 
 
 def test_an_unknown_capability_is_named(own):
-    (problem,) = problems("objective=misspelt", own)
-    assert problem.message == "objective=misspelt requires 'enrgy', which nothing provides"
+    (problem,) = problems("objective=misspelled", own)
+    assert problem.message == "objective=misspelled requires 'enrgy', which nothing provides"
     assert "objective=ssm" in ways(problem.hint)
 
 

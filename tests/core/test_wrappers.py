@@ -78,7 +78,7 @@ def test_tilted(case, shape):
     m, rng, a = case
     model, u, centre = Model(Levels(), event_ndim=len(shape), stacked=bool(m)), rng.normal("x", 5, *shape), rng.normal("c", 5, *shape)
     sigma, level = 0.2 + rng.uniform("sigma", 5), rng.uniform("level", 5)
-    params = {"a": a, "wrapper.centre": centre, "wrapper.sigma": sigma, "wrapper.noise_level": level}
+    params = {"a": a, "wrapper.center": centre, "wrapper.sigma": sigma, "wrapper.noise_level": level}
     energy, score = all_answers(Tilted(model), params, u)
 
     def wide(value):
@@ -111,7 +111,7 @@ def test_differentiable_scores_have_a_graph_to_the_parameters_and_others_do_not(
 def test_alone_is_the_wrapper_of_one_model_of_a_stack(wrapper):
     rng = Rng((3, 4))
     stack, x = wrapper(Model(Levels(), event_ndim=1, stacked=True)), rng.normal("x", 5, 2)
-    tilt = {"wrapper.centre": rng.normal("c", 5, 2), "wrapper.sigma": 0.5 + rng.uniform("s", 5), "wrapper.noise_level": rng.uniform("l", 5)}
+    tilt = {"wrapper.center": rng.normal("c", 5, 2), "wrapper.sigma": 0.5 + rng.uniform("s", 5), "wrapper.noise_level": rng.uniform("l", 5)}
     params = {"a": torch.tensor([0.7, 1.9])} | tilt
     level = (rng.uniform("given", 5),) if isinstance(getattr(stack, "base", None), Model) and type(stack.base) is Model else ()
     single = stack.alone()

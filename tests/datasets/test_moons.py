@@ -66,7 +66,7 @@ def test_draws_follow_the_density(noise, scale):
     assert chisquare(observed, 200_000 * np.array(expected)).pvalue > 1e-6
 
 
-def test_arcs_are_those_of_scikit_learn_centred_at_the_origin():
+def test_arcs_are_those_of_scikit_learn_centered_at_the_origin():
     """Without noise every draw lies on one of the two half circles, and each has half of the draws (5 standard errors)."""
     moons = fresh(1e-7, 2.0)
     draws = moons.draw(10_000, Rng(0)).double()
@@ -125,11 +125,11 @@ def test_splits_are_independent_draws(n_train):
     parts = [moons.split(name, 60, Rng(3)).x for name in ("train", "validation", "test")] + [moons.batch(0, 60, Rng(3)).x]
     independent = parts if n_train is None else parts[:3]
     assert len(rows(torch.cat(independent))) == 60 * len(independent)
-    centred = torch.stack([part.T for part in independent])
+    centered = torch.stack([part.T for part in independent])
     for i in range(len(independent)):
         for j in range(i):
             for axis in range(2):
-                assert abs(torch.corrcoef(torch.stack([centred[i, axis], centred[j, axis]]))[0, 1]) < 6 / 60**0.5
+                assert abs(torch.corrcoef(torch.stack([centered[i, axis], centered[j, axis]]))[0, 1]) < 6 / 60**0.5
 
 
 @pytest.mark.parametrize("n_train", [None, 60])

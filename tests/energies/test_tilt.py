@@ -144,7 +144,7 @@ def test_a_noise_conditional_score_network_starts_at_the_score_of_the_smoothed_r
 
 
 @pytest.mark.parametrize("kind", SETTINGS, ids=name_of)
-def test_with_the_gaussian_the_initialisation_is_unchanged(kind):
+def test_with_the_gaussian_the_initialization_is_unchanged(kind):
     """It equals that of the network without a tilt for each seed. The last layer is not zero."""
     tilted, plain = network(kind, Gaussian())[0], network(kind, Gaussian(), tilt=0.0)[0]
     usual = dict(plain.network.named_parameters())

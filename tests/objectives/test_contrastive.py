@@ -263,7 +263,7 @@ def hand_written(params, before, noise, eps, kl_weight):
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])
 def test_kl_term_of_cd_goes_through_the_last_transition_only(shape):
-    """Value and gradient equal those of an explicit Langevin step and nearest-neighbour entropy."""
+    """Value and gradient equal those of an explicit Langevin step and nearest-neighbor entropy."""
     eps, weight, model, x = 0.2, 0.7, model_of(shape), Rng(1).normal("x", 6, *shape)
     cd, plain = (ContrastiveDivergence(Langevin(eps, None), 3, 0.0, kl_weight) for kl_weight in (weight, 0.0))
     params = {"a": torch.tensor(0.8, requires_grad=True)}

@@ -67,7 +67,7 @@ def test_loss_formula():
 
 
 @pytest.mark.parametrize("sigma", [0.6, 1.4])
-def test_minimiser_is_the_smoothed_skewed_distribution(sigma):
+def test_minimizer_is_the_smoothed_skewed_distribution(sigma):
     """The gradients in c and b vanish there and have the right signs on both sides; the minimum is 1/2 - sigma^2/2 E|s|^2."""
     z, weight = normal_nodes(80)
     x, z = pairs(torch.tensor(POINTS).unsqueeze(-1), z.unsqueeze(-1))

@@ -57,8 +57,8 @@ class Exact(Sampler):
     def step(self, model, params, state, noise):
         pull = params["wrapper.sigma"] ** -2
         total = params["a"].detach().unsqueeze(-1) * precision(params["wrapper.noise_level"]) + pull
-        x = expand(pull / total, noise[0]) * params["wrapper.centre"] + noise[0] / expand(total, noise[0]).sqrt()
-        return state._replace(x=(x - params["wrapper.centre"]) / expand(params["wrapper.sigma"], x)), {}
+        x = expand(pull / total, noise[0]) * params["wrapper.center"] + noise[0] / expand(total, noise[0]).sqrt()
+        return state._replace(x=(x - params["wrapper.center"]) / expand(params["wrapper.sigma"], x)), {}
 
 
 @dataclass(frozen=True)

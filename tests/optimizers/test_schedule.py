@@ -33,7 +33,7 @@ def test_factor_of_a_hundred_steps(schedule, n_warmup, step, expected):
 
 
 @pytest.mark.parametrize("n_warmup", [0, 20])
-def test_cosine_rises_to_one_and_falls_towards_zero(n_warmup):
+def test_cosine_rises_to_one_and_falls_toward_zero(n_warmup):
     factors = [factor("cosine", step, 100, n_warmup) for step in range(100)]
     peak = factors.index(1.0)
     assert peak == n_warmup

@@ -50,7 +50,7 @@ def test_draws_follow_the_distribution():
     assert x.unique().tolist() == [0.0, 1.0]
     for column, share in zip(x.T, p.tolist(), strict=True):
         assert binomtest(int(column.sum()), n, share).pvalue > 1e-6
-    for i, j in combinations(range(4), 2):  # the correlation of the data is not modelled
+    for i, j in combinations(range(4), 2):  # the correlation of the data is not modeled
         assert binomtest(int((x[:, i] * x[:, j]).sum()), n, (p[i] * p[j]).item()).pvalue > 1e-6
     counts = torch.bincount((x @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long(), minlength=16).numpy()
     expected = n * q.log_prob(params, EVENTS).exp().numpy()

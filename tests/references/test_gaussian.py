@@ -59,7 +59,7 @@ def test_draws_follow_the_distribution():
     params = Q.fit(x_train, x_train.shape[-1:], Rng(0))
     white = (Q.draw(params, 20_000, Rng(1), "start") - params["mean"]) / params["scale"]
     assert all(kstest(column.numpy(), "norm").pvalue > 1e-6 for column in white.T)
-    assert abs(torch.corrcoef(white.T)[0, 1]) < 4.9 * 20_000**-0.5  # the correlation of the data is not modelled
+    assert abs(torch.corrcoef(white.T)[0, 1]) < 4.9 * 20_000**-0.5  # the correlation of the data is not modeled
     check_entropy(Q, x_train, math.log(2 * math.pi * math.e) + params["scale"].log().sum())
 
 
@@ -104,7 +104,7 @@ def test_as_noise_it_is_the_gaussian_with_the_full_covariance():
     assert isinstance(Q.as_noise(), FullGaussian)
 
 
-def test_networks_tilted_by_it_have_the_usual_initialisation():
+def test_networks_tilted_by_it_have_the_usual_initialization():
     assert not Q.starts_at_zero
 
 

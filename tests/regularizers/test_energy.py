@@ -50,7 +50,7 @@ def test_gradient_by_hand():
     torch.testing.assert_close(gradient, torch.tensor(0.3 * -2.0 * (25 + 81 + 1 + 64) / 2))
 
 
-def test_a_stack_is_penalised_model_by_model():
+def test_a_stack_is_penalized_model_by_model():
     model = Model(Quadratic(), event_ndim=1, stacked=True)
     penalty = EnergyL2(0.3).penalty(model, {"a": torch.tensor([-2.0, 1.0])}, torch.stack([X, Y]), {"negatives": torch.stack([Y, X])})
     torch.testing.assert_close(penalty, 0.3 * torch.tensor([[25.0 + 1, 81 + 64], [0.25 + 6.25, 16 + 20.25]]))

@@ -214,7 +214,7 @@ def test_labels_are_the_overrides_that_differ():
     assert labels([("a=1", "b=1"), ("a=1",)]) == ["b=1", "(defaults)"]
 
 
-def test_a_pipe_receives_plain_lines_without_colours(tmp_path):
+def test_a_pipe_receives_plain_lines_without_colors(tmp_path):
     ended = train(tmp_path / "outputs", *TINY, "device=cpu", "seed=0,1")
     assert ended.code == 0
     assert "\x1b" not in ended.out + ended.err
