@@ -102,7 +102,7 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
     allowed = fence()
     where = f"{key}._target_: {target}"
     if not _inside(module_name, allowed):
-        names = ",".join(dict.fromkeys((*filter(None, os.environ.get("EBM_ALLOW", "").split(",")), module_name.partition(".")[0])))
+        names = ",".join(dict.fromkeys((*own_packages(), module_name.partition(".")[0])))
         hint = f"if this package is your own, EBM_ALLOW={names} allows it" if module_name else "write it as MODULE.CLASS"
         problems.append(Problem(f"{where} lies outside {', '.join(allowed)}", hint))
         return None

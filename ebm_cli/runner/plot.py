@@ -10,7 +10,7 @@ from ebm_cli import console
 from ebm_cli.config import compatibility
 from ebm_cli.config.option_files import train_defaults
 from ebm_cli.core.figure import Figure, Scene
-from ebm_cli.errors import bad
+from ebm_cli.errors import bad, place
 from ebm_cli.io import inside
 
 
@@ -48,7 +48,7 @@ def save_figures(folder: Path, figures: Mapping[str, Figure], scene: Scene, name
             partial.replace(path)
             pictures.saved.append(path)
         except (Exception, SystemExit) as error:  # a mistake in a figure must not cost the results of the run
-            pictures.failed[name] = f"{type(error).__name__}: {error} ({place(error, type(figure).__module__)})"
+            pictures.failed[name] = f"{type(error).__name__}: {error}{place(error)}"
             console.say(f"warning: figure={name} failed: {pictures.failed[name]}")
             if os.environ.get("EBM_DEBUG"):
                 console.say("".join(traceback.format_exception(error)))
@@ -61,14 +61,6 @@ def lacking(figure: Figure, scene: Scene) -> str | None:
     """The reason why a figure cannot be drawn for a scene; None if it can be drawn."""
     provides = scene.model.provides | {scene.kind} | (scene.dataset.provides if scene.dataset else frozenset())
     return compatibility.lacking(figure.requires, provides) or figure.lacking(scene)
-
-
-def place(error: BaseException, module: str) -> str:
-    """FILE:LINE of the innermost call in the package of a module; of the innermost call of all if none is in this package."""
-    package, frames = module.partition(".")[0], list(traceback.walk_tb(error.__traceback__))
-    own = [entry for entry in frames if entry[0].f_globals.get("__name__", "").partition(".")[0] == package]
-    frame, line = (own or frames)[-1]
-    return f"{frame.f_code.co_filename}:{line}"
 
 
 def chosen(figures: Iterable[str]) -> set[str]:
