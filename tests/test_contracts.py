@@ -27,6 +27,7 @@ from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.errors import InputError
 from ebm_cli.runner import evaluate
 from ebm_cli.runner.experiment import Experiment
+from ebm_cli.training import trainer as trainer_module
 from ebm_cli.types import Space
 
 GROUPS = option_files.groups([OPTIONS])
@@ -59,9 +60,10 @@ TRACED = ("real", "binary")  # the slow tests cover all components on these spac
 
 
 @pytest.fixture(autouse=True)
-def _allowed(monkeypatch):
-    """Allow configs to name the components of components.py."""
+def _world(monkeypatch):
+    """Allow configs to name the components of components.py, and fit references to few points, which takes less time."""
     monkeypatch.setenv("EBM_ALLOW", ALLOWED)
+    monkeypatch.setattr(trainer_module, "N_FIT", 500)
 
 
 def options(group, known=GROUPS):

@@ -31,8 +31,12 @@ REASONS = {
     "labelled": "the energy depends on a label",
     "image": "quadrature takes at most 3 coordinates",
 }
-QUICK = {"ais": "n_temperatures=10", "c2st": "n_steps=20", "ksd": "n_points=100", "mmd": "n_points=100", "ais_of_bits": "n_temperatures=5"}
-QUICK = (*(f"metric.{name}.{word}" for name, word in QUICK.items()), "metric.ais.n_chains=20", "metric.ais.n_repeats=3")
+QUICK = [
+    *("ais.n_temperatures=10", "ais.n_chains=20", "ais.n_repeats=3", "ais_of_bits.n_temperatures=5", "c2st.n_steps=20"),
+    *("fisher.n_points=200", "generalization_gap.n_points=200", "ksd.n_points=100", "mmd.n_points=100"),
+    *("short_run_gap.n_chains=20", "short_run_gap.n_steps=5", "sliced_wasserstein.n_points=200", "sliced_wasserstein.n_projections=8"),
+]
+QUICK = [f"metric.{word}" for word in QUICK]
 TRAINED = ("trainer.ema_decay=0.99", "trainer.evaluate_every=100000", "regularizer=[]", "figure=[]", "device=cpu")
 FEW = ("draws.n_samples=1000", "draws.n_chains=500", "draws.n_steps=20")
 BITS = ("dataset.flip=0.35", "optimizer.lr=0.03", "trainer.n_steps=1000")

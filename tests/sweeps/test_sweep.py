@@ -413,7 +413,7 @@ def commands():
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_jobs_share_compiled_code(tmp_path):
     """The second job reuses the code compiled by the first and compiles nothing."""
-    line = (*TINY, "trainer.n_steps=4", "trainer.compile=true", "device=cpu", "seed=0,1", "hydra.launcher.cpu_jobs=1")
+    line = (*TINY, "energy.n_blocks=1", "trainer.n_steps=4", "trainer.compile=true", "device=cpu", "seed=0,1", "hydra.launcher.cpu_jobs=1")
     ended = train(tmp_path / "outputs", *line, ROGUE_DIARY=tmp_path / "diary", TORCHINDUCTOR_CACHE_DIR=tmp_path / "cache")
     assert ended.code == 0, ended.err
     first, second = [line for line in diary(tmp_path / "diary") if line["here"] == "test_loss"]
