@@ -81,6 +81,9 @@ class Ray(RemoteEngine):
             reach(address)
             try:
                 ray.init(**cluster, include_dashboard=False, log_to_driver=False, logging_level="error")
+            except ray.exceptions.AuthenticationError as error:
+                message = f"hydra.launcher.ray.init: Ray has no valid token: {str(error).partition('. ')[0]}"
+                raise bad(message, "set RAY_AUTH_TOKEN_PATH to a file that holds the token of the cluster, or unset it") from None
             except (ConnectionError, ValueError) as error:
                 hint = "hydra.launcher.ray.init.address=local starts Ray on this machine; a cluster with a token needs RAY_AUTH_MODE=token"
                 raise bad(f"hydra.launcher.ray.init: {str(error).partition('. ')[0]}", hint) from None

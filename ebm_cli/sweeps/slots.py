@@ -50,14 +50,14 @@ def plan(gpus: Literal["auto"] | Natural | list[Natural | str], jobs_per_gpu: Co
     return [Slot(gpu.name, threads) for _ in range(jobs_per_gpu) for gpu in chosen]
 
 
-def choose(gpus: str | int | list, available: list[Gpu]) -> list[Gpu]:
-    """The requested GPUs among the visible ones."""
+def choose(gpus: str | int | list, available: list[Gpu], *, key: str = "hydra.launcher.gpus") -> list[Gpu]:
+    """The requested GPUs among the visible ones. `key` is the config key of the request, for messages."""
     names = ", ".join(gpu.name for gpu in available) or "none"
     if isinstance(gpus, int):
         if gpus > len(available):
             raise bad(
-                f"hydra.launcher.gpus: GPUs requested: {gpus}, visible: {len(available)}",
-                "hydra.launcher.gpus=auto uses all visible GPUs" if available else "hydra.launcher.gpus=0 runs the jobs on CPU cores",
+                f"{key}: GPUs requested: {gpus}, visible: {len(available)}",
+                f"{key}={len(available)} uses all visible GPUs" if available else f"{key}=0 runs the jobs on CPU cores",
             )
         return available[:gpus]
     if gpus == "auto":

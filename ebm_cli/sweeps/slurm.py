@@ -29,6 +29,7 @@ from ebm_cli.runs import run
 from ebm_cli.sweeps.dispatch import Died
 from ebm_cli.sweeps.jobs import Outcome
 from ebm_cli.sweeps.remote import RemoteEngine, RemoteJob
+from ebm_cli.sweeps.slots import choose, visible
 from ebm_cli.training.signals import Stop
 from ebm_cli.types import Count, Natural
 
@@ -85,6 +86,7 @@ class Task:
     """A job as a callable for submitit, which runs it in its own process."""
 
     job: RemoteJob
+    gpus: str | None  # the value of CUDA_VISIBLE_DEVICES in the job; None leaves it as it is
 
     def __call__(self) -> Outcome | None:
         environment = submitit.JobEnvironment()
@@ -94,6 +96,8 @@ class Task:
         if environment.cluster == "slurm":
             Stop.saves = frozenset({signal.SIGTERM}) - {preemption}
             Stop.ends -= Stop.saves
+        if self.gpus is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus
         os.environ["OMP_NUM_THREADS"] = threads = os.environ.get("SLURM_CPUS_PER_TASK", "1")
         torch.set_num_threads(int(threads))
         try:
@@ -127,6 +131,9 @@ class Submitit(RemoteEngine):
         timeouts = {key: specific.pop(key) for key in ("slurm_max_num_timeout",) if key in specific}
         if cluster == "slurm" and typed["cpus_per_task"]:  # since Slurm 22.05 srun does not inherit it from sbatch
             specific["slurm_srun_args"] = [f"--cpus-per-task={typed['cpus_per_task']}"]
+        # submitit itself numbers the GPUs of local jobs from 0, whatever CUDA_VISIBLE_DEVICES of this command says
+        own = choose(typed["gpus_per_node"] or 0, visible(), key="hydra.launcher.gpus_per_node") if cluster == "local" else []
+        self._gpus = ",".join(gpu.name for gpu in own) if cluster == "local" else None
         self.name, self._cluster, self._jobs, self._gone = {"slurm": "Slurm", "local": "submitit"}[cluster], cluster, {}, {}
         self._executor = submitit.AutoExecutor(folder, cluster=cluster, **timeouts)
         self._executor.update_parameters(**{key: typed[key] for key in GENERIC}, **specific)
@@ -134,7 +141,7 @@ class Submitit(RemoteEngine):
     def submit(self, jobs: Mapping[int, RemoteJob]) -> None:
         try:
             with submitit.helpers.clean_env(), _without_sigint():  # clean_env: the command may itself run inside a Slurm job
-                submitted = self._executor.submit_array([Task(job) for job in jobs.values()])
+                submitted = self._executor.submit_array([Task(job, self._gpus) for job in jobs.values()])
         except (FailedJobError, FailedSubmissionError) as error:
             hint = "check hydra.launcher.partition, .account, .qos and the requested resources"
             raise bad(str(error).splitlines()[-1], hint) from None

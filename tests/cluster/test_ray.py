@@ -154,3 +154,16 @@ def test_invalid_settings_are_refused(tmp_path, word, message):
     done = rogue.train(tmp_path / "outputs", *LINE, "seed=0,1", RAY, word)
     assert done.code == 2
     assert message in done.err
+
+
+def test_a_token_that_ray_cannot_read_is_refused(tmp_path):
+    """In a process of its own, because Ray reads the token once."""
+    words = ["train", "-m", "seed=0,1", "objective=dsm", "device=cpu", RAY, HERE, ON_CORES]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_AUTH_TOKEN"}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "none"), "EBM_OUTPUTS": str(tmp_path / "outputs")}
+    done = subprocess.run([sys.executable, "-m", "ebm_cli", *words], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "error: hydra.launcher.ray.init: Ray has no valid token: " in done.stderr
+    assert "hint: set RAY_AUTH_TOKEN_PATH to a file" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outputs").exists()

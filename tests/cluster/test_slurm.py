@@ -312,3 +312,19 @@ def test_signals_without_slurm(unbroken, tmp_path, number, state):
     assert resumed_at(run) == [saved]
     assert 20 <= saved < 60
     assert_same(run, unbroken)
+
+
+@pytest.mark.parametrize(("n_gpus", "seen"), [("null", ""), ("1", "5"), ("2", "5,3")])
+def test_jobs_without_slurm_see_the_gpus_that_the_command_may_use(tmp_path, n_gpus, seen):
+    """submitit itself would give the first GPUs of the machine to every job."""
+    outputs, log, words = tmp_path / "outputs", tmp_path / "diary", (*LINE, "seed=0", LOCAL, f"hydra.launcher.gpus_per_node={n_gpus}")
+    done = rogue.train(outputs, *words, CUDA_VISIBLE_DEVICES="5,3", ROGUE_DIARY=log)
+    assert done.code == 0, done.err
+    assert {entry["gpu"] for entry in diary(log)} == {seen}
+
+
+def test_more_gpus_than_the_command_may_use_are_refused_without_slurm(tmp_path):
+    done = rogue.train(tmp_path / "outputs", *LINE, "seed=0", LOCAL, "hydra.launcher.gpus_per_node=3", CUDA_VISIBLE_DEVICES="5,3")
+    assert done.code == 2
+    assert "error: hydra.launcher.gpus_per_node: GPUs requested: 3, visible: 2\n" in done.err
+    assert not (tmp_path / "outputs").exists()
