@@ -175,6 +175,10 @@ class Objective(Protocol):
         """The loss of each sample, (*m, B), and an info that regularizers may read (`energy`, for example). It is a pure function."""
         ...
 
+    def warning(self, row: Mapping[str, Any]) -> str:
+        """A warning about the training, from a row of the log, which has the means of the infos; "" if there is none."""
+        return ""
+
     def trained(self, model: Model) -> Model:
         """The model that is evaluated and sampled, for example at the training temperature or at the smallest noise level."""
         return model

@@ -9,8 +9,9 @@ to data that are unlike any draw from q: high dimensions, thin supports.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Info, Params
+
+SURE = 5.0  # nats; with a larger logit the probability that a point is noise is below 0.7 %
 
 
 @dataclass(frozen=True)
@@ -48,4 +51,11 @@ class NoiseContrastive(Objective):
         h = -energy - params["log_z"].unsqueeze(-1) - aux["offset"]
         h = h.where(aux["offset"] > -torch.inf, torch.inf)  # where q = 0 the point is certainly from the data, for every energy
         loss = softplus(-h[..., :n]) + softplus(h[..., n:]).unflatten(-1, (n, self.n_noise)).sum(-1)
-        return loss, {"energy": energy[..., :n]}
+        return loss, {"energy": energy[..., :n], "saturation": h[..., :n] > SURE}
+
+    def warning(self, row: Mapping[str, Any]) -> str:
+        saturation = row["saturation"] if isinstance(row["saturation"], list) else [row["saturation"]]
+        if max(saturation) <= 0.5:
+            return ""
+        fault = f"the classifier is sure of {max(saturation):.0%} of the data points: the noise is too easy, and the loss says little"
+        return f"{fault}; try noise closer to the data (reference=mixture), or an objective without noise, such as objective=dsm"

@@ -182,7 +182,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
     rows = run.cut(trainer.state.step)
     if not checkpoint.steps(run.checkpoints):
         checkpoint.save(run.checkpoints, trainer)
-    watch = Stopwatch(rows[-1]["seconds"] if rows else 0.0)
+    watch, warned = Stopwatch(rows[-1]["seconds"] if rows else 0.0), False
     stop.deferred = True
     for step in trainer.steps():
         last = step == settings.n_steps
@@ -193,6 +193,10 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
             continue
         row, dead = trainer.read() if log else {"step": step}, trainer.dead()
         seconds = watch.pause()  # after values were read: before that, a GPU may still be busy with the steps
+        if log and not warned and (warning := trainer.objective.warning(row)):
+            warned = True
+            run.log(warning)
+            console.say(f"warning: {warning}")
         if evaluation:
             measured = evaluate.evaluate_models(TrainedModel.of(trainer), experiment.dataset, metrics, None, final=False)
             row |= _numbers(measured, stacked=bool(trainer.rng.model_shape))
