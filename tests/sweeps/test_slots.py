@@ -67,7 +67,7 @@ def test_slots_alternate_between_gpus_and_share_the_cores(machine):
 @pytest.mark.parametrize(
     ("gpus", "message", "hint"),
     [
-        (5, "GPUs requested: 5, visible: 4", "hydra.launcher.gpus=auto"),
+        (5, "GPUs requested: 5, visible: 4", "hydra.launcher.gpus=4"),
         ([0, 7], "there is no GPU 7; visible GPUs: 0, 1, 2, 3$", ""),
         (["GPU-xyz"], "there is no GPU GPU-xyz; visible GPUs: 0, 1, 2, 3$", ""),
         (["GPU-"], "GPU- names 4 GPUs;", ""),  # an ambiguous prefix
