@@ -51,7 +51,8 @@ def save_figures(folder: Path, figures: Mapping[str, Figure], scene: Scene, name
             pictures.failed[name] = f"{type(error).__name__}: {error}{place(error)}"
             console.say(f"warning: figure={name} failed: {pictures.failed[name]}")
             if os.environ.get("EBM_DEBUG"):
-                console.say("".join(traceback.format_exception(error)))
+                for line in "".join(traceback.format_exception(error)).splitlines():
+                    console.say(line)
         finally:
             partial.unlink(missing_ok=True)
     return pictures

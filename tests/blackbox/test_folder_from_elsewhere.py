@@ -103,7 +103,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 2)}]
 @pytest.mark.parametrize(
     "change",
     [
-        lambda config: BOMB,
+        lambda config: yaml.safe_dump(config) + BOMB,
         lambda config: f"{yaml.safe_dump(config)}deep: {'[' * 60}{']' * 60}\n",
         lambda config: yaml.safe_dump(config | {"seeds": 1_000_000_000}),
         lambda config: yaml.safe_dump(config) + "#" * (1 << 22),
