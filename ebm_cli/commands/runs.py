@@ -84,11 +84,13 @@ def describe(member: run.Run) -> dict[str, Any]:
 
 
 def age(seconds: float) -> str:
-    """A duration in the largest unit that fits, rounded."""
+    """A duration in the largest unit that fits, rounded. Clocks differ between machines, so that a run may be from the future."""
+    if seconds < -1:
+        return "in the future"
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{max(seconds, 0):.0f} s"
 
 
 def _number(value: float | None) -> str:

@@ -99,10 +99,15 @@ class SweepProgress:
         return {"ended": len(ended), "failed": sum(row.state != "finished" for row in ended)}
 
     def _eta(self) -> str:
-        """The estimated time left, from the work done since the start. Runs that had finished before do not count."""
+        """The estimated time left, from the work done since the start. Runs that had finished before are no work.
+
+        Of the jobs that wait, the same share is expected to have finished before as of those that were looked at.
+        """
         trained = [row for row in self.rows if row.n_steps]
         done = sum((row.step - row.first_step) / row.n_steps for row in trained)
-        left = sum(1 - row.fraction for row in self.rows if row.state in TO_COME)
+        stored = sum(not row.n_steps for row in self.rows if row.state not in TO_COME)
+        share = len(trained) / max(len(trained) + stored, 1)
+        left = sum((1 - row.fraction) * (share if row.state == "waiting" else 1) for row in self.rows if row.state in TO_COME)
         seconds = (time.monotonic() - self._started) * left / done if done else 0.0
         return f"  (ETA {seconds:.0f} s)" if seconds >= 1 else ""
 

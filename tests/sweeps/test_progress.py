@@ -128,6 +128,16 @@ def test_the_estimated_time_is_proportional_to_the_work_left(seen, steps, second
     assert seen._eta() == f"  (ETA {expected:.0f} s)"
 
 
+def test_waiting_runs_are_expected_to_be_stored_as_often_as_those_before_them(seen):
+    launch(seen, 0)
+    end(seen, 0)  # a stored result
+    launch(seen, 1)
+    start(seen, 1)
+    seen.clock(10)
+    row(seen, 1, 50)
+    assert seen._eta() == f"  (ETA {10 * (0.5 + 2 * 0.5) / 0.5:.0f} s)"
+
+
 def test_no_time_is_estimated_if_nothing_was_trained_or_nothing_is_left(seen):
     seen.clock(5)
     assert seen._eta() == ""
