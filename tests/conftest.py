@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from lines import last_of_each_key
 
 from ebm_cli import __main__
 from ebm_cli.config import compose
@@ -40,7 +41,7 @@ def ebm(capsys):
 
     def call(*words):
         capsys.readouterr()
-        code = __main__.main(list(words))
+        code = __main__.main(last_of_each_key(words))
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -52,7 +53,7 @@ def ebm_process():
     """`ebm_process(...)` starts the command in its own process and returns the Popen."""
 
     def start(*words, **options):
-        command = [sys.executable, "-m", "ebm_cli", *words]
+        command = [sys.executable, "-m", "ebm_cli", *last_of_each_key(words)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": dict(os.environ)} | options
         return subprocess.Popen(command, **options)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from lines import last_of_each_key
 from torch._dynamo.utils import counters
 
 from ebm_cli import __main__
@@ -176,7 +177,7 @@ def train(outputs, *words, err=None, **more):
     with patience(), pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name, value in environment(outputs, **more).items():
             patch.setenv(name, value)
-        code = __main__.main(["train", "-m", options(outputs), *words])
+        code = __main__.main(last_of_each_key(["train", "-m", options(outputs), *words]))
     return Ended(code, out.getvalue(), err.getvalue() if isinstance(err, io.StringIO) else "")
 
 

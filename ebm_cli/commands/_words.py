@@ -9,15 +9,18 @@ from ebm_cli.runs import catalog
 from ebm_cli.runs.run import Run
 
 
-def words_of(words: Sequence[str], flags: Sequence[str] = ()) -> tuple[set[str], list[str]]:
-    """The flags that are given, and the other words. None of the `flags` takes a value."""
-    given, rest = split(words, dict.fromkeys(flags, False))
+def words_of(words: Sequence[str], flags: Sequence[str] = (), *, keys: bool = False) -> tuple[set[str], list[str]]:
+    """The flags that are given, and the other words. None of the `flags` takes a value. `keys` as in `split`.
+
+    Folders of options were removed by `dirs_of`: a command that has them names their flag only for the hints.
+    """
+    given, rest = split(words, dict.fromkeys(flags, False), keys=keys)
     return set(given), rest
 
 
 def run_and_words(words: Sequence[str], usage: str, flags: Sequence[str] = ()) -> tuple[Run, list[str], set[str]]:
     """The run that the first word names, the overrides after it, and the flags that are given."""
-    given, rest = words_of(words, flags)
+    given, rest = words_of(words, flags, keys=True)
     if not rest or "=" in rest[0]:
         raise bad("a run is needed: an id, a unique prefix, a path, or `last`", usage.splitlines()[0])
     return catalog.find(rest[0]), rest[1:], given

@@ -20,7 +20,7 @@ from ebm_cli.config import compose
 
 def main(words: Sequence[str]) -> int:
     dirs, words = dirs_of(words)
-    run, overrides, flags = run_and_words(words, __doc__, ["--json"])
+    run, overrides, flags = run_and_words(words, __doc__, ["--json", "--config-dir"])
     run.check_writable("evaluate")
     stored = run.config()
     stored["metric"] |= run.read("summary.json").get("measured_with", {}).get("metric", {})

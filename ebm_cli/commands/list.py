@@ -15,7 +15,7 @@ from ebm_cli.errors import bad, nearest
 
 def main(words: Sequence[str]) -> int:
     dirs, words = dirs_of(words)
-    _, wanted = words_of(words)
+    _, wanted = words_of(words, ["--config-dir"])
     groups = option_files.groups(dirs)
     for group in wanted:
         if group not in groups:

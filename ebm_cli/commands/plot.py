@@ -18,7 +18,7 @@ from ebm_cli.errors import OWN, InputError, Problem, RunFailed, bad, nearest
 
 def main(words: Sequence[str]) -> int:
     dirs, words = dirs_of(words)
-    run, overrides, _ = run_and_words(words, __doc__)
+    run, overrides, _ = run_and_words(words, __doc__, ["--config-dir"])
     run.check_writable("plot")
     stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}

@@ -35,7 +35,7 @@ OWN = {"start": "noise", "out": None, "seed": 0, "device": "auto"}
 
 def main(words: Sequence[str]) -> int:
     dirs, rest = dirs_of(words)
-    _, rest = words_of(rest)
+    _, rest = words_of(rest, ["--config-dir"], keys=True)
     if rest and "=" in rest[0]:
         return without_a_run(rest, dirs)
     if not rest:
@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> int:
 def of_a_run(words: Sequence[str], dirs: Sequence[Path]) -> int:
     if words[0] in option_files.groups(dirs)["energy"] and not Path(words[0]).exists():
         raise bad(f"{words[0]} is an energy, not a run", f"ebm sample energy={words[0]}")
-    run, overrides, _ = run_and_words(words, __doc__)
+    run, overrides, _ = run_and_words(words, __doc__, ["--config-dir"])
     if any(word.startswith(("energy=", "energy.")) for word in overrides):
         raise bad(
             f"energy: the energy of {run.path.name} is the one that was trained",

@@ -11,12 +11,15 @@ from ebm_cli import console
 from ebm_cli.commands._flags import split
 from ebm_cli.commands._help import train_help
 from ebm_cli.config import compose, option_files
+from ebm_cli.config.overrides import quoted
+from ebm_cli.config.roles import OPTIONAL
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.runner import line
 from ebm_cli.runs import run
 from ebm_cli.training.signals import at_once
 
 FLAGS = {"--help": False, "-h": False, "--multirun": False, "-m": False, "--cfg": True, "-c": True, "--config-dir": True, "-cd": True}
+NULLS = [f"{group}=null" for group in OPTIONAL]  # Hydra reads them only in the lines of the jobs
 
 # the launchers whose jobs run on this machine
 HERE = ("hydra_plugins.ebm.GpuLauncher", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")
@@ -28,7 +31,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
-    flags, overrides = split(words, FLAGS)
+    flags, overrides = split(words, FLAGS, keys=True)
     dirs = [Path(folder) for name in ("--config-dir", "-cd") for folder in flags.get(name, [])]
     for folder in dirs:
         if not folder.is_dir():
@@ -86,7 +89,8 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
     job = Job(tuple(dirs), sweep_id, first["group"] or sweep_id, good, lines.ranking.metric, lines.ranking.best)
     whole = Sweep(tuple(overrides), job)
     with whole.stored(), tempfile.TemporaryDirectory() as folder:  # for the multirun.yaml that Hydra writes
-        _through_hydra(["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."], dirs, job)
+        place = quoted(f"hydra.sweep.dir={folder.replace('${', chr(92) + '${')}")  # not an interpolation
+        _through_hydra(["-m", *overrides, place, "hydra.sweep.subdir=."], dirs, job)
     whole.show()
     return 0
 
@@ -101,9 +105,11 @@ def _through_hydra(words: Sequence[str], dirs: Sequence[Path], task: Any) -> Non
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     flags, overrides = split(words, FLAGS)
     spread = [part for name, values in flags.items() if name not in ("--config-dir", "-cd") for part in (name, *values)]
-    typed, sys.argv = sys.argv, ["ebm train", *spread, *overrides, *compose.search_path(dirs), *quiet]
+    readable = [f"++hydra.sweeper.params.{word[:-5]}='null'" if word in NULLS else word for word in overrides]
+    typed, sys.argv = sys.argv, ["ebm train", *spread, *readable, *quiet]
     try:
-        hydra.main(version_base="1.3", config_path=str(option_files.conf_dir()), config_name="train")(task)()
+        with compose.searching(dirs):
+            hydra.main(version_base="1.3", config_path=str(option_files.conf_dir()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(Problem(str(error).splitlines()[0])) from None
     finally:

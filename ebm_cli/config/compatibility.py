@@ -1,13 +1,14 @@
 """What components require and provide, and a check that refuses incompatible components before anything runs."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ebm_cli.config import option_files, schema
 from ebm_cli.config.compose import Composed
 from ebm_cli.core import model
-from ebm_cli.errors import Problem
+from ebm_cli.errors import InputError, Problem
 
 
 class Capability(NamedTuple):
@@ -151,9 +152,12 @@ def name_of(composed: Composed, group: str) -> str:
 
 
 def options(group: str, dirs: Sequence[Path]) -> dict[str, Any]:
-    """The node of every option of a group."""
-    read = _wrapped if group in schema.KINDS_OF_LISTS else option_files.node_of
-    return {option: read(found.path) for option, found in option_files.groups(dirs)[group].items()}
+    """The node of every option of a group whose file can be read."""
+    read, nodes = _wrapped if group in schema.KINDS_OF_LISTS else option_files.node_of, {}
+    for option, found in option_files.groups(dirs)[group].items():
+        with suppress(InputError):
+            nodes[option] = read(found.path)
+    return nodes
 
 
 def _wrapped(path: Path) -> dict[str, Any]:

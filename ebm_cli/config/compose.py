@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,14 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.config.option_files import check_named, conf_dir, groups, train_defaults
-from ebm_cli.config.overrides import Interval, dimension, misplaced, note, parse, sort, swept
-from ebm_cli.config.roles import LISTS
-from ebm_cli.errors import InputError, Problem
+from ebm_cli.config import option_files
+from ebm_cli.config.option_files import conf_dir, groups, train_defaults
+from ebm_cli.config.overrides import Interval, dimension, key_of, misplaced, note, parse, sort, swept
+from ebm_cli.config.roles import LISTS, OPTIONAL
+from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.io import yaml_text
 
 MAX_CHECKED = 20  # at most so many values of a swept key are checked before the sweep starts
 MISSING = "???"
+FOLDERS: ContextVar[tuple[Path, ...]] = ContextVar("FOLDERS", default=())  # the user's folders of options that Hydra searches now
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,7 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    known = groups(dirs)
-    options, values, problems = sort(words, known)
-    for group in LISTS:
-        chosen = parse(options[group]).value() if group in options else []
-        for name in chosen if isinstance(chosen, list) else [chosen]:
-            check_named(known[group][name].path)
+    options, values, problems = sort(words, groups(dirs))
     try:
         composed, choices, params = deepcopy(_with_options(tuple(options.values()), tuple(dirs)))
         searched = tuple(key for key in params if key not in {**options, **values})
@@ -66,20 +64,46 @@ def _with_options(options: tuple[str, ...], dirs: tuple[Path, ...]) -> tuple[Any
 
     The result is cached, because many jobs of a sweep choose the same options.
     """
-    from hydra import compose as hydra_compose
     from omegaconf import OmegaConf
 
-    with hydra_ready():
-        composed = hydra_compose("train", [*search_path(dirs), *options], return_hydra_config=True)
-    choices, params = dict(composed.hydra.runtime.choices), list(composed.hydra.sweeper.get("params") or ())
+    composed = by_hydra(options, dirs)
+    choices, params = dict.fromkeys(OPTIONAL) | dict(composed.hydra.runtime.choices), list(composed.hydra.sweeper.get("params") or ())
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     return composed, choices, params
 
 
-def search_path(dirs: Sequence[Path]) -> list[str]:
-    """The override that adds the user's folders to the search path of Hydra."""
-    return [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in dirs)}]"] if dirs else []
+def by_hydra(options: Sequence[str], dirs: Sequence[Path]) -> Any:
+    """The config with these options as Hydra composes it, with its own section. Raises `InputError` for a fault in a chosen file."""
+    from hydra import compose as hydra_compose
+    from omegaconf.errors import OmegaConfBaseException
+
+    known = groups(dirs)
+    files = [path for word in options if key_of(word) in known for path in files_of(word, known)]
+    for path in files:
+        option_files.check(path)
+    try:
+        with hydra_ready(dirs):
+            return hydra_compose("train", [*map(without_null, options)], return_hydra_config=True)
+    except (yaml_text.Error, UnicodeDecodeError) as error:  # in an option that a defaults list chooses
+        raise InputError(option_files.unreadable(error)) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        own = [str(path) for path in files if conf_dir() not in path.parents]
+        if isinstance(error, OmegaConfBaseException) or not own:
+            raise
+        raise bad(f"{' or '.join(own)}: {first_line(error)}", "correct this file") from None
+
+
+def without_null(word: str) -> str:
+    """An override with which Hydra chooses no option of a group: it does not read `group=null`."""
+    return f"~{key_of(word)}" if word.endswith("=null") else word
+
+
+def files_of(word: str, known: Mapping[str, Mapping[str, option_files.Option]]) -> list[Path]:
+    """The files of the options that an override chooses."""
+    chosen = parse(word).value()
+    names = chosen if isinstance(chosen, list) else [] if chosen is None else [chosen]
+    return [known[key_of(word)][str(name)].path for name in names]
 
 
 def to_yaml(composed: Composed) -> str:
@@ -127,15 +151,13 @@ def amend(
         hint = f"{own}the options of {', '.join(swappable)} can be changed" if swappable else ""
         problems.append(Problem(f"{values.pop(key)}: the option of {key} cannot be changed here", hint))
     for group, word in options.items():
-        chosen = parse(word).value()
-        if chosen is None:
+        files = files_of(word, known)
+        if parse(word).value() is None:
             config[group] = None
-            continue
-        files = [known[group][name].path for name in (chosen if isinstance(chosen, list) else [chosen])]
-        if group in LISTS:
+        else:
             for path in files:
-                check_named(path)
-        config[group] = OmegaConf.merge(*(OmegaConf.load(path) for path in files)) if files else {}
+                option_files.check(path)
+            config[group] = OmegaConf.merge(*(OmegaConf.load(path) for path in files)) if files else {}
     for key, word in values.items():
         if not note(misplaced(word, key, OmegaConf.to_container(config)), problems):
             try:
@@ -178,15 +200,25 @@ def look(config: Any, key: str) -> Any:
 
 
 @contextmanager
-def hydra_ready() -> Iterator[None]:
-    """Initialize Hydra with our folder of configs. It also works inside a sweep, where Hydra is running already."""
+def searching(dirs: Sequence[Path]) -> Iterator[None]:
+    """Make Hydra search these folders of options too. The plugin `OwnFolders` reads them, because Hydra would parse them in an override."""
+    token = FOLDERS.set(tuple(path.resolve() for path in dirs))
+    try:
+        yield
+    finally:
+        FOLDERS.reset(token)
+
+
+@contextmanager
+def hydra_ready(dirs: Sequence[Path] = ()) -> Iterator[None]:
+    """Initialize Hydra with our configs and these folders. It also works inside a sweep, where Hydra is running already."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with searching(dirs), initialize_config_dir(str(conf_dir()), version_base="1.3"):
             yield
     finally:
         if running is not None:
@@ -207,11 +239,6 @@ def _literal(node: Any) -> Any:
     if isinstance(node, list):
         return [_literal(value) for value in node]
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
-
-
-def key_of(word: str) -> str:
-    """The key that an override sets."""
-    return word.partition("=")[0].lstrip("+~")
 
 
 def first_line(error: Exception) -> str:

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.config.compose import first_line, hydra_ready, key_of, look, search_path
+from ebm_cli.config.compose import by_hydra, first_line, look
 from ebm_cli.config.option_files import comments, conf_dir, groups
-from ebm_cli.config.overrides import FOLDERS, dimension, hydra_fault, is_hydras, misplaced, note, parse
+from ebm_cli.config.overrides import FOLDERS, dimension, hydra_fault, is_hydras, key_of, misplaced, note, parse
 from ebm_cli.errors import Problem, nearest
 
 SWEEPERS = ("hydra_plugins.ebm.GridSweeper", "hydra_plugins.ebm.OptunaSweeper")
@@ -32,7 +32,6 @@ class OfHydra:
 
 def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
     """Compose the launcher and the sweeper that the overrides or their preset choose, and collect the problems of these overrides."""
-    from hydra import compose as hydra_compose
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -42,8 +41,7 @@ def of_hydra(words: Sequence[str], dirs: Sequence[Path] = ()) -> OfHydra:
     chosen = {key: word for word in own if "/" in (key := key_of(word))}
     presets = [word for word in others if word in {f"experiment={name}" for name in groups(dirs)["experiment"]}]
     try:
-        with hydra_ready():
-            composed = hydra_compose("train", [*search_path(dirs), *presets, *chosen.values()], return_hydra_config=True)
+        composed = by_hydra([*presets, *chosen.values()], dirs)
     except HydraException as error:
         known = {
             f"hydra/{path.parent.name}": sorted(file.stem for file in path.parent.glob("*.yaml")) for path in conf_dir().glob("hydra/*/*")

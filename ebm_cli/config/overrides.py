@@ -4,10 +4,12 @@ They are checked before Hydra composes them. So all problems are reported togeth
 config: the message names the nearest known key.
 """
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ebm_cli.config.roles import LISTS, OPTIONAL
+from ebm_cli.config.roles import LISTS, OPTIONAL, TRAINS, role
 from ebm_cli.errors import OWN, Problem, nearest
 
 HYDRA = ("hydra.", "hydra/")  # the prefixes of Hydra's own keys and groups
@@ -52,9 +54,7 @@ def sort(words: Sequence[str], known: Mapping[str, Mapping[str, Any]]) -> tuple[
         try:
             override = parse(word)
         except HydraException:
-            key, equals, value = word.partition("=")
-            hint = f"""quote special characters: '{key}="{value}"'""" if equals else "overrides have the form key=value or group=option"
-            problems.append(Problem(f"{word!r} cannot be read", hint))
+            problems.append(Problem(f"{word!r} cannot be read", _readable(word)))
             continue
         key = override.key_or_group
         problem = _fault(override, word, key, known)
@@ -67,10 +67,52 @@ def sort(words: Sequence[str], known: Mapping[str, Mapping[str, Any]]) -> tuple[
     return options, values, problems
 
 
+def key_of(word: str) -> str:
+    """The key that an override sets."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def repeated(words: Sequence[str]) -> list[Problem]:
+    """The problems of keys that several overrides set."""
+    by_key: dict[str, list[str]] = {}
+    for word in words:
+        if "=" in word:
+            by_key.setdefault(key_of(word), []).append(word)
+    return [Problem(f"{' and '.join(found)} set the same key", "keep one of them") for found in by_key.values() if len(found) > 1]
+
+
+def _readable(word: str) -> str:
+    """A hint for an override that cannot be read: how it was probably meant."""
+    from hydra.errors import HydraException
+
+    meant = re.fullmatch(r"\s*([\w./]+)(?:\s*[=:][\s=]*|\s+)(.*?)\s*", word, re.DOTALL)
+    if not meant:
+        return "overrides have the form key=value or group=option, without blanks"
+    key, value = meant.groups()
+    in_quotes = quoted(f"{key}={value}")
+    for candidate in (f"{key}={value}", *(f"{key}={value}{end}" for end in ("]", "]]", "}")), in_quotes):
+        try:
+            parse(candidate)
+        except HydraException:
+            continue
+        return (
+            f"quote special characters: {shlex.quote(candidate)}" if candidate == in_quotes else f"did you mean {shlex.quote(candidate)}?"
+        )
+    return "overrides have the form key=value or group=option, without blanks"
+
+
+def quoted(word: str) -> str:
+    """An override with its value in quotes."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    key, _, value = word.partition("=")
+    return f"{key}={QuotedString(value, Quote.double).with_quotes()}"
+
+
 def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, Any]]) -> Problem | None:
     """The problem with an override that can be found without the config; None if there is none."""
     if key.startswith(HYDRA):
-        return hydra_fault(word) or Problem(f"{word}: Hydra's own keys can only be set in a sweep", "add -m")
+        return hydra_fault(word) or Problem(f"{word}: Hydra's own keys can only be set in a sweep", "`ebm train -m` makes a sweep")
     if override.is_delete():
         return Problem(
             f"{word}: keys cannot be removed from a config",
@@ -80,16 +122,19 @@ def _fault(override: Any, word: str, key: str, known: Mapping[str, Mapping[str, 
         return Problem(f"{word}: keys cannot be added to a config", f"omit the plus sign: {word.lstrip('+')}")
     if override.is_sweep_override():
         search = " hydra/sweeper=optuna" if override.is_interval_sweep() else ""
-        return Problem(f"{word}: several values need a sweep", f"add -m{search}")
+        text = key not in known and override.is_choice_sweep() and any(isinstance(part, str) for part in override.value().list)
+        one = f"; a comma inside a value is quoted: {shlex.quote(quoted(word))}" if text else ""
+        return Problem(f"{word}: several values need a sweep", f"`ebm train -m{search}` makes a sweep{one}")
     if key not in known:
         return None
     value = override.value()
     if (not isinstance(value, list) and str(value) in known[key]) or (value is None and key in OPTIONAL):
         return None
     if isinstance(value, list) and key not in LISTS:
-        return Problem(
-            f"{word}: the group {key} takes one option", "for a sweep, separate the options by commas without brackets, and add -m"
-        )
+        sweep = f"; `ebm train -m` makes a sweep of {key}={','.join(map(str, value))}" if role(key) == TRAINS and len(value) > 1 else ""
+        return Problem(f"{word}: the group {key} takes one option", f"{key}={value[0] if value else 'OPTION'}{sweep}")
+    if value is None and key not in LISTS:
+        return Problem(f"{word}: the group {key} takes one option", f"`ebm list {key}` shows the options")
     if key in LISTS and str(value).lower() in ("none", "null"):
         return Problem(f"{word}: the group {key} takes a list of options", f"use {key}=[] for an empty list")
     wrong = [str(option) for option in (value if isinstance(value, list) else [value]) if str(option) not in known[key]]

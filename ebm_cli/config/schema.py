@@ -18,7 +18,7 @@ from ebm_cli.config.roles import OPTIONAL
 from ebm_cli.config.settings import SweepSettings, TrainerSettings, root
 from ebm_cli.core import contracts, figure, metric
 from ebm_cli.core.chain import Draws
-from ebm_cli.errors import InputError, Problem, nearest, own_packages
+from ebm_cli.errors import InputError, Problem, bad, nearest, own_packages
 
 KINDS = {
     "dataset": contracts.Dataset,
@@ -131,7 +131,10 @@ def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type 
 
 
 def fence() -> tuple[str, ...]:
-    """The packages whose classes a config may name."""
+    """The packages whose classes a config may name. Raises `InputError` if EBM_ALLOW names no package."""
+    for name in own_packages():
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise bad(f"EBM_ALLOW: {name!r} is not the name of a package", "separate the names by commas: EBM_ALLOW=one,two")
     return (*FENCE, *own_packages())
 
 

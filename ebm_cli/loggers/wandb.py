@@ -51,10 +51,14 @@ class Wandb:
         if leaking := [name for name in LEAKING if os.environ.get(name, "").lower() not in ("", "0", "false")]:
             raise bad(f"logger=wandb: with {leaking[0]} wandb writes the API key into its logs", f"unset {' '.join(leaking)}")
         try:
-            self._settings(config)
+            given = self._settings(config)
         except (wandb.errors.UsageError, ValueError) as error:
-            text = error.errors()[0]["msg"].removeprefix("Value error, ") if hasattr(error, "errors") else str(error)
-            raise bad(f"logger=wandb: {text}", "the names come from logger.project, logger.entity, group and tags") from None
+            raise bad(f"logger=wandb: {_first(error)}", "the names come from logger.project, logger.entity, group and tags") from None
+        try:
+            given.update_from_env_vars(os.environ)  # wandb reads them when the run starts
+        except (wandb.errors.UsageError, ValueError) as error:
+            name = f"WANDB_{error.errors()[0]['loc'][0].removeprefix('x')}".upper() if hasattr(error, "errors") else "a WANDB variable"
+            raise bad(f"logger=wandb: {name}: {_first(error)}", f"unset {name}, or correct it") from None
         os.environ |= {"WANDB_MODE": self.mode, "WANDB_SILENT": "true"}  # the setting takes precedence; wandb must not print
         if self.mode == "offline":
             return
@@ -164,3 +168,8 @@ class Wandb:
 def _sync(folders: list[Path]) -> str:
     """The command that uploads these folders; it skips what has been uploaded."""
     return shlex.join(["wandb", "sync", *(str(folder) for folder in folders)])
+
+
+def _first(error: Exception) -> str:
+    """The message of the first fault that wandb found in its settings."""
+    return error.errors()[0]["msg"].removeprefix("Value error, ") if hasattr(error, "errors") else str(error)

@@ -11,6 +11,7 @@ from ebm_cli.config import compatibility, schema
 from ebm_cli.config.compose import Composed
 from ebm_cli.config.roles import identity, seeds_of
 from ebm_cli.config.settings import TrainerSettings
+from ebm_cli.config.text_values import as_typed
 from ebm_cli.core.chain import Draws
 from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
@@ -116,7 +117,7 @@ def check(composed: Composed) -> dict[str, Any]:
         keys, preset = ", ".join(composed.searched), composed.choices["experiment"]
         hint = f"add -m, with this experiment alone; or give values: {'=... '.join(composed.searched)}=..."
         problems.append(Problem(f"experiment={preset} is a search for {keys}", hint))
-    typed = schema.check(composed.config, problems)
+    typed = schema.check(as_typed(composed.config, composed.words), problems)
     if typed["logger"]:
         schema.build(typed["logger"]).check(typed)
     return typed

@@ -19,6 +19,7 @@ import torch
 
 from ebm_cli import console
 from ebm_cli.config import compatibility, schema
+from ebm_cli.config.text_values import as_typed
 from ebm_cli.core.chain import Draws
 from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
@@ -80,7 +81,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
 
 def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words: Sequence[str]) -> None:
     """Draw samples from an analytic energy. `chosen` holds the options of the groups on the command line."""
-    typed = check(settings, chosen)
+    typed = check(as_typed(settings, words, keys), chosen)
     figures = {name: schema.build(node) for name, node in typed.pop("figure").items()}
     out, device, started = sample_files.check_out(typed.pop("out")), pick_device(typed["device"]), time.perf_counter()
     energy, sampler = schema.build(typed["energy"], at="energy"), schema.build(typed["sampler"])

@@ -46,7 +46,7 @@ class Lines:
             return list(error.problems)
         if problems := self.ranking.check(typed, self._data[data]):
             return problems
-        self.first = self.first or composed.config
+        self.first = self.first or typed
         other = self._runs.setdefault(roles.identity(typed), line)
         return self._double_seeds(line, typed) if other is line else [_same_run(line, other)]
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from lines import last_of_each_key
+
 LIMIT_S = 120
 TINY = ("energy=mlp", "energy.hidden=[8,8]", "trainer.batch_size=16", "device=cpu", "draws.n_samples=20", "draws.n_steps=4", "figure=[]")
 LINE = ("objective=dsm", "dataset=moons", *TINY, "metric=[quadrature]", "trainer.n_steps=4", "trainer.checkpoint_every=2")
@@ -19,10 +21,14 @@ class Ended(NamedTuple):
     err: str
 
 
-def call(*words, input="", **environment):
-    """Run `ebm WORDS` with this standard input and these variables. A variable that is None is removed."""
+def call(*words, input="", as_typed=False, **environment):
+    """Run `ebm WORDS` with this standard input and these variables. A variable that is None is removed.
+
+    A word replaces an earlier one that sets the same key, so that a test can change a common line, unless the words are meant `as_typed`.
+    """
+    words = [*map(str, words)]
     values = {name: str(value) for name, value in (os.environ | environment).items() if value is not None}
-    command = [sys.executable, "-m", "ebm_cli", *map(str, words)]
+    command = [sys.executable, "-m", "ebm_cli", *(words if as_typed else last_of_each_key(words))]
     ended = subprocess.run(command, input=input, env=values, capture_output=True, text=True, timeout=LIMIT_S)
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 

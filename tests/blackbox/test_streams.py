@@ -7,13 +7,14 @@ import sys
 
 import pytest
 from command import LIMIT_S, LINE, Ended
+from lines import last_of_each_key
 
 DEAF = ["2>/dev/full", "2>&-", ">&-", ">/dev/full", "<&-", ">&- 2>&-", "<&- >&- 2>&-"]
 
 
 def redirected(redirection, *words):
     """Run `ebm WORDS` in a shell with a redirection."""
-    line = f"{shlex.join([sys.executable, '-m', 'ebm_cli', *words])} {redirection}"
+    line = f"{shlex.join([sys.executable, '-m', 'ebm_cli', *last_of_each_key(words)])} {redirection}"
     ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=LIMIT_S)
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 

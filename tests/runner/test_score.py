@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lines import last_of_each_key
 from sklearn.datasets import load_wine
 
 from ebm_cli import __main__
@@ -35,7 +36,7 @@ def world(tmp_path_factory):
         if name not in runs:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("EBM_OUTPUTS", str(folder / "outputs"))
-                assert __main__.main(["train", *SMALL, *lines[name]]) == 0
+                assert __main__.main(last_of_each_key(["train", *SMALL, *lines[name]])) == 0
                 runs[name] = find("last").path
         return runs[name]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lines import last_of_each_key
 from sklearn.datasets import load_breast_cancer, load_wine
 
 from ebm_cli import __main__
@@ -60,7 +61,9 @@ def world(tmp_path_factory):
         if (table, words) not in runs:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("EBM_OUTPUTS", str(folder / "outputs"))
-                assert __main__.main(["train", *SMALL, "dataset=table", f"dataset.path={folder / table}.csv", *words]) == 0
+                assert (
+                    __main__.main(last_of_each_key(["train", *SMALL, "dataset=table", f"dataset.path={folder / table}.csv", *words])) == 0
+                )
                 runs[table, words] = find("last").path
         return runs[table, words]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lines import last_of_each_key
 from scipy.stats import t as student
 
 from ebm_cli import __main__
@@ -72,7 +73,7 @@ def trained(tmp_path_factory):
         if words not in runs:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("EBM_OUTPUTS", str(outputs))
-                assert __main__.main(["train", *words]) == 0
+                assert __main__.main(last_of_each_key(["train", *words])) == 0
                 runs[words] = find("last").path
         return runs[words]
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from lines import last_of_each_key
 
 from ebm_cli import __main__
 from ebm_cli.config import compose
@@ -87,7 +88,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EBM_OUTPUTS", str(folder))
         for seed in (0, 1):
-            assert __main__.main(["train", *LINE, f"seed={seed}", "metric=[quadrature]", "group=mine"]) == 0
+            assert __main__.main(last_of_each_key(["train", *LINE, f"seed={seed}", "metric=[quadrature]", "group=mine"])) == 0
     return folder
 
 

@@ -236,7 +236,7 @@ def test_a_search_without_multirun_names_the_missing_flags(ebm):
         "error: experiment=search_lr is a search for optimizer.lr\n"
         "hint: add -m, with this experiment alone; or give values: optimizer.lr=...\n",
     )
-    assert "hint: add -m hydra/sweeper=optuna\n" in ebm("train", "optimizer.lr=interval(1e-4,1e-1)")[2]
+    assert "hint: `ebm train -m hydra/sweeper=optuna` makes a sweep\n" in ebm("train", "optimizer.lr=interval(1e-4,1e-1)")[2]
 
 
 def test_a_missing_package_is_reported_before_anything_starts(ebm, monkeypatch):

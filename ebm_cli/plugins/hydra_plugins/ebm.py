@@ -1,4 +1,5 @@
-"""The Hydra plugins of this package: launchers `gpu`, `submitit_slurm`, `submitit_local` and `ray`, sweepers `grid` and `optuna`.
+"""The Hydra plugins of this package: launchers `gpu`, `submitit_slurm`, `submitit_local` and `ray`, sweepers `grid` and `optuna`, and the
+search path of the user's options.
 
 Hydra imports this module at every start, so it must not import anything slow.
 """
@@ -9,7 +10,18 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
+
+
+class OwnFolders(SearchPathPlugin):
+    """Adds the user's folders of options to the places that Hydra searches, after our own folder."""
+
+    def manipulate_search_path(self, search_path: Any) -> None:
+        from ebm_cli.config.compose import FOLDERS
+
+        for folder in FOLDERS.get():
+            search_path.append("ebm", f"file://{folder}")
 
 
 class GpuLauncher(Launcher):
