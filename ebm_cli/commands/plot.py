@@ -25,12 +25,12 @@ def main(words: Sequence[str]) -> int:
     typed = [word for word in overrides if word.startswith("figure=")]
     names = typed[-1].partition("=")[2].strip("[]").split(",") if typed else []
     options = option_files.groups(dirs)["figure"]
-    known = stored["figure"] | {name: option_files.node_of(option.path) for name, option in options.items()}
+    known = stored["figure"] | {name: option_files.node_of(options[name].path) for name in names if name in options}
     for name in names:
         if name not in known:
-            raise bad(f"figure: there is no figure {name!r}", nearest(name, known, more=OWN))
+            raise bad(f"figure: there is no figure {name!r}", nearest(name, {**known, **options}, more=OWN))
         if name in options:
-            option_files.check_named(options[name].path)
+            option_files.check(options[name].path)
     figures = {name: known[name] for name in names}
     given = compose.amend({"model": 0, **path}, [word for word in overrides if word not in typed])
     check_whole("model", given["model"])

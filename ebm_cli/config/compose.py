@@ -157,7 +157,7 @@ def amend(
         else:
             for path in files:
                 option_files.check(path)
-            config[group] = OmegaConf.merge(*(OmegaConf.load(path) for path in files)) if files else {}
+            config[group] = OmegaConf.merge(*(OmegaConf.create(option_files.load(path)) for path in files)) if files else {}
     for key, word in values.items():
         if not note(misplaced(word, key, OmegaConf.to_container(config)), problems):
             try:

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from command import LIMIT_S, LINE
+from lines import last_of_each_key
 
 LONG = (*LINE, "trainer.n_steps=100000", "trainer.checkpoint_every=100000", "trainer.log_every=10", "trainer.evaluate_every=100000")
 
@@ -21,7 +22,7 @@ def start(tmp_path):
     processes = []
 
     def call(*words, n_runs=1, **options):
-        process = subprocess.Popen([sys.executable, "-m", "ebm_cli", "train", *words], **options)
+        process = subprocess.Popen([sys.executable, "-m", "ebm_cli", "train", *last_of_each_key(words)], **options)
         processes.append(process)
         end = time.monotonic() + LIMIT_S
         while len([1 for path in (tmp_path / "outputs").glob("runs/*/metrics.jsonl") if path.stat().st_size]) < n_runs:
