@@ -10,7 +10,7 @@ results are measured on the test rows.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,8 @@ class TableDataset(FiniteDataset):
         """The sha256 hash of the file."""
         if not Path(self.path).expanduser().is_file():
             raise bad(f"dataset.path: there is no file {self.path!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
-        return sha256(Path(self.path).expanduser().read_bytes()).hexdigest()
+        with Path(self.path).expanduser().open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
 
     @property
     def notes(self) -> Sequence[str]:

@@ -119,6 +119,9 @@ class Wandb:
         if wandb_run.settings.mode == "online":
             self._last = wandb_run.summary.get("step") or 0
             remember(self._ours, self.where, whole=[])  # the server now receives the rows that were logged offline
+        elif not self._uploaded(Path(wandb_run.settings.sync_dir)):
+            self._last = 0  # one folder with all rows: the parts of a run would each count wandb's own steps from 0
+            remember(self._ours, self.where, whole=[])
         self._tidy(Path(wandb_run.settings.sync_dir))
         return wandb_run
 
@@ -140,6 +143,10 @@ class Wandb:
             disable_git=True,
             **{key: value for key, value in names.items() if value},
         )
+
+    def _uploaded(self, current: Path) -> bool:
+        """Whether `wandb sync` has uploaded an offline folder of this run. Its rows are then not logged again."""
+        return any(current.parent.glob(f"offline-run-*-{self._id}*/*.synced"))
 
     def _tidy(self, current: Path) -> None:
         """Remove offline folders whose rows are logged again: those of killed processes, and those that the server now receives."""

@@ -284,21 +284,26 @@ def test_an_upload_that_does_not_finish_can_be_continued(ebm, server, monkeypatc
     assert Offline(folder).rows == run.rows()
 
 
-def test_a_continued_offline_run_adds_a_second_folder(ebm, monkeypatch):
-    """The folders have one run id and disjoint rows, so `wandb sync` of both gives one run."""
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_continued_offline_run_is_one_folder_with_all_rows(ebm, monkeypatch, uploaded):
+    """If the first folder was uploaded meanwhile, the second holds the rows that the server does not have."""
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", fail_at(13))
         assert ebm("train", *LOGGED)[0] == 1
     run = find("last")
     assert (logged(run).exit_code, logged(run).summary["state"]) == (1, "failed")
+    (first,) = folders(run)
+    if uploaded:
+        (first / "run.wandb.synced").touch()  # the mark of `wandb sync`
     code, _, err = ebm("train", *LOGGED)
     assert code == 0, err
-    parts = [Offline(folder) for folder in folders(run)]
-    assert [[row["step"] for row in part.rows] for part in parts] == [[3, 6, 9, 12], [15, 18, 20]]
-    assert without_seconds(parts[0].rows + parts[1].rows) == without_seconds(run.rows())
-    assert [part.run.run_id for part in parts] == [run.id] * 2
-    assert parts[1].exit_code == 0
-    assert err.splitlines()[-1] == f"logged offline; to upload: wandb sync {' '.join(str(folder.resolve()) for folder in folders(run))}"
+    (last,) = {*folders(run)} - {first}
+    assert first.exists() == uploaded
+    part, rows = Offline(last), run.rows()
+    assert without_seconds(part.rows) == without_seconds(rows[4:] if uploaded else rows)
+    assert (part.run.run_id, part.exit_code) == (run.id, 0)
+    sent = [first, last] if uploaded else [last]
+    assert err.splitlines()[-1] == f"logged offline; to upload: wandb sync {' '.join(str(folder.resolve()) for folder in sent)}"
 
 
 def start_and_wait(ebm_process, step):
@@ -379,13 +384,14 @@ def test_a_finished_run_is_sent_once_to_each_project(ebm):
 
 
 def test_a_metric_added_to_a_finished_run_is_sent(ebm):
+    """The new folder has all rows, so the one before is removed."""
     assert ebm("train", *LOGGED)[0] == 0
     run = find("last")
+    before = logged(run)
     assert ebm("train", *LOGGED, "metric=quadrature")[0] == 0
-    first, second = map(Offline, folders(run))
-    assert (len(first.rows), len(second.rows)) == (7, 0)
-    assert first.summary["kl"] is None
-    assert second.summary["kl"] == run.read("summary.json")["kl"]
+    assert (len(before.rows), len(logged(run).rows)) == (7, 7)
+    assert before.summary.get("kl") is None
+    assert logged(run).summary["kl"] == run.read("summary.json")["kl"]
 
 
 def test_a_run_trained_with_force_is_another_wandb_run(ebm):
