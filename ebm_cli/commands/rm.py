@@ -47,7 +47,7 @@ def check(run: Run) -> list[str]:
             hint = f"set EBM_OUTPUTS={shlex.quote(str(run.path.absolute().parent.parent))} if that is the folder of its outputs"
             raise bad(f"{run.path} is not known as a run: the id in its name is not that of its config", hint)
         if run.locked():
-            raise bad(f"{run.path.name} is being trained or measured", "stop that process first")
+            raise bad(f"{run.path.name} is being trained or measured", "wait until it has finished, or stop the process that uses it")
     for folder in (run.path.parent, *([] if run.path.is_symlink() else [run.path])):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise bad(f"{run.path} cannot be removed: {folder} is not writable", "its owner can remove it")

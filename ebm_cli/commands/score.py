@@ -6,7 +6,7 @@ principal components (dataset.n_components), both are those of the components of
 
   RUN           an id, a unique prefix, a path, or `last`
   data          a CSV, TSV, NPY, NPZ or Parquet file; columns are matched by name if both the run and the file have names, else by position
-  header        whether the first row of a text file holds names; by default this is found out, and a note says how
+  header        whether the first row of a text file holds names; by default it is detected, and a note says how the row was read
   out           the CSV file to write; by default standard output
   prefix        a prefix for the names of the new columns, for a file that already has a column `energy`
   relative_to   a row of the file, counted from 1: adds log_ratio, log p(x) / p(that row), which needs no log Z

@@ -15,7 +15,7 @@ from ebm_cli.errors import bad
 
 MOST = 1 << 30  # bytes of a text file; longer files are not read into memory
 MOST_BINARY = 1 << 36
-HINT = "a run holds its files itself: remove it, or replace it by a copy of the file"
+HINT = "replace that entry of the folder by a copy of the file, or delete the entry"
 
 
 def read(root: Path, path: Path, most: int = MOST) -> bytes:

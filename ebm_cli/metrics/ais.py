@@ -13,9 +13,9 @@ with a probability of at least 95 %, if the estimates are normal. The bounds of 
 mean energy over held-out points: the squared half-widths are summed, each with its own quantile, which covers with at least 95 %
 (Banerjee 1961). The upper bound needs draws from the model. With one or two coordinates they come from the grid of the quadrature;
 otherwise they are the samples of the run, and the bound is only as good as these. A pilot run determines the step sizes, which are then
-fixed, because adaptive chains would not be exact. `ais_ess` is the effective fraction of the upward weights W = exp(w),
-(sum W)^2 / (n sum W^2). The cost is 2 `n_repeats` `n_chains` `n_temperatures` transitions, and half as many for the pilot run. It does
-not apply to networks that output the score.
+fixed, because adaptive chains would not be exact. `ais_ess` is the effective sample size of the upward weights W = exp(w), as a
+fraction of their number: (sum W)^2 / (n sum W^2). The cost is 2 `n_repeats` `n_chains` `n_temperatures` transitions, and half as many
+for the pilot run. It does not apply to networks that output the score.
 """
 
 import math
@@ -40,7 +40,7 @@ from ebm_cli.types import Best, Count, Params
 SPREAD = 4.0  # the sigmoid schedule covers the range -SPREAD .. SPREAD
 PILOT_RATE = 1.0  # the rate at which the pilot run adapts step sizes
 N_DATA = 10_000  # maximum number of points from which moments are computed
-FEW = 0.02  # weights with a smaller effective fraction have degenerated
+FEW = 0.02  # with a smaller effective sample size, as a fraction of their number, weights have degenerated
 GRIDDED = 2  # maximum number of coordinates for which draws from the model come from a grid
 
 
@@ -77,7 +77,7 @@ class AnnealedImportanceSampling(Metric):
             what = f"the bounds of log Z cross, {lower:.4g} +- {lower_error:.2g} and {upper:.4g} +- {upper_error:.2g}"
             context.warn(f"ais: {what}: the samples do not follow the model, or metric.ais.n_temperatures is too small")
         if ess < FEW:
-            what = f"the effective fraction of the weights is only {ess:.2%}, and the lower bound may be loose"
+            what = f"the effective sample size is only {ess:.2%} of the number of chains, and the lower bound may be loose"
             context.warn(f"ais: {what}: increase metric.ais.n_temperatures")
         return {
             **{"ais_log_z_lower": lower, "ais_log_z_lower_error": lower_error},
@@ -87,7 +87,7 @@ class AnnealedImportanceSampling(Metric):
         }
 
     def estimates(self, context: MetricContext) -> tuple[Tensor, Tensor, Tensor] | str:
-        """The lower and upper bounds, in nats and data units, and the effective fraction of the weights, each (n_repeats,)."""
+        """The lower and upper bounds, in nats and data units, and the effective sample size as a fraction, each (n_repeats,)."""
         reference, rng = context.reference, context.rng.at("ais")
         path, params = AnnealingPath(context.model, reference.reference), context.params | reference.named | self._coordinates(context)
         ends = self._of_model(context, params)

@@ -35,7 +35,7 @@ def save_figures(folder: Path, figures: Mapping[str, Figure], scene: Scene, name
     for name, figure in figures.items():
         path, partial = folder / f"{name}{figure.suffix}", folder / f".{os.getpid()}.{name}{figure.suffix}"
         if path.name != f"{name}{figure.suffix}" or path.parent != folder:
-            raise bad(f"figure: {name!r} is no name of a picture")
+            raise bad(f"figure: {name!r} is not a valid name of a figure")
         if wrong := inside.fault(path):
             raise bad(f"{folder}: {wrong}", inside.HINT)
         try:

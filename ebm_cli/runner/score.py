@@ -80,8 +80,8 @@ def threshold(experiment: Experiment, trained: TrainedModel, q: Fraction) -> flo
         least = math.ceil(1 / LEAST / (len(rows) + 1)) * LEAST
         raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, but there are {len(rows)}", f"quantile={least:g} or greater")
     bound = conformal.threshold(energies(trained, rows), q)
-    source = f"estimated from {len(rows)} held-out rows"
-    console.say(f"accepted: energy <= {bound:.6g} nats; at most a fraction {float(q):g} of the data has a higher energy ({source})")
+    console.say(f"accepted: energy <= {bound:.6g} nats (estimated from {len(rows)} held-out rows)")
+    console.say(f"on average at most a fraction {float(q):g} of new rows has a higher energy")
     return bound
 
 

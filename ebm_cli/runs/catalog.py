@@ -94,7 +94,7 @@ def sweeps() -> list[dict[str, Any]]:
         try:
             sweep = json.loads(inside.read(path.parent, path))
             if not isinstance(sweep["group"], str | None) or not isinstance(sweep["id"], str):
-                raise TypeError("its group or id is no text")
+                raise TypeError("its group or id is not text")
             found.append(sweep | {"runs": [{"path": str(outcome["path"])} for outcome in sweep["runs"]]})
         except (InputError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             say(f"warning: {path} is damaged and is not used ({type(error).__name__}: {error})")

@@ -52,7 +52,7 @@ class Run:
         """The run with this identity. Its folder need not exist."""
         for name in (dataset, objective):
             if name != Path(name).name or name.startswith(".") or not name.isprintable():
-                raise bad(f"{name!r} is no name of an option, and cannot be part of the name of a run")
+                raise bad(f"{name!r} is not a valid name of an option, so it cannot be part of the name of a run")
         seed = f"s{config['seed']}" + (f"x{config['seeds']}" if config["seeds"] else "")
         return cls(outputs() / "runs" / f"{dataset}-{objective}-{seed}-{identity}")
 
@@ -277,4 +277,5 @@ def _misfit(config: Any) -> str:
     if (config["seeds"] or 1) not in range(1, MOST_SEEDS + 1):
         return f"seeds={config['seeds']}, and a stack has at most {MOST_SEEDS} models"
     counts = [config["trainer"].get(key, 1) for key in COUNTS]
-    return "" if all(type(count) is int and count > 0 for count in counts) else f"one of trainer.{', trainer.'.join(COUNTS)} is no count"
+    valid = all(type(count) is int and count > 0 for count in counts)
+    return "" if valid else f"one of trainer.{', trainer.'.join(COUNTS)} is not a positive whole number"

@@ -133,7 +133,7 @@ class Sweep:
         if lines and lines[0].mean(self.metric) is not None:
             console.show(f"best: {lines[0].command}")
         elif reason := self._reason():
-            console.show(f"no best line: no run has {self.metric}: {reason}")
+            console.show(f"no best run: no run has a value of {self.metric}: {reason}")
         console.show(f"Results saved to {self.folder / 'sweep.json'}")
         self._report_failures()
         measured = [key for outcome in self.job.outcomes for key in outcome.summary]

@@ -1,12 +1,24 @@
 """Fixtures of the black-box tests, which start the command in its own process and look at its exit code, its output and its files.
 
-A test that takes more than about ten seconds is marked `blackbox_long`. `make test` leaves these tests out, and `make blackbox` runs all.
+Every command takes seconds, so `make test` runs the modules in QUICK only, and `make blackbox` runs all.
 """
 
 import shutil
+from pathlib import Path
 
 import pytest
 from command import LINE, call
+
+HERE = Path(__file__).parent
+
+
+QUICK = ("test_a_run", "test_ages", "test_control_characters", "test_rm", "test_streams")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent == HERE and item.path.stem not in QUICK:
+            item.add_marker(pytest.mark.blackbox_long)
 
 
 @pytest.fixture

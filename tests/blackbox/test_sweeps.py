@@ -76,4 +76,4 @@ def test_a_sweep_without_any_value_of_its_number_gives_the_reason(ebm):
     """The energy is not resolved by the grid, so that the runs have no KL."""
     ended = ebm("train", *SWEEP, "dataset=moons", "metric=[quadrature]", "metric.quadrature.tolerance=1e-30", "seed=0,1")
     assert ended.code == 0, ended
-    assert "\nno best line: no run has kl: doubling " in ended.out
+    assert "\nno best run: no run has a value of kl: doubling " in ended.out

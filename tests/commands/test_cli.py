@@ -249,7 +249,7 @@ def test_help_of_train_names_everything(ebm, flag):
     for key in [*written, *(f"{part}.{key}" for part in ("sweep", "trainer", "draws") for key in written[part])]:
         assert key == "defaults" or re.search(rf"(?<!\S){re.escape(key)}(?!\S)", keys), key
     assert "trainer.n_steps 6500 training steps" in keys
-    assert "seeds null a number M" in keys
+    assert "seeds null M trains M models" in keys
     assert "tags [] " in keys
     assert "trainer.compile false " in keys
     for comment in comments(train):

@@ -82,7 +82,7 @@ REFERENCES = {"gaussian": Gaussian(), "full_gaussian": FullGaussian(), "mixture"
 @pytest.mark.parametrize("name", ["full_gaussian", "mixture"])
 def test_the_bounds_cover_log_z_from_every_reference(name, d, kernel, n_temperatures, monkeypatch):
     """95 % of 40 intervals from 10 repeats contain log Z (one false alarm in 1e6). The closer the reference is to the model, the larger is
-    the effective fraction of the weights; for a mixture of the same three Gaussians it is nearly 1."""
+    the effective sample size; for a mixture of the same three Gaussians it is nearly 1."""
     sampler, shares = AnnealedImportanceSampling(KERNELS[kernel], 20, n_temperatures, 400), {}
     for reference in ("gaussian", name):
         context = mixture_case(d, n=20_000, warn=lambda line: None, reference=REFERENCES[reference])
@@ -206,7 +206,7 @@ def test_degenerate_weights_give_a_warning():
     context = mixture_case(20, std=0.1, warn=told.append)
     found = AnnealedImportanceSampling(KERNELS["mala"], 400, 2, 5)(context)
     assert found["ais_ess"] < 0.02
-    assert any("effective fraction of the weights" in line for line in told)
+    assert any("effective sample size is only" in line for line in told)
 
 
 def test_schedule_by_hand():
