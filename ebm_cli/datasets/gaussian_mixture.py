@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ebm_cli.core.densities import Density, log_mixture, nearest
 from ebm_cli.core.model import constant
+from ebm_cli.core.precision import check_resolved
 from ebm_cli.core.rng import Rng
 from ebm_cli.errors import bad
 from ebm_cli.types import Positive, Positives
@@ -41,6 +42,7 @@ class GaussianMixture(Density):
             if isinstance(values, tuple) and len(values) != n:
                 hint = "give one value for each centre, or use weights=null and a single std"
                 raise bad(f"dataset.{name}: {len(values)} values for {n} centres", hint)
+        check_resolved("dataset.std", farthest=max(abs(end) for ends in self.box for end in ends), smallest=self.length_scale)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ebm_cli.core.precision import check_resolved
 from ebm_cli.energies.analytic import Analytic
 from ebm_cli.errors import bad
 
@@ -31,7 +32,8 @@ class Gaussian(Analytic):
         super().__init__(torch.tensor(mean, dtype=torch.double), std)
         self.register_buffer("whitening", torch.linalg.inv(factor).to(self.mean))
         self.box = [(m - 6 * s, m + 6 * s) for m, s in zip(mean, std.tolist(), strict=True)]
-        self.length_scale = torch.linalg.eigvalsh(exact)[0].sqrt().item()
+        self.length_scale = torch.linalg.eigvalsh(exact)[0].clamp(min=0).sqrt().item()
+        check_resolved("energy.covariance", farthest=max(abs(end) for ends in self.box for end in ends), smallest=self.length_scale)
         self._log_det = 2 * factor.diagonal().log().sum().item()
 
     @property

@@ -13,7 +13,7 @@ import torch
 from ebm_cli import console
 from ebm_cli.config import schema
 from ebm_cli.config.compose import Composed
-from ebm_cli.config.roles import DRAWS, LABELS, MEASURES, with_role
+from ebm_cli.config.roles import DRAWS, MEASURES, new_labels, with_role
 from ebm_cli.core.contracts import Follower
 from ebm_cli.errors import Interrupted, RunFailed, bad, place
 from ebm_cli.io import yaml_text
@@ -91,6 +91,7 @@ def show_stored(experiment: Experiment, composed: Composed) -> None:
     status, facts, summary = run.read("status.json"), run.read("environment.json"), run.read("summary.json")
     if changed := changed_code(experiment, facts):
         console.say(f"warning: the code of {changed} has changed since this run began")
+    facts = relabel(experiment, facts)
     if not summary and status["state"] == "diverged":
         log_again(experiment, summary)
         raise RunFailed(f"{status.get('reason', 'diverged')} (stored in {run.path})", f"{DIVERGED}; force=true trains it again")
@@ -115,6 +116,19 @@ def show_stored(experiment: Experiment, composed: Composed) -> None:
     results.show(run, summary)
 
 
+def relabel(experiment: Experiment, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Store the labels that are given now in a run that has ended. Returns the new content of its environment.json."""
+    run, stored = experiment.run, experiment.run.config()
+    given = new_labels(experiment.config, stored)
+    if not given:
+        return facts
+    console.say(f"the run now has {', '.join(f'{key}={value}' for key, value in given.items())}")
+    write(run.path / "config.yaml", yaml_text.dump(stored | given))
+    facts = {**facts, "group": given.get("group", stored["group"])}
+    run.write("environment.json", facts)
+    return facts
+
+
 def changed_code(experiment: Experiment, facts: Mapping[str, Any]) -> str:
     """The packages whose code differs from that with which the run began, according to its environment.json."""
     now = provenance.sources(schema.packages(experiment.config))
@@ -122,11 +136,9 @@ def changed_code(experiment: Experiment, facts: Mapping[str, Any]) -> str:
 
 
 def log_again(experiment: Experiment, summary: Mapping[str, Any]) -> None:
-    """Send a stored run, as it was trained, to loggers that do not have it. Labels given now replace those of the run."""
-    before, now = experiment.run.config(), experiment.config
-    labels = {key: value or before[key] for key, value in with_role(now, LABELS).items()}
+    """Send a stored run, as it was trained, to loggers that do not have it."""
     for logger in experiment.loggers():
-        logger.again(experiment.run, before | labels, summary)
+        logger.again(experiment.run, experiment.run.config(), summary)
 
 
 def create(experiment: Experiment, composed: Composed) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from ebm_cli import console
 from ebm_cli.config import compose
-from ebm_cli.config.roles import DRAWS, MEASURES, with_role
+from ebm_cli.config.roles import DRAWS, MEASURES, new_labels, with_role
 from ebm_cli.core.contracts import Follower, RunFolder
 from ebm_cli.errors import Busy, InputError, Interrupted, RunFailed, report
 from ebm_cli.runner.experiment import Experiment
@@ -192,7 +192,7 @@ def known(job: Job, task: SweepTask) -> Any:
         task.path = run.path
         if run.state() == "running":
             return BUSY
-        if run.state() != "finished" or config["force"] or config["logger"]:
+        if run.state() != "finished" or config["force"] or config["logger"] or new_labels(config, run.config()):
             return None
         measured_with = run.read("summary.json").get("measured_with", {})
     except InputError as error:
