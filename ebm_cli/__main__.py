@@ -13,7 +13,7 @@ from importlib import import_module
 from signal import Signals
 from typing import NoReturn
 
-from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, nearest, place, report
+from ebm_cli.errors import InputError, Interrupted, Problem, RunFailed, described, nearest, report
 from ebm_cli.io import streams
 
 COMMANDS = {
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("EBM_DEBUG"):
             raise
-        return report((Problem(f"{type(error).__name__}: {error}{place(error)}", "set EBM_DEBUG=1 to see the traceback"),), 1)
+        return report((described(error),), 1)
 
 
 def dispatch(argv: list[str]) -> int:

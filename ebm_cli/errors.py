@@ -1,5 +1,6 @@
 """Errors in the user's input, and the ways in which a run ends early. It uses only the standard library: every command imports it."""
 
+import errno
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)  # a name that needs no quotes
 OWN = "--config-dir DIR adds the options of a folder of your own"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is full, or a limit on its use is reached
 MOST_NAMED = 12  # a hint lists at most this many words
 
 
@@ -75,6 +77,14 @@ def bad(message: str, hint: str = "") -> InputError:
 def own_packages() -> tuple[str, ...]:
     """The packages of the user that configs may name, from the environment variable EBM_ALLOW."""
     return tuple(filter(None, map(str.strip, os.environ.get("EBM_ALLOW", "").split(","))))
+
+
+def described(error: BaseException) -> Problem:
+    """An unexpected exception in one line, and a hint."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, OSError) and error.filename and error.errno in FULL:
+        return Problem(f"{error.filename} cannot be written: {error.strerror}", "free disk space, or set EBM_OUTPUTS to another folder")
+    return Problem(f"{type(error).__name__}: {text}{place(error)}", "set EBM_DEBUG=1 to see the traceback")
 
 
 def place(error: BaseException) -> str:

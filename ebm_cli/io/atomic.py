@@ -10,6 +10,17 @@ from ebm_cli.errors import bad
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an `OSError`: a full disk is reported without a name, and inside a folder descriptor with the last part only."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that is written under a temporary name, synced, and then renamed to `path`. Until then the old content stays in place.
 
@@ -22,7 +33,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(partial, "wb") as file:
+        with naming(path), open(partial, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ebm_cli.errors import bad
+from ebm_cli.io.atomic import naming
 
 MOST = 1 << 30  # bytes of a text file; longer files are not read into memory
 MOST_BINARY = 1 << 36
@@ -93,7 +94,8 @@ def _parent(root: Path, path: Path) -> Iterator[tuple[int, str]]:
             inner = _enter(descriptor, folder, place)
             os.close(descriptor)
             descriptor = inner
-        yield descriptor, name
+        with naming(path):
+            yield descriptor, name
     finally:
         os.close(descriptor)
 

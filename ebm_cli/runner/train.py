@@ -15,7 +15,7 @@ from ebm_cli.config import schema
 from ebm_cli.config.compose import Composed
 from ebm_cli.config.roles import DRAWS, MEASURES, new_labels, with_role
 from ebm_cli.core.contracts import Follower
-from ebm_cli.errors import Interrupted, RunFailed, bad, place
+from ebm_cli.errors import Interrupted, RunFailed, bad, described
 from ebm_cli.io import yaml_text
 from ebm_cli.runner import evaluate, marks, results
 from ebm_cli.runner.experiment import Experiment
@@ -248,7 +248,7 @@ def finish(experiment: Experiment, trainer: Trainer, counts: Mapping[str, int]) 
 
 def fail(run: Run, error: BaseException) -> None:
     """Record the failure, if the disk permits it, and raise `RunFailed`."""
-    cause = _cause(error) + place(error)
+    cause = _cause(error)
     try:
         run.log(traceback.format_exc())
         run.set_status("failed", cause)
@@ -275,7 +275,7 @@ def _cause(error: BaseException) -> str:
         return f"a component called sys.exit({text})"
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text or "not enough memory" in text:
         return f"allocation failed: {text or 'out of memory'}"  # torch has no exception class for memory errors on the CPU
-    return f"{type(error).__name__}: {text}"
+    return described(error).message
 
 
 def _newest_step(run: Run) -> int:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from ebm_cli.errors import MOST_NAMED, InputError, bad
 from ebm_cli.io import inside
+from ebm_cli.io.atomic import naming
 from ebm_cli.runs.content import STEP
 from ebm_cli.training.trainer import Trainer
 from ebm_cli.types import Params
@@ -46,18 +47,19 @@ def save(folder: Path, trainer: Trainer) -> Path:
         for name, value in part.items()
     }
     path, partial = folder / f"{state.step:08d}", folder / f".partial-{state.step:08d}"
-    inside.make_folder(folder.parent, folder)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    content = safetensors.torch.save(tensors)
-    (partial / STATE).write_bytes(content)
-    manifest = {"step": state.step, "sha256": {STATE: sha256(content).hexdigest()}}
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-    for file in (*partial.iterdir(), partial):
-        sync(file)
-    shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
-    sync(folder)
+    with naming(path):
+        inside.make_folder(folder.parent, folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        content = safetensors.torch.save(tensors)
+        (partial / STATE).write_bytes(content)
+        manifest = {"step": state.step, "sha256": {STATE: sha256(content).hexdigest()}}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        for file in (*partial.iterdir(), partial):
+            sync(file)
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
+        sync(folder)
     past = [found for found in steps(folder) if found.name <= path.name]
     for stale in {*steps(folder)} - {*past[-KEPT:]}:  # later checkpoints were damaged, and their steps are trained again
         shutil.rmtree(stale)
