@@ -45,6 +45,7 @@ def make_runs(outputs, n):
         rows = [{"step": 100 * k, "kl": 1 / k, "nll": 1 / k + 1, "seconds": float(k)} for k in range(1, N_ROWS + 1)]
         (made.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         facts = {"schema": run.SCHEMA, "id": made.id, "created": time.time() - i, "differs": [f"seed={i}"], "group": "bench"}
+        facts |= {"device": "cpu", "reproduce": "ebm train"}
         files = {"environment": facts | {"choices": {"objective": "ssm", "optimizer": "adam"}}, "status": {"state": "finished"}}
         described = {"headline": list(units), "units": units, "best": dict.fromkeys(units, "min"), "reasons": {}}
         files["summary"] = {"id": made.id, **described, **numbers}

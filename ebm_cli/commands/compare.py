@@ -55,6 +55,8 @@ def runs_of(names: Sequence[str]) -> list[run.Run]:
                 else:
                     member.check_schema()
                     whole.append(member)
+            if not whole:
+                raise bad(f"all runs of {name} are damaged", "name other runs; `ebm rm` removes damaged ones")
             found += whole
             continue
         named = catalog.find(name, groups)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from ebm_cli.errors import bad, nearest
 from ebm_cli.types import Count, Natural
 
@@ -98,6 +96,8 @@ def on_machine() -> list[Gpu]:
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
+        import torch
+
         return [Gpu(str(index), "") for index in range(torch.cuda.device_count())]
     found: list[Gpu] = []
     for line in listed.stdout.splitlines() if listed.returncode == 0 else ():

@@ -19,6 +19,10 @@ UNITS = {"kl": "nats", "nll": "nats", "sliced_wasserstein": ""}
 BEST = {key: "min" for key in (*UNITS, "train_seconds", "test_loss", "mmd2")} | {"ess": "max", "c2st_accuracy": 0.5, "gap": 0.0}
 
 
+DATASET = {"shape": [2], "kind": "real", "n_states": None, "columns": ["x0", "x1"], "named": False, "mean": [0.0, 0.0], "scale": [1.0, 1.0]}
+DATASET |= {"matrix": None}
+
+
 @pytest.fixture
 def make(tmp_path):
     """`make("nce", 0, kl=0.1)` writes a finished run. For a stack `kl` is a list; `rows` are the rows of metrics.jsonl."""
@@ -252,7 +256,7 @@ def test_each_seed_of_a_stack_has_its_own_reason(make, compare):
 def test_a_table_is_identified_by_its_content(make, compare):
     """The same content under two names is one row. A file with other content is another row."""
     for seed, (path, content) in enumerate([("a.csv", "1" * 64), ("b.csv", "1" * 64), ("a.csv", "2" * 64)]):
-        make("ssm", seed, kl=seed, group="mine", changed={"dataset.path": path}).write("dataset.json", {"sha256": content})
+        make("ssm", seed, kl=seed, group="mine", changed={"dataset.path": path}).write("dataset.json", DATASET | {"sha256": content})
     rows = compare("mine")["rows"]
     assert [(row["differs"], row["n"]) for row in rows] == [
         ({"dataset.path": "sha256:1111111111"}, 2),
@@ -639,3 +643,10 @@ sys.exit(bool({"torch", "scipy", "numpy", "hydra", "omegaconf"} & {*sys.modules}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert len(json.loads(ended.stdout)["rows"]) == 2
+
+
+def test_a_group_whose_runs_are_all_damaged_is_refused(make, ebm):
+    (make("ssm", group="mine").path / "status.json").write_text('{"state": "unknown"}')
+    code, _, err = ebm("compare", "mine")
+    assert code == 2
+    assert "error: all runs of mine are damaged" in err

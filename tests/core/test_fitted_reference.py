@@ -8,6 +8,7 @@ from torch import distributions
 from ebm_cli.core.fitted_reference import FittedReference, ReferenceTensors
 from ebm_cli.core.model import tensors
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.standardize import event_scale
 from ebm_cli.references.gaussian import Gaussian
 from ebm_cli.references.mixture import Mixture
 
@@ -21,6 +22,8 @@ def test_draws_have_the_moments_of_the_data(shape):
     n, data = 10_000, mean.unsqueeze(1) + scale.unsqueeze(1) * torch.tensor([-1.0, 1.0]).view(2, *(1 for _ in shape))
     fitted = FittedReference.fit(Gaussian(), data, shape, Rng((3, 4)))
     scale = scale * 2**0.5  # the standard deviation of two points, with Bessel's correction
+    if len(shape) > 1:  # the entries of an array share one scale
+        scale = scale.square().mean((1, 2), keepdim=True).sqrt().expand_as(scale)
     x = fitted.draw(n, Rng((3, 4)))
     assert x.shape == (2, n, *shape)
     assert ((x.mean(1) - mean).abs() < 5 * scale / n**0.5).all()
@@ -39,7 +42,7 @@ def test_log_prob_is_that_of_the_flattened_events(shape, stacked):
     data, x = rng.normal("data", 50, *shape), rng.normal("x", 7, *shape)
     m = len(rng.model_shape)
     fitted = FittedReference.fit(Gaussian(), data, shape, rng)
-    normal = distributions.Normal(data.mean(m, keepdim=True), data.std(m, keepdim=True))
+    normal = distributions.Normal(data.mean(m, keepdim=True), event_scale(data, len(shape)).unsqueeze(m))
     torch.testing.assert_close(fitted.log_prob(x), normal.log_prob(x).flatten(m + 1).sum(-1))
 
 

@@ -62,7 +62,7 @@ def test_a_run_is_busy_while_another_process_trains_it(task, finished):
 
 
 def test_the_problems_of_a_refused_line_are_in_its_log(task):
-    wrong = task("trainer.n_steps=0", "optimizer.lr=-1")
+    wrong = task("trainer.batch_size=0", "optimizer.lr=-1")
     outcome = known(JOB, wrong)
     assert (outcome.state, outcome.path) == ("refused", "")
     assert wrong.log.read_text().startswith("error: ")
