@@ -137,7 +137,8 @@ def cells(made: Comparison, *, best: str, other: str) -> tuple[list[str], list[l
 
 def legend(made: Comparison, mark: str) -> str:
     paired = f"; {made.rank} - best is paired by seed" if made.rank else ""
-    return f"{streams.plus_minus()} is half the 95 % t interval of the mean over n seeds; {mark} marks the best{paired}"
+    marked = f"; {mark} marks the best" if made.best else ""
+    return f"{streams.plus_minus()} is half the 95 % t interval of the mean over n seeds{marked}{paired}"
 
 
 def plus_minus(mean: float | None, low_high: Sequence[float] | None) -> str:

@@ -93,12 +93,16 @@ def compare(runs: Sequence[Run], wanted: Sequence[str], budget: Budget | None = 
         wins[budget.cost] = "min"
     if any(key.partition(".")[0] == "objective" for row in rows for key in row.differs):
         wins.pop("test_loss", None)  # the losses of different objectives have different scales
+    if mixed := not same_data(rows):
+        wins = {}
     means = {key: [mean for row in rows if (mean := row.mean(key)) is not None] for key in metrics if key in wins}
     best = {key: min(found, key=lambda mean, key=key: badness(mean, wins[key])) for key, found in means.items() if len(found) > 1}
     rank = next((key for key, found in means.items() if found), None)
     if rank is not None:
         rows.sort(key=lambda row: (row.mean(rank) is None, badness(row.mean(rank) or 0.0, wins[rank])))
     made = Comparison(rows, metrics, rank, best)
+    if mixed:
+        made.notes.append("the rows have different data, so none is the best; compare the runs of one dataset to rank them")
     made.notes.extend([*unpaired(made), *lacking(made), *stopped(rows), *unlike(rows)])
     made.notes.extend(budget.notes({row.label: row.entries for row in rows}) if budget else ())
     if metrics[-1] in ("train_seconds", "seconds") and any(len(entry.seeds) > 1 for entry in entries):
@@ -147,6 +151,16 @@ def in_rows(entries: Sequence[RunRecord]) -> list[Row]:
                 for row in members:
                     row.differs |= {key: row.settings[key]} if key in row.settings else {}
     return list(rows.values())
+
+
+def same_data(rows: Sequence[Row]) -> bool:
+    """Whether all rows have the same data, except for the number of training points. Numbers of different data do not rank models."""
+    return len({frozenset(item for item in row.settings.items() if is_data(item[0])) for row in rows}) == 1
+
+
+def is_data(key: str) -> bool:
+    """Whether a setting chooses the data on which runs are measured."""
+    return key.partition(".")[0] == "dataset" and key != "dataset.n_train"
 
 
 def lacking(made: Comparison) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ebm_cli import console
+from ebm_cli.comparison.compare import is_data
 from ebm_cli.core import student_t
 from ebm_cli.core.ranking import badness
 from ebm_cli.errors import InputError, RunFailed, nearest
@@ -91,8 +92,13 @@ class Sweep:
             if state != "refused" and (self.job.outcomes or state != "interrupted"):
                 self.save(state, time.time() - started)
 
+    @property
+    def same_data(self) -> bool:
+        """Whether all runs have the same data. Otherwise no run is the best."""
+        return len({tuple(word for word in outcome.words if is_data(word.partition("=")[0])) for outcome in self.job.outcomes}) == 1
+
     def lines(self) -> list[Line]:
-        """The rows of the table, the best first and those without a value last."""
+        """The rows of the table, the best first and those without a value last; in the order of the jobs if their data differ."""
         groups: dict[tuple[str, ...], list[Outcome]] = {}
         for outcome in self.job.outcomes:
             words = tuple(word for word in outcome.words if not word.startswith(("seed=", "force=")))
@@ -102,20 +108,33 @@ class Sweep:
             mean = line.mean(self.metric)
             return mean is None, 0.0 if mean is None else badness(mean, self.job.best)
 
-        return sorted((Line(words, outcomes, self.job.dirs) for words, outcomes in groups.items()), key=order)
+        found = [Line(words, outcomes, self.job.dirs) for words, outcomes in groups.items()]
+        return sorted(found, key=order) if self.same_data else found
+
+    @property
+    def best(self) -> str | None:
+        """The command of the best line; None if no line has a value, or if the data of the lines differ."""
+        lines = self.lines()
+        return lines[0].command if lines and self.same_data and lines[0].mean(self.metric) is not None else None
 
     def save(self, state: str, seconds: float) -> None:
         """Write `sweep.json`: the command line, the best line, the table and every run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = self.lines()
-        best = lines[0].command if lines and lines[0].mean(self.metric) is not None else None
         table = [
             {"words": line.words, "state": line.states, self.metric: line.mean(self.metric), "ci95": line.interval(self.metric)}
             | {"n": len(line.values(self.metric)), "line": line.command}
             for line in lines
         ]
         facts = {"id": self.job.id, "group": self.job.group, "state": state, "line": command_of(["-m", *self.typed], self.job.dirs)}
-        facts |= {"metric": self.metric, "direction": self.job.best, "seconds": seconds, "time": time.time(), "best": best, "table": table}
+        facts |= {
+            "metric": self.metric,
+            "direction": self.job.best,
+            "seconds": seconds,
+            "time": time.time(),
+            "best": self.best,
+            "table": table,
+        }
         runs = [asdict(outcome) for outcome in self.job.outcomes]
         write(self.folder / "sweep.json", json.dumps(facts | {"runs": runs}, indent=1) + "\n")
 
@@ -130,8 +149,10 @@ class Sweep:
             mean, n = console.text(line.mean(self.metric)), str(len(line.values(self.metric)))
             rows.append([label, line.states, n, mean, interval, *(console.text(line.mean(key)) for key in others)])
         console.table(["", "state", "n", self.metric, "95 % interval", *others], rows, right=["n", self.metric, *others])
-        if lines and lines[0].mean(self.metric) is not None:
-            console.show(f"best: {lines[0].command}")
+        if self.best:
+            console.show(f"best: {self.best}")
+        elif lines and not self.same_data:
+            console.show("no best run: the runs have different data")
         elif reason := self._reason():
             console.show(f"no best run: no run has a value of {self.metric}: {reason}")
         console.show(f"Results saved to {self.folder / 'sweep.json'}")

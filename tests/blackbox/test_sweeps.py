@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from command import TINY, refused, tree
+from command import LINE, TINY, refused, tree
 
 SWEEP = ("-m", "objective=dsm", *TINY, "trainer.n_steps=4", "hydra.launcher.cpu_jobs=1")
 
@@ -77,3 +77,10 @@ def test_a_sweep_without_any_value_of_its_number_gives_the_reason(ebm):
     ended = ebm("train", *SWEEP, "dataset=moons", "metric=[quadrature]", "metric.quadrature.tolerance=1e-30", "seed=0,1")
     assert ended.code == 0, ended
     assert "\nno best run: no run has a value of kl: doubling " in ended.out
+
+
+def test_a_sweep_over_datasets_has_no_best_run(ebm):
+    ended = ebm("train", "-m", *LINE, "dataset=moons,rings")
+    assert ended.code == 0, ended
+    assert "no best run: the runs have different data" in ended.out
+    assert "\nbest: " not in ended.out

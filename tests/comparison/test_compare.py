@@ -650,3 +650,20 @@ def test_a_group_whose_runs_are_all_damaged_is_refused(make, ebm):
     code, _, err = ebm("compare", "mine")
     assert code == 2
     assert "error: all runs of mine are damaged" in err
+
+
+def test_no_row_is_the_best_if_the_data_differ(make, compare, ebm):
+    """The same data in other units have another NLL: it ranks nothing. The number of training points may differ."""
+    make("ssm", group="mine", kl=0.1)
+    make("ssm", group="mine", kl=0.2, changed={"dataset.noise": 0.2})
+    made = compare("mine")
+    assert not any(numbers["best"] for row in made["rows"] for numbers in row["numbers"].values())
+    assert (made["ordered_by"], {row["difference"] for row in made["rows"]}) == (None, {None})
+    assert made["notes"] == ["the rows have different data, so none is the best; compare the runs of one dataset to rank them"]
+    assert "marks the best" not in ebm("compare", "mine")[1]
+
+
+def test_rows_with_other_numbers_of_training_points_are_ranked(make, compare):
+    make("ssm", group="mine", kl=0.1)
+    make("ssm", group="mine", kl=0.2, changed={"dataset.n_train": 64})
+    assert compare("mine")["rows"][0]["numbers"]["kl"]["best"]
