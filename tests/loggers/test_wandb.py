@@ -366,12 +366,13 @@ def test_a_finished_run_is_sent_once_to_each_project(ebm):
     assert not (run.path / "mirrors.json").exists()
     code, _, err = ebm("train", *LOGGED, "group=later")
     assert code == 0
-    assert err.splitlines()[0].startswith("this run is finished")
-    assert err.splitlines()[1].startswith("logged offline; to upload: wandb sync ")
+    assert err.splitlines()[0] == "the run now has group=later"
+    assert err.splitlines()[1].startswith("this run is finished")
+    assert err.splitlines()[2].startswith("logged offline; to upload: wandb sync ")
     mirror = logged(run)
     assert mirror.rows == run.rows()
     assert (mirror.run.run_id, mirror.run.run_group, mirror.exit_code) == (run.id, "later", 0)
-    assert mirror.config == yaml.safe_load((run.path / "config.yaml").read_text()) | {"group": "later"}
+    assert mirror.config == yaml.safe_load((run.path / "config.yaml").read_text())
     summary = run.read("summary.json")
     assert {key: mirror.summary.get(key, {}) for key in summary} == summary
     assert ebm("train", *LOGGED)[2] == "this run is finished: its stored result is shown; force=true trains it again\n"

@@ -208,7 +208,7 @@ def test_a_repeated_command_shows_the_stored_result(ebm, tmp_path, monkeypatch):
     monkeypatch.setattr(Experiment, "trainer", None)  # no trainer is built
     again = ebm("train", *NO_METRIC)
     assert again == (0, first, f"{STORED}\n")
-    assert ebm("train", *NO_METRIC, "name=another", "trainer.log_every=7", "metric=[]")[1:] == again[1:]
+    assert ebm("train", *NO_METRIC, "trainer.log_every=7", "metric=[]")[1:] == again[1:]
     assert files(tmp_path) == before
 
 
