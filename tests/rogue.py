@@ -196,7 +196,7 @@ class Command:
         self.files = [outputs.parent / f"{name}.{stream}" for stream in ("out", "err")]
         for file in self.files:
             file.write_text("")
-        names, words = list(map(str, self.files)), ["train", "-m", options(outputs), *words]
+        names, words = list(map(str, self.files)), last_of_each_key(["train", "-m", options(outputs), *words])
         variables = environment(outputs, **more)
         if as_a_user:
             out, err = (os.open(name, os.O_WRONLY | os.O_APPEND) for name in names)
