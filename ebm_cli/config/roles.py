@@ -49,7 +49,7 @@ def with_role(config: Mapping[str, Any], *roles: str) -> dict[str, Any]:
 
 def new_labels(config: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     """The labels that a config gives and that differ from those of a stored run. A label that is not given stays."""
-    return {key: value for key, value in with_role(config, LABELS).items() if value and value != stored[key]}
+    return {key: value for key, value in with_role(config, LABELS).items() if value and value != stored.get(key)}
 
 
 def identity(config: Mapping[str, Any], fingerprint: str = "", *, schema: int = 0) -> str:
