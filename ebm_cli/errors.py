@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -103,7 +102,12 @@ def override(key: str, values: Iterable[str | int]) -> str:
         str(value) if isinstance(value, int) or PLAIN.fullmatch(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
         for value in values
     ]
-    return shlex.quote(f"{key}=[{','.join(words)}]") if any("'" in word for word in words) else f"{key}=[{','.join(words)}]"
+    line = f"{key}=[{','.join(words)}]"
+    if "'" not in line:
+        return line
+    from shlex import quote  # not at the top: every command imports this module
+
+    return quote(line)
 
 
 def nearest(word: str, known: Iterable[str], prefix: str = "", *, more: str = "") -> str:

@@ -63,6 +63,7 @@ def ebm(tree, folder, *words):
     """Run the command of a source tree, with results in `folder`."""
     paths = os.pathsep.join(map(str, (tree, tree / "ebm_cli" / "plugins")))
     environment = os.environ | {"PYTHONPATH": paths, "EBM_OUTPUTS": str(folder), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
     subprocess.run([sys.executable, "-m", "ebm_cli", *words], cwd=folder, env=environment, check=True, capture_output=True)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from ebm_cli import console
 from ebm_cli.commands._flags import split
-from ebm_cli.commands._help import train_help
 from ebm_cli.config import compose, option_files
 from ebm_cli.config.overrides import quoted
 from ebm_cli.config.roles import OPTIONAL
@@ -37,6 +36,8 @@ def _main(words: Sequence[str]) -> int:
         if not folder.is_dir():
             raise bad(f"--config-dir: there is no folder {str(folder)!r}")
     if flags.keys() & {"--help", "-h"}:
+        from ebm_cli.commands._help import train_help
+
         console.show(train_help(dirs))
         return 0
     for shown in (*flags.get("--cfg", []), *flags.get("-c", [])):

@@ -39,17 +39,29 @@ def groups(dirs: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
     """
     found: dict[str, dict[str, Option]] = {}
     places: dict[Path, Path] = {}
-    for folder in {path.resolve(): path for path in (conf_dir(), *dirs)}.values():
-        for path in sorted(path for pattern in PLACES for path in folder.glob(pattern) if path.is_file()):
-            place = path.relative_to(folder)
-            if (first := places.setdefault(place, path)) != path:
-                raise bad(f"{path} has the name of another option: {first}", f"rename it, for example to my_{path.name}")
-            if len(place.parts) == 2:
-                found.setdefault(path.parent.name, {})[path.stem] = Option(*comments(path), path, chapter(path))
+    own = {path.resolve(): path for path in dirs if path.resolve() != conf_dir()}
+    for place, option in (*_packaged(), *(entry for folder in own.values() for entry in _files(folder))):
+        if (first := places.setdefault(place, option.path)) != option.path:
+            message = f"{option.path} has the name of another option: {first}"
+            raise bad(message, f"rename it, for example to my_{option.path.name}")
+        if len(place.parts) == 2:
+            found.setdefault(option.path.parent.name, {})[option.path.stem] = option
     return {
         group: dict(sorted(options.items(), key=lambda item: (not item[1].chapter, item[1].chapter, item[0])))
         for group, options in found.items()
     }
+
+
+@lru_cache
+def _packaged() -> tuple[tuple[Path, Option], ...]:
+    """The files of the package, which are read once per process."""
+    return tuple(_files(conf_dir()))
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, Option]]:
+    """The files that Hydra reads in a folder of configs: the place of each in the folder, and its option."""
+    for path in sorted(path for pattern in PLACES for path in folder.glob(pattern) if path.is_file()):
+        yield path.relative_to(folder), Option(*comments(path), path, chapter(path))
 
 
 def load(path: Path) -> dict[str, Any]:
