@@ -65,7 +65,7 @@ def trainer():
     """`trainer("objective=nce", "seeds=3")` is a small trainer before its first step."""
 
     def build(*words):
-        return Experiment.of(compose.compose([*SMALL, *words])).trainer()
+        return Experiment.of(compose.compose(last_of_each_key([*SMALL, *words]))).trainer()
 
     return build
 

@@ -97,7 +97,10 @@ class RunRecord:
         if not self.summary:
             return ""
         state, step, n_steps = self.run.state(), self.summary["n_steps"], self.config["trainer"]["n_steps"]
-        return "" if state in ("finished", "diverged") and step == n_steps else f"{state}, measured at step {step} of {n_steps}"
+        if state == "finished" and step != n_steps:  # training ended early or was followed by a refit; or this is an earlier checkpoint
+            n_steps = max((row["step"] for row in self.run.rows()), default=n_steps)
+        ended = state in ("finished", "diverged")
+        return "" if ended and step == n_steps else f"{state}, measured at step {step} of {n_steps}"
 
     @cached_property
     def evaluated(self) -> list[dict[str, Any]]:

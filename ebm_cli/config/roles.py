@@ -59,6 +59,8 @@ def identity(config: Mapping[str, Any], fingerprint: str = "", *, schema: int = 
     command never finds the folder of a run with another schema.
     """
     read = with_role(config, TRAINS) | {"schema": schema}
+    if config["trainer"]["select"] is not None:  # the steps at which it measures
+        read["trainer"] = read["trainer"] | {"evaluate_every": config["trainer"]["evaluate_every"]}
     if fingerprint:
         read["dataset"] = {key: value for key, value in config["dataset"].items() if key != "path"} | {"sha256": fingerprint}
     return sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]

@@ -1,7 +1,7 @@
 """The keys of a config that are not components, as signatures by which they are checked."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
@@ -13,8 +13,10 @@ class TrainerSettings:
     """The settings of the training loop. Intervals are in steps.
 
     `ema_decay`: the decay of the moving average of the parameters, which all results use; 0 for no averaging. `max_grad_norm`: the bound
-    on the gradient norm of each model; null for no clipping. `compile`: whether to compile the loss with its gradient as one graph, and
-    the sampler's transition as another.
+    on the gradient norm of each model; null for no clipping. `select`: the number on the validation events that selects the step whose
+    averaged parameters are used (see training/selection.py); null for the last step. `patience`: training ends after so many evaluations
+    without a better number. `refit`: whether to train again, on the training and validation events together, for the selected number of
+    steps. `compile`: whether to compile the loss with its gradient as one graph, and the sampler's transition as another.
     """
 
     n_steps: Count
@@ -24,6 +26,9 @@ class TrainerSettings:
     checkpoint_every: Count
     log_every: Count
     evaluate_every: Count
+    select: Literal["auto", "loss", "nll"] | None
+    patience: Count | None
+    refit: bool
     compile: bool
 
 

@@ -5,6 +5,7 @@ standard deviation of the training events. The true density is unknown, so resul
 """
 
 from abc import abstractmethod
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -69,6 +70,16 @@ class FiniteDataset(Dataset):
         device, m = rng.generator.device, rng.model_shape
         x, y = x[:n].to(device), None if y is None else y[:n].to(device)
         return Batch(x.expand(*m, *x.shape), None if y is None else y.expand(*m, *y.shape))
+
+    def joined(self) -> "FiniteDataset":
+        """The same data, in the same coordinates, with the validation events among the training events: no validation event is left."""
+        both = copy(self)
+        train, validation = self._rows["train"], self._rows["validation"]
+        rows = {**self._rows, "train": np.concatenate([train, validation]), "validation": validation[:0]}
+        both.__dict__.update(_rows=rows, standardization=self.standardization)
+        for cached in ("_points", "_minibatches"):
+            both.__dict__.pop(cached, None)
+        return both
 
     def rows(self, name: SplitName) -> np.ndarray:
         """The events of a split in data units, (N, *d), in the precision of `events`."""

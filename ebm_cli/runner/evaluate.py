@@ -16,7 +16,7 @@ from ebm_cli.runs.run import Run
 from ebm_cli.types import Best
 
 N_TEST = 4096  # maximum number of test points for the loss
-LOSS = {"test_loss": "", "log_z_learned": "nats"}  # the numbers that `test_loss` returns, with their units
+LOSS = {"test_loss": "", "log_z_learned": "nats", "selected_step": ""}  # the numbers that `test_loss` returns, with their units
 BEST: dict[str, Best] = {"test_loss": "min"}  # ranks runs of one objective only: different objectives have losses on different scales
 
 Tell = Callable[[str], None]
@@ -55,7 +55,7 @@ def requirements(metric: Metric) -> frozenset[str]:
 
 
 def test_loss(trained: TrainedModel, dataset: Dataset, objective: Objective) -> list[Numbers]:
-    """The mean loss of the objective on the test split, and the log Z that the objective learned, if it learns one."""
+    """The mean loss of the objective on the test split, and what training found: the learned log Z and the selected step, if any."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
         model, row = trained.select(k), {}
@@ -69,6 +69,8 @@ def test_loss(trained: TrainedModel, dataset: Dataset, objective: Objective) -> 
             row["test_loss"] = "the loss of this objective does not measure the fit"
         if "log_z" in model.params:
             row["log_z_learned"] = model.params["log_z"].item() + model.standardization.log_det
+        if model.selected_step is not None:
+            row["selected_step"] = int(model.selected_step)
         rows.append(row)
     return rows
 

@@ -22,6 +22,7 @@ from ebm_cli.loggers.guarded_logger import GuardedLogger
 from ebm_cli.runner import marks
 from ebm_cli.runner.draw import check_memory
 from ebm_cli.runs.run import SCHEMA, Run
+from ebm_cli.training import selection
 from ebm_cli.training.trainer import Trainer
 
 
@@ -112,7 +113,8 @@ class Experiment:
 
 def check(composed: Composed) -> dict[str, Any]:
     """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and components that do not fit together."""
-    problems = [*composed.problems, *compatibility.problems(composed)]
+    trainer = composed.config["trainer"]
+    problems = [*composed.problems, *compatibility.problems(composed), *selection.problems(trainer if isinstance(trainer, dict) else {})]
     if composed.searched:
         keys, preset = ", ".join(composed.searched), composed.choices["experiment"]
         hint = f"add -m, with this experiment alone; or give values: {'=... '.join(composed.searched)}=..."

@@ -45,6 +45,7 @@ class TrainedModel:
     rng: Rng
     column_names: Sequence[str]
     space: Space
+    selected_step: Tensor | None = None  # (*m,), the step of the parameters, if they were selected by a number on the validation events
 
     @property
     def digest(self) -> str:
@@ -62,12 +63,13 @@ class TrainedModel:
 
     @classmethod
     def of(cls, trainer: Trainer) -> "TrainedModel":
-        """The model of a trainer at its current step."""
-        params = {name: value.detach() for name, value in trainer.named(trainer.state.ema).items()}
+        """The model of a trainer, with the parameters that results use."""
+        params = {name: value.detach() for name, value in trainer.results().items()}
         model, data = trainer.model, trainer.dataset
         trained, reference = trainer.objective.trained(model), trainer.reference
         coordinates = data.standardization, trainer.rng, list(data.column_names), data.space
-        return cls(model, trained, params, trainer.state.carry, trainer.fit, reference, *coordinates)
+        step = trainer.state.selection["step"] if trainer.settings.select else None
+        return cls(model, trained, params, trainer.state.carry, trainer.fit, reference, *coordinates, step)
 
     @classmethod
     def load(cls, run: Run, device: torch.device) -> "TrainedModel":
@@ -80,13 +82,16 @@ class TrainedModel:
         shape, stacked = tuple(data["shape"]), bool(config["seeds"])
         space = Space(shape, data["kind"], data["n_states"])
         check_shapes(run, config, space, stored)
-        params, carry, fit = ({name: value.to(device) for name, value in stored[group].items()} for group in ("ema", "carry", "fit"))
+        groups = results_of(stored), "carry", "fit"
+        params, carry, fit = ({name: value.to(device) for name, value in stored[group].items()} for group in groups)
         reference = FittedReference.of(schema.build(config["reference"]), params, shape)
         module = build_energy(config, space, reference.select(0) if stacked else reference)
         model = Model(module.to(device), event_ndim=len(shape), stacked=stacked)
         rng = Rng(tuple(seeds_of(config)) if stacked else config["seed"], device)
         trained = schema.build(config["objective"]).trained(model)
-        return cls(model, trained, params, carry, fit, reference, Standardization.from_json(data), rng, data["columns"], space)
+        coordinates = Standardization.from_json(data), rng, data["columns"], space
+        step = stored["trainer"]["selection.step"] if config["trainer"]["select"] else None
+        return cls(model, trained, params, carry, fit, reference, *coordinates, step)
 
     @classmethod
     def of_analytic(cls, energy: Any, seed: int, device: torch.device) -> "TrainedModel":
@@ -108,7 +113,8 @@ class TrainedModel:
             return self
         params, carry, fit = ({name: value[model] for name, value in part.items()} for part in (self.params, self.carry, self.fit))
         single = replace(self, network=self.network.alone(), model=self.model.alone(), params=params, carry=carry, fit=fit)
-        return replace(single, reference=self.reference.select(model), rng=self.rng.of(model))
+        step = None if self.selected_step is None else self.selected_step[model]
+        return replace(single, reference=self.reference.select(model), rng=self.rng.of(model), selected_step=step)
 
     def draw(
         self, sampler: Sampler, draws: Draws, *, seed: int = 0, start: Tensor | None = None, dataset: Dataset | None = None
@@ -167,14 +173,20 @@ def newest_checkpoint(run: Run) -> Path:
     raise bad(message, "run its command again to train it")
 
 
+def results_of(stored: Mapping[str, Params]) -> str:
+    """The group of a checkpoint with the parameters that results use: the selected ones, if there are any."""
+    return "selected" if stored["selected"] else "ema"
+
+
 def check_shapes(run: Run, config: Mapping[str, Any], space: Space, stored: Mapping[str, Params]) -> None:
     """Refuse a checkpoint whose tensors are not those of the config, before memory is taken for the network that the config describes."""
     n_models = (len(seeds_of(config)),) if config["seeds"] else ()
     wanted = {f"fit.{name}": (*n_models, *space.shape) for name in ("mean", "scale")}
     here = {f"fit.{name}": tuple(value.shape) for name, value in stored["fit"].items()}
     if wanted == here:  # the reference has the size of the data, and can be built
-        here |= {name: tuple(value.shape) for name, value in stored["ema"].items()}
-        reference = FittedReference.of(schema.build(config["reference"]), stored["ema"], space.shape)
+        params = stored[results_of(stored)]
+        here |= {name: tuple(value.shape) for name, value in params.items()}
+        reference = FittedReference.of(schema.build(config["reference"]), params, space.shape)
         try:
             with torch.device("meta"):
                 module = build_energy(config, space, reference.select(0) if n_models else reference)

@@ -26,7 +26,7 @@ from ebm_cli.types import Params
 
 KEPT = 2  # the number of checkpoints that are kept; older ones are removed
 STATE, MANIFEST = "state.safetensors", "manifest.json"
-GROUPS = ("params", "ema", "optimizer", "carry", "fit", "trainer")
+GROUPS = ("params", "ema", "selected", "optimizer", "carry", "fit", "trainer")
 LONGEST_MANIFEST = 1 << 16  # bytes
 
 
@@ -36,10 +36,13 @@ def save(folder: Path, trainer: Trainer) -> Path:
     groups = {
         "params": trainer.named(state.theta),
         "ema": trainer.named(state.ema),
+        "selected": {} if state.selected is None else trainer.named(state.selected),
         "optimizer": state.optimizer,
         "carry": state.carry,
         "fit": trainer.fit,
-        "trainer": {"alive": state.alive, "n_good": state.n_good, "loss_sum": state.loss_sum, "n_summed": torch.tensor(state.n_summed)},
+        "trainer": {"alive": state.alive, "n_good": state.n_good, "loss_sum": state.loss_sum, "limit": state.limit}
+        | {f"selection.{name}": value for name, value in state.selection.items()}
+        | {"n_summed": torch.tensor(state.n_summed), "origin": torch.tensor(trainer.origin)},
     }
     tensors = {
         f"{group}.{name}": value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -71,21 +74,27 @@ def load(path: Path, trainer: Trainer) -> None:
 
     Raises `InputError` if the checkpoint has other parameters than the trainer.
     """
-    state, groups = trainer.state, read(path)
+    groups = read(path)
+    of_trainer = {name: value.to(trainer.state.theta.device) for name, value in groups["trainer"].items()}
+    selection = {name.removeprefix("selection."): value for name, value in of_trainer.items() if name.startswith("selection.")}
+    if of_trainer["origin"] > 0 and not trainer.refitted:
+        trainer.refit(int(of_trainer["origin"]), selection)
+    state = trainer.state
     if differ := differing(groups, trainer):
         raise bad(f"checkpoint {path} has other parameters: {', '.join(differ[:MOST_NAMED])}", "force=true trains the run again")
-    for target, group in ((state.theta, "params"), (state.ema, "ema")):
-        for name, view in trainer.named(target).items():
+    for target, group in ((state.theta, "params"), (state.ema, "ema"), (state.selected, "selected")):
+        for name, view in trainer.named(target).items() if groups[group] and target is not None else ():
             view.copy_(groups[group][name])
     device = state.theta.device
     state.optimizer = {name: value.to(device) for name, value in groups["optimizer"].items()}
     state.carry = {name: value.to(device) for name, value in groups["carry"].items()}
-    state.alive, state.n_good, state.loss_sum = (groups["trainer"][name].to(device) for name in ("alive", "n_good", "loss_sum"))
-    state.n_summed, state.step = int(groups["trainer"]["n_summed"]), int(path.name)
+    state.alive, state.n_good, state.loss_sum, state.limit = (of_trainer[name] for name in ("alive", "n_good", "loss_sum", "limit"))
+    state.n_summed, state.step, state.selection = int(of_trainer["n_summed"]), int(path.name), selection
+    trainer.last_step = int(state.limit.max())
 
 
 def read(path: Path) -> dict[str, Params]:
-    """The tensors of an intact checkpoint by group: params, ema, optimizer, carry, fit, trainer."""
+    """The tensors of an intact checkpoint by group: params, ema, selected, optimizer, carry, fit, trainer."""
     groups: dict[str, Params] = {group: {} for group in GROUPS}
     for key, value in safetensors.torch.load(_content(path, STATE)).items():
         group, _, name = key.partition(".")

@@ -35,11 +35,16 @@ class Parent:
             raise bad(f"resume: checkpoint {self.checkpoint} is damaged ({fault})", f"name another step: resume={self.run.id}@STEP")
         if trainer.dataset.fingerprint != self.run.read("dataset.json").get("sha256"):
             raise bad(f"resume: {self.run.path.name} was trained on other data", "train a new run for new data, without resume")
-        if differ := checkpoint.differing(checkpoint.read(self.checkpoint), trainer):
+        stored = checkpoint.read(self.checkpoint)
+        if stored["trainer"]["origin"] > 0:
+            message = f"resume: {self.run.path.name} was trained again on the training and validation events together, at the end"
+            raise bad(message, "train a new run with trainer.refit=false, and continue that")
+        if differ := checkpoint.differing(stored, trainer):
             raise bad(f"resume: {self.run.path.name} has other parameters: {', '.join(differ)}", "do not change energy.* or seeds")
 
     def begin(self, trainer: Trainer, child: Run) -> None:
         """Give the trainer the state of the parent, and the new run the rows of its metrics.jsonl."""
         checkpoint.load(self.checkpoint, trainer)
+        trainer.begin_selection()  # from the current parameters: the parent may have another rule, or have used up its patience
         rows = [row for row in self.run.rows() if row["step"] <= self.step]
         run.write(child.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -21,6 +21,7 @@ from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import event_scale
 from ebm_cli.errors import bad
+from ebm_cli.training.selection import Selection
 from ebm_cli.types import Info, Params
 
 N_FIT = 10_000  # the mean and scale of the data, the reference and the initial state of the objective are fitted to at most so many points
@@ -37,7 +38,10 @@ class TrainState:
     alive: Tensor  # (*m,), false from the first step at which the loss or gradient of a model is not finite
     n_good: Tensor  # (*m,), the number of steps taken while alive; for a diverged model the index of its first bad step
     loss_sum: Tensor  # (*m,), the sum of the losses since the last `read`
-    n_summed: int = 0  # the number of losses in it
+    limit: Tensor  # (*m,), the step after which a model does not change
+    selection: Params  # of the selected parameters, (*m,): their number, their step, and the evaluations since then (see selection.py)
+    selected: Tensor | None = None  # (*m, P); None if there is no selection
+    n_summed: int = 0  # the number of losses in `loss_sum`
     step: int = 0
     info: Info = field(default_factory=dict)  # the infos of the last step; a checkpoint does not store them
 
@@ -58,12 +62,23 @@ class Trainer:
         seeds: int | tuple[int, ...],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.settings, self.dataset, self.objective, self.optimizer = settings, dataset, objective, optimizer
+        self.settings, self.objective, self.optimizer, self.energy = settings, objective, optimizer, energy
         self.regularizers, self.rng = regularizers, Rng(seeds, device)
+        self.first_step = 0  # the step at which the schedule begins; it is positive if the run continues another run
+        self.origin = 0  # the step at which the parameters were initialized; it is positive if they are refitted
+        self._begin(dataset, reference)
+        self.compiled, self.value_and_gradient = objective, self._value_and_gradient
+        if settings.compile:
+            self._compile()
+
+    def _begin(self, dataset: Dataset, reference: Reference) -> None:
+        """Fit the reference to the training events, and initialize the parameters and the state."""
+        settings, objective, device = self.settings, self.objective, self.rng.generator.device
+        self.dataset = dataset
         m, x = self.rng.model_shape, dataset.split("train", N_FIT, self.rng).x
         self.fit = {"mean": x.mean(len(m)), "scale": event_scale(x, len(dataset.shape))}
         self.reference = FittedReference.fit(reference, x, dataset.shape, self.rng.at("reference"))
-        modules = [self._build(energy, k).to(device) for k in range(len(self.rng.seed_list))]
+        modules = [self._build(self.energy, k).to(device) for k in range(len(self.rng.seed_list))]
         self.model = Model(modules[0], event_ndim=len(dataset.shape), stacked=bool(m))
         leaves = {
             name: torch.stack([tensors(module)[name].detach() for module in modules]).reshape(m + leaf.shape)
@@ -77,11 +92,20 @@ class Trainer:
         self.params = {name: leaf.detach().requires_grad_(name in self.shapes) for name, leaf in self.frozen.items()}
         alive = torch.ones(m, dtype=torch.bool, device=device)
         n_good, loss_sum = torch.zeros_like(alive, dtype=torch.int64), torch.zeros_like(alive, dtype=theta.dtype)
-        self.state = TrainState(theta, theta.clone(), optimizer.init(theta), carry, alive, n_good, loss_sum)
-        self.first_step = 0  # the step at which the schedule begins; it is positive if the run continues another run
-        self.compiled, self.value_and_gradient = objective, self._value_and_gradient
-        if settings.compile:
-            self._compile()
+        self.state = TrainState(theta, theta.clone(), self.optimizer.init(theta), carry, alive, n_good, loss_sum, n_good, {})
+        self.selection = None
+        if settings.select:
+            self.selection = Selection(settings.select, self.model, objective, self.reference, dataset, self.rng)
+        if settings.refit and dataset.n_train is None:
+            raise bad("trainer.refit: this dataset draws new events at every step, so there is nothing to add", "trainer.refit=false")
+        self.begin_selection()
+
+    def begin_selection(self) -> None:
+        """Forget which step was selected."""
+        state = self.state
+        state.limit, state.selection = torch.full_like(state.n_good, self.settings.n_steps), Selection.begin(state.theta)
+        state.selected = state.ema.clone() if self.selection else None
+        self.last_step = self.settings.n_steps
 
     def _build(self, energy: Callable[..., nn.Module], model: int) -> nn.Module:
         """The network of one model of the stack, with the mean, scale and reference that are fitted to its data."""
@@ -111,18 +135,19 @@ class Trainer:
 
     def steps(self) -> Iterator[int]:
         """Train to the end, and yield the number of the step after each step."""
-        while self.state.step < self.settings.n_steps:
+        while self.state.step < self.last_step:
             self.step()
             yield self.state.step
 
     def step(self) -> None:
         """Take a training step, which updates the state in place. No value leaves the device."""
-        state, rng = self.state, self.rng.at("step").at(self.state.step)
-        x, label = self.batch(state.step)
+        state, age = self.state, self.state.step - self.origin
+        rng = self.rng.at("step").at(age)
+        x, label = self.batch(age)
         aux, state.carry, info = self.compiled.prepare(self.model, self.frozen | label, state.carry, x, rng)
         loss, gradient, more = self.value_and_gradient(self.params | label, x, aux)
         norm = torch.linalg.vector_norm(gradient, dim=-1)
-        self._update(loss, gradient, norm)
+        self._update(loss, gradient, norm, age)
         state.loss_sum += loss
         state.n_summed += 1
         state.info = {"grad_norm": norm} | info | more
@@ -147,20 +172,63 @@ class Trainer:
         return loss.detach(), torch.cat([gradient.reshape(*loss.shape, -1) for gradient in gradients], -1), info
 
     @torch.no_grad()
-    def _update(self, loss: Tensor, gradient: Tensor, norm: Tensor) -> None:
+    def _update(self, loss: Tensor, gradient: Tensor, norm: Tensor, age: int) -> None:
         """Take an optimizer step with clipped gradients. A model whose loss or gradient is not finite is not changed from then on."""
         state, settings = self.state, self.settings
         state.alive &= (norm + loss).isfinite()
         state.n_good += state.alive
-        alive = state.alive.unsqueeze(-1)
+        changes = (state.alive & (state.step < state.limit)).unsqueeze(-1)
         if settings.max_grad_norm is not None:
             gradient = gradient * (settings.max_grad_norm / norm).clamp(max=1).unsqueeze(-1)
         before = state.theta.clone()
-        lr = self.optimizer.lr_at(state.step - self.first_step, settings.n_steps - self.first_step)
-        self.optimizer.update(state.theta, torch.where(alive, gradient, 0), state.optimizer, step=state.step, lr=lr)
-        state.theta.copy_(torch.where(alive, state.theta, before))
+        lr = self.optimizer.lr_at(age - self.first_step, settings.n_steps - self.first_step)
+        self.optimizer.update(state.theta, torch.where(changes, gradient, 0), state.optimizer, step=age, lr=lr)
+        state.theta.copy_(torch.where(changes, state.theta, before))
         state.step += 1
-        state.ema.lerp_(state.theta, max(1 - settings.ema_decay, 1 / (state.step + 10)) if settings.ema_decay else 1.0)
+        weight = max(1 - settings.ema_decay, 1 / (age + 11)) if settings.ema_decay else 1.0
+        state.ema.copy_(torch.where(changes, state.ema.lerp(state.theta, weight), state.ema))
+
+    @torch.no_grad()
+    def select(self) -> Tensor:
+        """Measure the averaged parameters on the validation events, and select them if they are the best so far.
+
+        Returns the number, (*m,). A model that has used up its patience does not change any more, and the last step is that of the last
+        model.
+        """
+        state, patience = self.state, self.settings.patience
+        number, best = self.selection.number(self.named(state.ema), state.carry), state.selection
+        running = state.step <= state.limit
+        better = running & (number < best["number"])
+        state.selected = torch.where(better.unsqueeze(-1), state.ema, state.selected)
+        step = torch.full_like(best["step"], state.step)
+        misses = torch.where(better, 0, best["misses"] + running)
+        chosen = {"number": torch.where(better, number, best["number"]), "step": torch.where(better, step, best["step"])}
+        state.selection = chosen | {"misses": misses}
+        if patience is not None:
+            state.limit = torch.where(running & (misses >= patience), step, state.limit)
+            self.last_step = int(state.limit.max())
+        return number
+
+    def refit(self, origin: int, selection: Params) -> None:
+        """Begin again, on the training and validation events together, for the selected number of steps of each model.
+
+        `origin` is the step at which the selection ended. Models that have diverged stay diverged.
+        """
+        alive, n_good = self.state.alive, self.state.n_good
+        self._begin(self.dataset.joined(), self.reference.reference)
+        self.origin, self.first_step, self.selection = origin, 0, None
+        self.state.alive, self.state.n_good, self.state.selection, self.state.selected = alive, n_good, selection, None
+        self.state.step, self.state.limit = origin, origin + selection["step"]
+        self.last_step = int(self.state.limit.max())
+
+    @property
+    def refitted(self) -> bool:
+        """Whether the parameters are those of the refit."""
+        return self.origin > 0
+
+    def results(self) -> Params:
+        """The parameters that results use: the selected ones, or else the current average."""
+        return self.named(self.state.ema if self.state.selected is None else self.state.selected)
 
     def read(self) -> dict[str, Any]:
         """The mean loss since the last call and the infos of the last step, as Python numbers (for a stack, a list over its models)."""

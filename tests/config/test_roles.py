@@ -11,7 +11,10 @@ from ebm_cli.config.roles import DRAWS, EXECUTES, LABELS, MEASURES, TRAINS
 EXPECTED = {
     **dict.fromkeys(("seed", "seeds", "resume"), TRAINS),
     **dict.fromkeys(("dataset", "energy", "reference", "objective", "regularizer", "optimizer"), TRAINS),
-    **dict.fromkeys((f"trainer.{key}" for key in ("n_steps", "batch_size", "ema_decay", "max_grad_norm", "compile")), TRAINS),
+    **dict.fromkeys(
+        (f"trainer.{key}" for key in ("n_steps", "batch_size", "ema_decay", "max_grad_norm", "select", "patience", "refit", "compile")),
+        TRAINS,
+    ),
     **dict.fromkeys((f"trainer.{key}" for key in ("log_every", "evaluate_every", "checkpoint_every")), EXECUTES),
     **dict.fromkeys(("draws", "sampler"), DRAWS),
     "metric": MEASURES,

@@ -25,7 +25,7 @@ def test_continuing_from_a_checkpoint_gives_identical_results(trainer, tmp_path,
     checkpoint.save(tmp_path / "b", second)
     assert (tmp_path / "a/00000012/manifest.json").read_text() == (tmp_path / "b/00000012/manifest.json").read_text()
     a, b = (checkpoint.read(tmp_path / part / "00000012") for part in "ab")
-    assert a.keys() == b.keys() == {"params", "ema", "optimizer", "carry", "fit", "trainer"}
+    assert a.keys() == b.keys() == {"params", "ema", "selected", "optimizer", "carry", "fit", "trainer"}
     assert bool(a["carry"]) == ("objective=ssm" not in words)
     for group in a:
         assert all(torch.equal(a[group][name], b[group][name]) for name in a[group])
