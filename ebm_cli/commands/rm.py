@@ -31,12 +31,21 @@ def main(words: Sequence[str]) -> int:
             raise bad("cannot ask for confirmation without a terminal", f"ebm rm {shlex.join(names)} --yes")
         for run in runs:
             describe(run, foreign[run])
-        if input(f"remove {'them' if len(runs) > 1 else 'it'}? [y/N] ").strip().lower() not in ("y", "yes"):
+        if not confirmed(f"remove {'them' if len(runs) > 1 else 'it'}? [y/N] "):
             console.show("nothing was removed")
             return 0
     for run in runs:
         remove(run, everything="--yes" not in flags)
     return 0
+
+
+def confirmed(question: str) -> bool:
+    """Whether the user answers yes. Ctrl-D is no answer."""
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        console.show("")
+        return False
 
 
 def check(run: Run) -> list[str]:

@@ -38,10 +38,10 @@ class GaussianMixture(Density):
             raise bad(
                 "dataset.centres: every centre must have the same number of coordinates, at least one", "dataset.centres=[[0,0],[1,2]]"
             )
-        for name, values in (("weights", self.weights), ("std", self.std)):
+        for name, values, single in (("weights", self.weights, "null"), ("std", self.std, "1.0")):
             if isinstance(values, tuple) and len(values) != n:
-                hint = "give one value for each centre, or use weights=null and a single std"
-                raise bad(f"dataset.{name}: {len(values)} values for {n} centres", hint)
+                message = f"dataset.{name}: {len(values)} values for {n} centres"
+                raise bad(message, f"give one value for each centre, or use dataset.{name}={single}")
         check_resolved("dataset.std", farthest=max(abs(end) for ends in self.box for end in ends), smallest=self.length_scale)
 
     @property

@@ -36,6 +36,8 @@ ENDED = ("finished", "diverged")
 def train(experiment: Experiment, composed: Composed, followers: Sequence[Follower] = (), *, wait: bool = False) -> None:
     """Train a run to its end, continue it, or show its stored result. If another process holds it, wait or refuse."""
     run, force, followers = experiment.run, experiment.config["force"], [*experiment.loggers(), *followers]
+    if run.path.exists() and not run.path.is_dir():
+        raise bad(f"{run.path} is not a folder, but it has the name of the folder of this run", "move it to another place")
     if not force and ((run.path / "environment.json").exists() or run.state() == "damaged"):
         check_folder(run)
     if run.state() in ENDED and not force:

@@ -213,3 +213,11 @@ def test_the_files_of_a_run_have_the_mode_of_the_umask(run):
     mask = os.umask(0)
     os.umask(mask)
     assert {path.stat().st_mode & 0o777 for path in run.rglob("*") if path.is_file() and path.name != ".lock"} == {0o666 & ~mask}
+
+
+@pytest.mark.parametrize("more", [(), ("force=true",)])
+def test_a_file_with_the_name_of_a_run_folder_is_refused_and_kept(ebm, run, more):
+    shutil.rmtree(run)
+    run.write_text("mine")
+    refused(ebm("train", *LINE, *more), "is not a folder", "move it")
+    assert run.read_text() == "mine"

@@ -12,11 +12,11 @@ from command import refused, tree
 
 
 def answer(text, *words):
-    """Run `ebm WORDS` on a terminal and type an answer. Returns what it shows."""
+    """Run `ebm WORDS` on a terminal and type an answer with its end: a new line, or Ctrl-D. Returns what it shows."""
     shown, terminal = pty.openpty()
     command = [sys.executable, "-m", "ebm_cli", *map(str, words)]
     with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        os.write(shown, f"{text}\n".encode())
+        os.write(shown, text.encode())
         return process.communicate(timeout=60)[0]
 
 
@@ -24,6 +24,12 @@ def test_a_run_is_removed_completely(ebm, run):
     ended = ebm("rm", run, "--yes")
     assert (ended.code, ended.out, ended.err) == (0, f"removed {run}\n", "")
     assert list(run.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("typed", ["\n", "no\n", "\x04"], ids=["return", "no", "Ctrl-D"])
+def test_without_a_yes_nothing_is_removed(run, typed):
+    assert answer(typed, "rm", run).splitlines()[-1].endswith("nothing was removed")
+    assert run.is_dir()
 
 
 def test_a_folder_that_is_no_run_is_refused(ebm, run, tmp_path):
@@ -53,7 +59,7 @@ def test_foreign_files_are_named_and_kept(ebm, run):
     (run / "checkpoints" / "best").mkdir()
     (run / "wandb").mkdir()
     (run / "wandb" / "mine").write_text("mine")
-    shown = answer("n", "rm", run)
+    shown = answer("n\n", "rm", run)
     for name in ("notes.txt", ".notes.2024", "figures/thesis.tex", "checkpoints/best", "wandb"):
         assert f"not written by ebm: {name}" in shown
     assert "nothing was removed" in shown
@@ -65,7 +71,7 @@ def test_foreign_files_are_named_and_kept(ebm, run):
 
 def test_foreign_files_are_removed_after_a_confirmation(run):
     (run / "notes.txt").write_text("mine")
-    assert f"removed {run}" in answer("y", "rm", run)
+    assert f"removed {run}" in answer("y\n", "rm", run)
     assert not run.exists()
 
 
@@ -73,7 +79,7 @@ def test_foreign_files_are_removed_after_a_confirmation(run):
 def test_a_damaged_run_is_removed_after_its_reason_is_shown(ebm, run, name):
     (run / name).write_text("{")
     if name != "config.yaml":
-        assert f"damaged: {name} is damaged" in answer("n", "rm", run.name)
+        assert f"damaged: {name} is damaged" in answer("n\n", "rm", run.name)
     assert ebm("rm", run.name, "--yes").out == f"removed {run}\n"
     assert not run.exists()
 
