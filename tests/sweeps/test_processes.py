@@ -86,16 +86,17 @@ def give_what_cannot_be_sent(send):
     return lambda: None
 
 
-def die_and_leave_a_child(send):
-    """The child process keeps the pipe open."""
-    if os.fork() == 0:
-        time.sleep(5)
+def die_and_leave_a_child(path, send):
+    """The child process keeps the pipe open for longer than the test may take. Its process number is written to `path`."""
+    if (child := os.fork()) == 0:
+        time.sleep(2 * LONG)
         os._exit(0)
+    path.write_text(str(child))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def give_and_leave_a_thread(send):
-    threading.Thread(target=time.sleep, args=(LONG,)).start()
+    threading.Thread(target=time.sleep, args=(2 * LONG,)).start()
     return "given"
 
 
@@ -233,12 +234,12 @@ def test_a_task_that_fails_does_not_affect_the_others(launch):
     assert "Traceback" in launch.log(6)
 
 
-def test_child_processes_and_threads_left_by_a_task_do_not_delay_the_end(launch, monkeypatch):
+def test_child_processes_and_threads_left_by_a_task_do_not_delay_the_end(launch, monkeypatch, tmp_path):
+    """Both last for longer than `launch` may take. The child process still exists at the end."""
     monkeypatch.setattr(processes, "LINGER_S", 0.2)
-    before = time.monotonic()
-    results, _ = launch(die_and_leave_a_child, give_and_leave_a_thread)
+    results, _ = launch(partial(die_and_leave_a_child, tmp_path / "child"), give_and_leave_a_thread)
     assert results == [Died("killed, perhaps out of memory"), "given"]
-    assert time.monotonic() - before < 4
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
 
 
 def test_a_task_whose_work_is_held_by_another_process_is_tried_again_after_the_others(launch, tmp_path):
