@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger defaults methods benchmark benchmark-quick gpu-check mutants docs clean
+.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods benchmark benchmark-quick gpu-check mutants docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-sweep: $(READY) ## time 24 tiny jobs with the default launcher and with Hy
 
 bench-logger: $(READY) ## measure the cost of logger=wandb and logger=tensorboard
 	$(BIN)/python scripts/bench_logger.py
+
+bench-table: $(READY) ## measure the time and the memory that a table of a million rows takes
+	$(BIN)/python scripts/bench_table.py
 
 sweep-table: $(READY) ## run the sweep shown in docs/: three objectives, four learning rates, four seeds (ten minutes on two idle cores)
 	$(BIN)/python scripts/sweep_table.py

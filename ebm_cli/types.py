@@ -18,14 +18,14 @@ Positive = Annotated[float, Gt(0)]
 Positives = Annotated[Sequence[Positive], MinLen(1)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
-Share = Annotated[float, Gt(0), Lt(1)]
+Share = Annotated[float, Ge(0), Lt(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Count = Annotated[int, Ge(1)]
 Natural = Annotated[int, Ge(0)]
 
 Params = dict[str, "Tensor"]  # leaves (*m, ...)
 Info = dict[str, "Tensor"]  # diagnostics, per model (*m,) or per sample (*m, B)
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test", "all"]
 Direction = Literal["min", "max"]
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")  # "cuda:1" stands for any GPU index
 Best = Direction | float  # which value of a number is best: the smallest, the largest, or the nearest to a target

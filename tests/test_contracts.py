@@ -520,11 +520,13 @@ def test_a_diverged_model_of_a_stack_is_frozen(tmp_path, optimizer):
 def test_metric(tmp_path, metric):
     """Every metric on a space that meets its requirements; test_evaluate.py tests unmet requirements."""
     space = "binary" if metric in options("metric") and metric not in SHIPPED["metric"] else "real"
-    short = ["metric.ais.n_temperatures=30"] if metric == "ais" else []
-    measured = experiment(tmp_path, "objective=nce", f"metric=[{metric}]", *short, space=space)
+    labels = Rng(0).normal("table", 60, 2)[:30, 0].tolist()  # half of the values of a column
+    words = {"ais": ["metric.ais.n_temperatures=30"], "auroc": ["dataset=table", "dataset.label=a", f"dataset.anomaly={labels}"]}
+    measured = experiment(tmp_path, "objective=nce", f"metric=[{metric}]", *words.get(metric, ()), space=space)
     (measure,), trainer = measured.metrics().values(), measured.trainer()
-    assert evaluate.requirements(measure) <= offered(space, "couplings" if space == "binary" else "mlp")
-    samples = trainer.dataset.draw(100, Rng(1)).unflatten(0, (20, 5))
+    needed = evaluate.requirements(measure) - (measured.dataset.provides if metric == "auroc" else set())
+    assert needed <= offered(space, "couplings" if space == "binary" else "mlp")
+    samples = (Rng(1).normal("samples", 100, 1) if metric == "auroc" else trainer.dataset.draw(100, Rng(1))).unflatten(0, (20, 5))
     context = [
         MetricContext(trainer.model, trainer.frozen, trainer.dataset, trainer.rng, samples, reference=trainer.reference) for _ in range(2)
     ]
@@ -535,6 +537,7 @@ def test_metric(tmp_path, metric):
     assert not set(measure.unaveraged) & {*measure.best, *measure.headline}
     assert not measure.headline or set(measure.headline) & set(measure.best)
     if not isinstance(numbers, str):
+        assert metric != "auroc" or all(isinstance(value, float) for value in numbers.values())
         assert list(numbers) == [key for key in measure.units if key in numbers]
         assert all(isinstance(value, (float, str)) for value in numbers.values())
 
@@ -547,6 +550,7 @@ def test_the_metrics_that_rank_models():
         found |= vars(import_module(module))[name].best
     others = {"ess": "max", "ess_per_draw": "max", "c2st_accuracy": 0.5, "short_run_energy_gap": 0.0}
     least = "kl nll ais_nll_upper fisher ksd2 mmd2 sliced_wasserstein short_run_sliced_wasserstein r_hat"
+    others |= dict.fromkeys(("auroc", "average_precision", "auroc_score_norm", "average_precision_score_norm"), "max")
     assert found == dict.fromkeys([*least.split(), "mode_weight_error", "mode_weight_error_density"], "min") | others
 
 

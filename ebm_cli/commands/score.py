@@ -1,17 +1,18 @@
-"""usage: ebm score RUN data=FILE [header=BOOL] [out=FILE] [prefix=WORD] [relative_to=ROW] [quantile=Q] [model=K] [device=cpu]
-                 [dataset.path=FILE]
+"""usage: ebm score RUN data=FILE [header=BOOL] [out=FILE] [prefix=WORD] [relative_to=ROW] [quantile=Q] [score_norm=BOOL] [model=K]
+                 [device=cpu] [dataset.path=FILE]
 
 Write the energy of every row of a file (low for likely rows) and, if log Z is known, its log-density, as CSV. For a run that models
 principal components (dataset.n_components), both are those of the components of the row.
 
   RUN           an id, a unique prefix, a path, or `last`
-  data          a CSV, TSV, NPY, NPZ or Parquet file; columns are matched by name if both the run and the file have names, else by position
+  data          a file of any type that dataset=table reads; columns are matched by name if the run and the file have names, else by place
   header        whether the first row of a text file holds names; by default it is detected, and a note says how the row was read
   out           the CSV file to write; by default standard output
   prefix        a prefix for the names of the new columns, for a file that already has a column `energy`
   relative_to   a row of the file, counted from 1: adds log_ratio, log p(x) / p(that row), which needs no log Z
   quantile      a fraction: adds accepted, which is 1 if the energy is at most a threshold from the run's held-out data, else 0. At most
                 this fraction of new rows from the data distribution is rejected on average, however poor the model is
+  score_norm    true adds score_norm, the norm of the score in the coordinates of the model: another measure of how unusual a row is
   model         the index of a model in a stack (default: 0)
   device        cpu, or cuda for large files (energies are computed in double precision)
   dataset.path  the new path of the data file, if it has moved; quantile reads the file
@@ -28,7 +29,7 @@ from ebm_cli.config import compose
 from ebm_cli.errors import bad
 from ebm_cli.io import atomic, streams, table_files
 
-OTHERS = (".tsv", ".npy", ".npz", ".parquet")  # file types that can be read but not written
+OTHERS = (".tsv", ".dat", ".arff", ".npy", ".npz", ".parquet", ".gz", ".xz", ".bz2")  # file types that can be read but not written
 
 
 def main(words: Sequence[str]) -> int:
@@ -36,6 +37,7 @@ def main(words: Sequence[str]) -> int:
     stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     base = {"data": None, "header": None, "out": None, "prefix": "", "relative_to": None, "quantile": None, "model": 0, "device": "cpu"}
+    base["score_norm"] = False
     given = compose.amend(base | path, overrides)
     if given["data"] is None:
         raise bad("data: a file is needed", "for example data=points.csv")
@@ -46,6 +48,8 @@ def main(words: Sequence[str]) -> int:
         check_whole("relative_to", given["relative_to"])
     if type(given["prefix"]) is not str:
         raise bad(f"prefix: must be a word, not {given['prefix']!r}", "for example prefix=model_")
+    if type(given["score_norm"]) is not bool:
+        raise bad(f"score_norm: must be true or false, not {given['score_norm']!r}", "score_norm=true")
     out = None if given["out"] is None else Path(str(given["out"])).expanduser()
     if out and out.suffix.lower() in OTHERS:
         raise bad(f"out: {out.name} is not a CSV file, and scores are written as CSV", f"out={out.with_suffix('.csv')}")

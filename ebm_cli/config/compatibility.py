@@ -30,6 +30,7 @@ VOCABULARY = {
     "binary": _kind("binary"),
     "categorical": _kind("categorical"),
     "labels": Capability("dataset", "labels", "has none", "the data have no labels"),
+    "anomalies": Capability("dataset", "labels of anomalies", "has none", "the data have no labels of anomalies (dataset.anomaly)"),
     "density": Capability("dataset", "a known density", "has none", "the true density of this dataset is not known"),
     "energy": Capability("energy", "an energy", "outputs the score itself", "the network outputs the score itself: there is no energy"),
     "noise_level": Capability("energy", "an energy with a noise level", "takes no noise level", "the energy takes no noise level"),
@@ -123,7 +124,7 @@ def provides(nodes: Mapping[str, Any]) -> frozenset[str]:
     """The capabilities of the dataset and the model of a config. An invalid node counts as providing the usual ones."""
     dataset, energy = class_of(nodes.get("dataset"), "dataset"), class_of(nodes.get("energy"), "energy")
     of_model = model.provides(energy) if energy else frozenset({"energy", "unconditional"})
-    return of_model | getattr(dataset, "provides", frozenset({"real", "density", "labels"}))
+    return of_model | (dataset.provided(nodes["dataset"]) if dataset else frozenset({"real", "density", "labels", "anomalies"}))
 
 
 def trainable(energy: Any) -> bool:

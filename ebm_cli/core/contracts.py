@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ebm_cli.core.standardize import Standardization
@@ -31,6 +32,12 @@ class Dataset(Protocol):
     fingerprint: str = ""  # sha256 of the underlying file; "" if the data are generated
     notes: Sequence[str] = ()  # what a user should know about the data; shown before training and stored with the results
     n_train: int | None  # size of the training set; None if every batch is a fresh draw
+    facts: Mapping[str, Any] = MappingProxyType({})  # what dataset.json stores about the data beside the entries that all have
+
+    @classmethod
+    def provided(cls, node: Mapping[str, Any]) -> frozenset[str]:
+        """What a dataset with these values of its config provides, before it is built."""
+        return cls.provides
 
     @property
     def shape(self) -> tuple[int, ...]:

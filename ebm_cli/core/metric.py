@@ -11,9 +11,13 @@ from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
-from ebm_cli.types import Best, Params
+from ebm_cli.types import Best, Params, SplitName
 
 Value = TypeVar("Value")
+
+
+class NoEvents(Exception):
+    """A split is empty. The message is the reason that replaces the numbers of a metric that needs it."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,19 @@ class MetricContext:
 
     def held_out(self, n: int) -> Tensor:
         """Up to n points that were not used in training, (n, *d): from the test split at the end, from the validation split before."""
-        return self.split("test" if self.final else "validation", n)
+        return self.split(self.held_out_name, n)
 
-    def split(self, name: str, n: int) -> Tensor:
-        """Up to n points of a split, (n, *d)."""
-        return self.dataset.split(name, n, self.rng).x
+    @property
+    def held_out_name(self) -> SplitName:
+        """The split of the held-out points."""
+        return "test" if self.final else "validation"
+
+    def split(self, name: SplitName, n: int) -> Tensor:
+        """Up to n points of a split, (n, *d). Raises `NoEvents` if the split is empty."""
+        points = self.dataset.split(name, n, self.rng).x
+        if not len(points):
+            raise NoEvents(no_events(name))
+        return points
 
     def drawn(self, n: int) -> Tensor:
         """Up to n of the samples, spread evenly over chains and draws, (n, *d)."""
@@ -53,6 +65,11 @@ class MetricContext:
         if key not in self._known:
             self._known[key] = make()
         return self._known[key]
+
+
+def no_events(name: SplitName) -> str:
+    """The reason for a number that needs events of an empty split."""
+    return f"there are no {name} rows (dataset.{name}=0)"
 
 
 class Metric(Protocol):
@@ -70,5 +87,8 @@ class Metric(Protocol):
         return self.units
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
-        """Its numbers. A sentence with the reason replaces a number, or all of them, that cannot be computed."""
+        """Its numbers. A sentence with the reason replaces a number, or all of them, that cannot be computed.
+
+        If `NoEvents` is raised, its message is the reason for all numbers.
+        """
         ...

@@ -1,27 +1,33 @@
-"""A table of numbers from a file, with one event per row: CSV, TSV, NPY, NPZ or Parquet. An array (N, *d) holds N events of shape d.
+"""A table from a file, with one event per row: CSV, TSV, ARFF, KEEL, NPY, NPZ or Parquet. An array (N, *d) holds N events of shape d.
 
 `split_seed` alone determines which rows are used for training, validation and test. Columns are standardized by the mean and standard
 deviation of the training rows; arrays of higher rank have one mean and one standard deviation for all entries. With `n_components` = K
 the model is of the first K principal components of the standardized columns, each with unit variance: samples are mapped back to all
 columns, scored rows are projected, and log-densities are those of the K components, not of the columns. The true density is unknown, so
 results are measured on the test rows.
+
+Columns of categories and missing values become coordinates as io/coding.py describes. A column of labels is not part of the events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli.core import column_checks
+from ebm_cli.core import column_checks, splits
 from ebm_cli.core.finite_dataset import FiniteDataset
 from ebm_cli.core.standardize import Standardization
-from ebm_cli.errors import MOST_NAMED, bad, override
-from ebm_cli.io import table_files
+from ebm_cli.errors import MOST_NAMED, bad, nearest, override
+from ebm_cli.io import file_contents, table_files, text_tables
+from ebm_cli.io.cells import Keys
+from ebm_cli.io.coding import Coding
+from ebm_cli.io.table_files import Categories, Missing
 from ebm_cli.types import Count, Space
 
 
@@ -29,19 +35,37 @@ from ebm_cli.types import Count, Space
 class TableDataset(FiniteDataset):
     """`columns` are names or positions; null means all columns. `n_components` is the number of principal components; null means none.
 
-    `header` says whether the first row of a text file holds the names of the columns; null finds out (see io/text_tables.py).
+    `header` says whether the first row of a text file holds the names of the columns; null finds out (see io/text_tables.py). `label` is
+    the column of labels, `anomaly` the labels of anomalies, and with `train_on` = "normal" these are left out of training and
+    validation. `missing` and `categories` say what happens to missing values and to columns of text. `equal_rows` says whether equal rows
+    are kept in the same split.
     """
 
     path: str
     header: bool | None
     columns: Sequence[str | int] | None
     n_components: Count | None
+    missing: Missing
+    categories: Categories
+    equal_rows: Literal["together", "apart"]
+    label: str | int | None
+    anomaly: Sequence[str | bool | int | float] | None
+    train_on: Literal["all", "normal"]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "provides", self.provided(vars(self)))
+
+    @classmethod
+    def provided(cls, node: Mapping[str, Any]) -> frozenset[str]:
+        labels = {"labels"} if node.get("label") is not None else set()
+        return cls.provides | labels | ({"anomalies"} if labels and node.get("anomaly") else set())
 
     @cached_property
     def table(self) -> table_files.Table:
         """The table. The file is read once, at first use."""
-        keys = {"key": "dataset.path", "columns_key": "dataset.columns", "header_key": "dataset.header"}
-        table = table_files.read(self.path, self.columns, header=self.header, **keys)
+        keys = Keys("dataset.path", *(f"dataset.{name}" for name in ("columns", "header", "missing", "categories", "label")))
+        options = {"label": self.label, "missing": self.missing, "categories": self.categories}
+        table = table_files.read(self.path, self.columns, header=self.header, keys=keys, **options, text=False)
         if not table.chosen or len(set(table.chosen)) < len(table.chosen):
             hint = "name each column once, or use null for all columns"
             raise bad(f"dataset.columns: {list(self.columns or ())} is empty or names a column twice", hint)
@@ -54,7 +78,7 @@ class TableDataset(FiniteDataset):
     def fingerprint(self) -> str:
         """The sha256 hash of the file."""
         if not Path(self.path).expanduser().is_file():
-            raise bad(f"dataset.path: there is no file {self.path!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
+            raise bad(f"dataset.path: there is no file {self.path!r}", f"give the path of {file_contents.KINDS}")
         with Path(self.path).expanduser().open("rb") as file:
             return file_digest(file, "sha256").hexdigest()
 
@@ -67,17 +91,82 @@ class TableDataset(FiniteDataset):
     def _notes(self) -> list[str]:
         return []
 
-    @property
+    @cached_property
     def events(self) -> np.ndarray:
-        return self.table.events
+        table = self.table
+        return table.events if self.coding is None else self.coding.apply(table.values, table.categories)
+
+    @cached_property
+    def coding(self) -> Coding | None:
+        """How the columns become coordinates; None if all of them are numbers."""
+        table = self.table
+        coding = Coding.fit(table.column_names, table.values, table.categories, self._rows["train"])
+        for name in coding.filled if coding else ():
+            if coding.filled[name] != coding.filled[name]:
+                raise bad(
+                    f"dataset.missing: column {name} has no value in the training rows", "choose other columns: dataset.columns=[...]"
+                )
+        return coding
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        values = self.table.values
+        if self.equal_rows == "apart":
+            return np.arange(len(values))
+        groups = splits.equal_rows(values)
+        if n_equal := int((np.bincount(groups) - 1).clip(0).sum()):
+            self._notes.append(
+                f"{n_equal} of {len(values)} rows repeat another row, and equal rows are kept in the same split; "
+                "if they are independent measurements on a coarse grid: dataset.equal_rows=apart"
+            )
+        return groups
+
+    @cached_property
+    def label_names(self) -> list[str]:
+        """The sorted values of the column of labels; the label of an event is a position in this list."""
+        found = {*self.table.label}
+        return sorted(found, key=float) if all(map(text_tables.is_number, found)) else sorted(found)
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        if self.label is None:
+            return None
+        position = {name: i for i, name in enumerate(self.label_names)}
+        return np.array([position[name] for name in self.table.label])
+
+    @cached_property
+    def anomalies(self) -> np.ndarray | None:
+        if not self.anomaly:
+            if self.train_on == "normal":
+                raise bad("dataset.train_on: normal needs the labels of anomalies", "dataset.label=COLUMN dataset.anomaly=[VALUE]")
+            return None
+        if self.label is None:
+            raise bad("dataset.anomaly: there is no column of labels", "dataset.label=COLUMN")
+        places = {_plain(name): i for i, name in enumerate(self.label_names)}
+        if unknown := [value for value in self.anomaly if _plain(value) not in places]:
+            raise bad(f"dataset.anomaly: no row has the label {unknown[0]!r}", nearest(str(unknown[0]), self.label_names))
+        found = np.isin(self.labels, [places[_plain(value)] for value in self.anomaly])
+        out = f"; they are left out of training and validation (dataset.train_on={self.train_on})" if self.train_on == "normal" else ""
+        self._notes.append(f"{found.sum()} of {len(found)} rows are anomalies{out}")
+        return found
+
+    @property
+    def omitted(self) -> np.ndarray | None:
+        return self.anomalies if self.train_on == "normal" else None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        labels = {} if self.label is None else {"labels": self.label_names}
+        return labels | ({} if self.coding is None else {"coding": self.coding.to_json()})
 
     @cached_property
     def space(self) -> Space:
-        return Space((self.n_components,) if self.n_components else self.table.shape)
+        shape = self.table.shape if self.coding is None else (len(self.coding.names),)
+        return Space((self.n_components,) if self.n_components else shape)
 
     @property
     def column_names(self) -> list[str]:
-        return self.table.names or [f"x{i}" for i in range(self.table.values.shape[1])]
+        return self.table.column_names if self.coding is None else self.coding.names
 
     @property
     def named(self) -> bool:
@@ -85,6 +174,7 @@ class TableDataset(FiniteDataset):
 
     @cached_property
     def standardization(self) -> Standardization:
+        _ = self.anomalies  # refuses labels that do not exist
         rows = self.rows("train")
         fitted = Standardization.of(torch.from_numpy(rows))
         if not fitted.scale.isfinite().all():
@@ -118,14 +208,15 @@ class TableDataset(FiniteDataset):
         """Refuse these columns, with a hint that chooses all others."""
         if not len(faulty):
             return
-        kept = [i for i in range(len(self.column_names)) if i not in {*faulty}]
-        columns = [self.column_names[i] if self.named else self.table.chosen[i] for i in kept]
+        sources = self.coding.sources if self.coding else range(len(self.column_names))
+        kept = [i for i in range(len(self.table.column_names)) if i not in {sources[j] for j in faulty}]
+        columns = [self.table.column_names[i] if self.named else self.table.chosen[i] for i in kept]
         found = f": {', '.join(self.column_names[i] for i in faulty[:MOST_NAMED])}" if listed else ""
         raise bad(f"dataset.columns: {what}{found}", override("dataset.columns", columns) if kept else "choose columns that vary")
 
     def _cell(self, row: int, column: int) -> str:
         place = f"{Path(self.path).name}, {self.table.place(row)}, column {self.column_names[column]}"
-        return f"{place}: {self.table.values[row, column]:g}"
+        return f"{place}: {self.events.reshape(len(self.events), -1)[row, column]:g}"
 
     def _check_far(self, fitted: Standardization) -> None:
         """Refuse an event, of any split, with a value that is not accurate in single precision."""
@@ -146,3 +237,9 @@ class TableDataset(FiniteDataset):
             message = f"dataset.n_components: {n} principal components are requested, but the training rows have only {most}"
             raise bad(message, f"use dataset.n_components={most}")
         return fitted
+
+
+def _plain(value: object) -> str | float:
+    """A label for comparison: a number as a number, so that 1 is equal to 1.0, and true and false in lower case."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return float(text) if text_tables.is_number(text) else text

@@ -1,44 +1,36 @@
-"""Read tables of numbers from CSV, TSV, NPY, NPZ and (with pyarrow) Parquet files, with errors that name bad cells; write CSV files."""
+"""Read tables from CSV, TSV, ARFF, KEEL, NPY, NPZ and (with pyarrow) Parquet files, with errors that name bad cells; write CSV files."""
 
 import csv
 import io
-import pickle
-import zipfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import isfinite, prod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from typing import Any, BinaryIO, Literal, TextIO
 
 import numpy as np
 
-from ebm_cli.errors import MOST_NAMED, InputError, Problem, bad, nearest, override
-from ebm_cli.io import array_files, text_tables
+from ebm_cli.errors import bad, nearest
+from ebm_cli.io import compressed, text_tables
+from ebm_cli.io.cells import Column, Faults, Keys, column, is_missing, refusal
+from ebm_cli.io.coding import Coding
+from ebm_cli.io.file_contents import TEXT, Cells, Content
+from ebm_cli.io.file_contents import content as content_of
 
-TEXT = (".csv", ".tsv")
 UNNAMED = ("", "Unnamed: 0")  # the name of an index that pandas has written, and written again
-Cells = list[list[str]] | np.ndarray  # the text of every row, or the numbers of an array (N, D)
-SHOWN = 5  # maximum number of bad cells in an error message
-
-
-class Content(NamedTuple):
-    """What a file holds: the names of the columns, the place of every row, the rows, the shape of one row of an array, and notes."""
-
-    names: list[str] | None
-    places: Sequence[int]
-    cells: Cells
-    shape: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
+Missing = Literal["refuse", "drop", "median"]
+Categories = Literal["refuse", "onehot"]
 
 
 @dataclass(frozen=True)
 class Table:
     """The chosen columns of a file, and its unmodified content.
 
-    `values` are the chosen columns, (N, D), in double precision, and `names` their names (None if the file has no header). `header` and
-    `cells` are those of the whole file. `shape` is the shape of one event: (D,), or the shape of one row of an array. `places` are the
-    line numbers of the rows of a text file, or the row numbers of an array, from 0. `notes` say how the file was read where it leaves
-    that open.
+    `values` are the chosen columns, (N, D), in double precision, and `names` their names (None if the file has no header). Missing numbers
+    are nan, if they are allowed, and `categories` are the texts whose positions replace them, by the name of the column. `label` is the
+    text of the column of labels. `header` and `cells` are those of the whole file. `shape` is the shape of one event: (D,), or the shape
+    of one row of an array. `places` are the line numbers of the rows of a text file, or the row numbers of an array, from 0. `notes` say
+    how the file was read where it leaves that open.
     """
 
     names: list[str] | None
@@ -50,6 +42,13 @@ class Table:
     places: Sequence[int]
     is_text: bool
     notes: tuple[str, ...]
+    categories: Mapping[str, list[str]]
+    label: list[str] | None
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the chosen columns, x0, x1, ... if they have none."""
+        return self.names or [f"x{i}" for i in range(self.values.shape[1])]
 
     def place(self, row: int) -> str:
         """The place of a row in the file, for messages."""
@@ -70,18 +69,23 @@ def read(
     columns: Sequence[str | int] | None = None,
     *,
     header: bool | None = None,
-    key: str,
-    columns_key: str = "",
-    header_key: str = "",
+    key: str = "",
+    keys: Keys | None = None,
+    label: str | int | None = None,
+    missing: Missing = "refuse",
+    categories: Categories = "refuse",
+    text: bool = True,
 ) -> Table:
     """The table in a file. `columns` (names or positions) selects the columns of `values`, not of the text.
 
     Without `columns`, all are taken, except for the unnamed index that pandas writes as the first column of a CSV file. `header` says
-    whether the first row of a text file holds names; None finds out (see text_tables.py). `key`, `columns_key` and `header_key` are the
-    config keys of the file, of the columns and of the header, for messages.
+    whether the first row of a text file holds names; None finds out (see text_tables.py). `label` is a column that is kept apart.
+    `missing` and `categories` say what happens to missing values and to columns of text. Without `text`, the text of the rows is not
+    needed. `key` or `keys` are the config keys of the file, for messages.
     """
-    path = Path(path).expanduser()
-    return _table(path, _content(path, header, key, header_key), columns, key, columns_key, header_key)
+    path, keys = Path(path).expanduser(), keys or Keys(key)
+    content = content_of(path, header, keys.file, keys.header, numbers=not text)
+    return _table(path, content, columns, keys, label=label, missing=missing, categories=categories)
 
 
 def write(file: TextIO, lines: Iterable[Sequence[Any]]) -> None:
@@ -100,21 +104,33 @@ def write_bytes(file: BinaryIO, lines: Iterable[Sequence[Any]]) -> None:
     text.detach()  # flushes, and leaves the file open
 
 
-def events(path: str | Path, names: Sequence[str], *, header: bool | None = None, key: str, header_key: str = "", named: bool) -> Table:
-    """The table in a file as points with the coordinates `names`.
+def events(
+    path: str | Path,
+    names: Sequence[str],
+    *,
+    header: bool | None = None,
+    key: str,
+    header_key: str = "",
+    named: bool,
+    coding: Coding | None = None,
+) -> Table:
+    """The table in a file as points with the coordinates `names`, which are made from the columns of the file if there is a `coding`.
 
     Columns are selected by name if the file has all the names, and by position otherwise. If the names come from the data (`named`), a
     file with a header must have all of them. A first row that has all the names is a header, even if they are numbers.
     """
     path = Path(path).expanduser()
-    content = _content(path, header, key, header_key)
-    if header is None and path.suffix.lower() in TEXT:
+    content = content_of(path, header, key, header_key)
+    whole = {*names} <= {*content.names} if content.names else len(content.cells) and len(content.cells[0]) == len(names)
+    if coding and not whole:  # the file has the columns themselves
+        return _coded(path, content, coding, Keys(key, header=header_key), named=named)
+    if header is None and compressed.kind(path) in TEXT and isinstance(content.cells, list):
         first = content.names or [cell.strip() for cell in (content.cells or [[]])[0]]
         if {*names} <= {*first}:  # this settles what the first row is, so there is nothing to note
             skipped = 0 if content.names else 1
             content = content._replace(names=first, places=content.places[skipped:], cells=content.cells[skipped:], notes=())
     by_name = content.names and (named or {*names} <= {*content.names})
-    table = _table(path, content, names if by_name else None, key, "", header_key)
+    table = _table(path, content, names if by_name else None, Keys(key, header=header_key))
     if table.values.shape[1] != len(names):
         raise bad(
             f"{key}: {path} has {table.values.shape[1]} columns, but the events have {len(names)}: {', '.join(names)}",
@@ -123,47 +139,98 @@ def events(path: str | Path, names: Sequence[str], *, header: bool | None = None
     return table
 
 
-def _content(path: Path, header: bool | None, key: str, header_key: str) -> Content:
-    """What a file holds: every row, as text or as numbers."""
-    if not path.is_file():
-        raise bad(f"{key}: there is no file {str(path)!r}", "give the path of a .csv, .tsv, .npy, .npz or .parquet file")
-
-    def text(path: Path, key: str) -> Content:
-        names, lines, rows, note = text_tables.read(path, key, header, header_key)
-        return Content(names, lines, rows, notes=(note,) if note else ())
-
-    readers = dict.fromkeys(TEXT, text) | {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
-    if path.suffix.lower() not in readers:
-        raise bad(f"{key}: {path.name} has an unknown file type", f"the supported types are {', '.join(readers)}")
-    try:
-        return readers[path.suffix.lower()](path, key)
-    except (OSError, ValueError, EOFError, csv.Error, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        message = f"{key}: {path.name} cannot be read: {str(error).splitlines()[0]}"
-        raise bad(message, "the file must hold plain numbers; pickled objects are not read") from None
-
-
-def _table(path: Path, content: Content, columns: Sequence[str | int] | None, key: str, columns_key: str, header_key: str) -> Table:
+def _table(
+    path: Path,
+    content: Content,
+    columns: Sequence[str | int] | None,
+    keys: Keys,
+    *,
+    label: str | int | None = None,
+    missing: Missing = "refuse",
+    categories: Categories = "refuse",
+) -> Table:
     """The chosen columns of what a file holds."""
     names, places, cells, shape, notes = content
     if not len(cells):
-        raise bad(f"{key}: {path.name} has no rows")
+        raise bad(f"{keys.file}: {path.name} has no rows")
     width = len(names) if names else len(cells[0])
-    ragged = [i for i, row in enumerate(cells) if len(row) != width]
+    ragged = [i for i, row in enumerate(cells) if len(row) != width] if isinstance(cells, list) else []
     if ragged:
         found = f"{len(cells[ragged[0]])} cells instead of {width} ({len(ragged)} such rows)"
-        raise bad(f"{key}: {path.name}, line {places[ragged[0]]}: {found}")
+        raise bad(f"{keys.file}: {path.name}, line {places[ragged[0]]}: {found}")
+    label_at = None if label is None else _position(label, names, width, keys.label)
     if columns is None:
         index = _is_index(names, cells) and width > 1
-        chosen = list(range(index, width))
+        chosen = [i for i in range(index, width) if i != label_at]
         notes += (f"{path.name}: its first column, without a name, numbers the rows and is left out",) if index else ()
     else:
-        chosen = [_position(column, names, width, columns_key or key) for column in columns]
-    values = _numbers(cells, chosen)
+        chosen = [_position(column, names, width, keys.columns or keys.file) for column in columns]
+        if label_at in chosen:
+            raise bad(f"{keys.label}: column {label!r} is also one of {keys.columns}", "leave it out there")
+    values, texts = _numbers(cells, chosen), {}
     if values is None:
-        raise _bad_cells(path, content, chosen, key, columns_key, header_key)
+        values, texts = _columns(path, content, chosen, keys, missing=missing, categories=categories)
+        if missing == "drop" and (gaps := np.isnan(values).any(1)).any():
+            kept = np.flatnonzero(~gaps)
+            notes += (f"{path.name}: {gaps.sum()} of {len(gaps)} rows have missing values and are left out",)
+            if not len(kept):
+                raise bad(f"{keys.missing}: all rows of {path.name} have missing values", f"use {keys.missing}=median, or other columns")
+            values, places = values[kept], [places[i] for i in kept]
+            cells = cells[kept] if isinstance(cells, np.ndarray) else [cells[i] for i in kept]
     event_shape = shape if shape and chosen == list(range(width)) else (len(chosen),)
     chosen_names = [names[i] for i in chosen] if names else None
-    return Table(chosen_names, values, chosen, names, cells, event_shape, places, path.suffix.lower() in TEXT, notes)
+    by_name = {chosen_names[j] if chosen_names else f"x{j}": found for j, found in texts.items()}
+    labels = None if label_at is None else [_label(row[label_at]) for row in cells]
+    is_text = compressed.kind(path) in TEXT
+    return Table(chosen_names, values, chosen, names, cells, event_shape, places, is_text, notes, by_name, labels)
+
+
+def _columns(
+    path: Path, content: Content, chosen: list[int], keys: Keys, *, missing: Missing, categories: Categories
+) -> tuple[np.ndarray, dict[int, list[str]]]:
+    """The chosen columns (N, D) with nan for missing values, and the values of those with categories, by their positions in `chosen`."""
+    names, places, cells = content[:3]
+    if isinstance(cells, np.ndarray):
+        found = [Column("numbers", cells[:, i].astype(float), None, np.flatnonzero(np.isinf(cells[:, i])).tolist()) for i in chosen]
+    else:
+        found = [column([row[i] for row in cells]) for i in chosen]
+    faulty, kinds = [], {}
+    for j, (i, (kind, numbers, _, bad_rows)) in enumerate(zip(chosen, found, strict=True)):
+        rows = [] if kind == "categories" and categories == "onehot" else bad_rows
+        gaps = [] if missing != "refuse" else [k for k in np.flatnonzero(np.isnan(numbers)).tolist() if is_missing(_text(cells[k][i]))]
+        if rows or gaps:
+            kinds[i] = kind if rows and kind != "numbers" else "faults" if rows else "missing"
+            faulty += [(k, j) for k in (*rows, *gaps)]
+    if faulty:
+        bad_cells = [(places[k], chosen[j], _text(cells[k][chosen[j]])) for k, j in sorted(faulty)]
+        is_text = compressed.kind(path) in TEXT
+        where = f"{keys.file}: {path.name}, {'line' if is_text else 'row'}"
+        raise refusal(where, Faults(bad_cells, kinds), chosen, names, keys, first=places[0] if is_text and not names else None)
+    return np.stack([part.numbers for part in found], -1), {j: part.values for j, part in enumerate(found) if part.values is not None}
+
+
+def _coded(path: Path, content: Content, coding: Coding, keys: Keys, *, named: bool) -> Table:
+    """The columns of a file in the coordinates of a coding."""
+    by_name = content.names and (named or {*coding.columns} <= {*content.names})
+    missing = "median" if coding.filled or coding.marked else "refuse"
+    table = _table(path, content, coding.columns if by_name else None, keys, missing=missing, categories="onehot")
+    if table.values.shape[1] != len(coding.columns):
+        raise bad(f"{keys.file}: {path} has {table.values.shape[1]} columns instead of {len(coding.columns)}: {', '.join(coding.columns)}")
+    categories = dict(zip(coding.columns, (table.categories.get(name) for name in table.column_names), strict=True))
+    for j, name in enumerate(coding.columns):
+        if (name in coding.values) != (categories[name] is not None):
+            raise bad(f"{keys.file}: column {name} of {path.name} does not hold what the run was trained on: {_meant(coding, name)}")
+        new = sorted({*(categories[name] or ())} - {*coding.values.get(name, ())})
+        gaps = np.flatnonzero(np.isnan(table.values[:, j]))
+        if new or (len(gaps) and name not in coding.values and name not in coding.filled):
+            what = f"{new[0]!r} is not a value of the training rows" if new else f"{table.place(gaps[0])} has no value"
+            raise bad(f"{keys.file}: {path.name}, column {name}: {what}", f"the column holds {_meant(coding, name)}")
+    values = coding.apply(table.values, categories)
+    return replace(table, names=coding.names if named else None, values=values, shape=(values.shape[1],))
+
+
+def _meant(coding: Coding, name: str) -> str:
+    return f"one of {', '.join(coding.values[name])}" if name in coding.values else "numbers"
 
 
 def _is_index(names: list[str] | None, cells: Cells) -> bool:
@@ -186,54 +253,6 @@ def _position(column: str | int, names: list[str] | None, width: int, key: str) 
     raise bad(f"{key}: there is no column {column!r}", f"the file has no header: choose columns by position, 0 .. {width - 1}")
 
 
-def _arrays(path: Path) -> Any:
-    with open(path, "rb") as file:
-        return array_files.load(file)
-
-
-def _npy(path: Path, key: str) -> Content:
-    return Content(None, *_rows(_arrays(path), path, key))
-
-
-def _npz(path: Path, key: str) -> Content:
-    arrays = _arrays(path)
-    if isinstance(arrays, np.ndarray):
-        raise bad(f"{key}: {path.name} is not an archive but a single array", "rename it to .npy")
-    if "x" in arrays and "columns" in arrays:  # the format in which `ebm` writes samples
-        names, found = arrays["columns"].tolist(), _rows(arrays["x"], path, key)
-        return Content(None if arrays["x"].ndim > 2 else names, *found)
-    if len(arrays) < 2:
-        return Content(None, *_rows(next(iter(arrays.values()), np.empty((0, 0))), path, key))
-    if any(array.ndim != 1 or len(array) != len(next(iter(arrays.values()))) for array in arrays.values()):
-        raise bad(f"{key}: {path.name} holds arrays of several shapes", "store one array (rows, columns), or one vector per column")
-    return Content(list(arrays), *_rows(np.stack(list(arrays.values()), -1), path, key))
-
-
-def _parquet(path: Path, key: str) -> Content:
-    try:
-        from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise bad(f"{key}: reading {path.name} needs pyarrow", "pip install 'ebm-cli[parquet]'") from None
-    columns = parquet.read_table(path).to_pydict()
-    text = [[repr(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
-    return Content(list(columns), range(len(text)), text)
-
-
-def _rows(array: Any, path: Path, key: str) -> tuple[Sequence[int], np.ndarray, tuple[int, ...]]:
-    """Row numbers from 0, the rows as vectors, and the shape of one row."""
-    if not isinstance(array, np.ndarray):
-        raise bad(f"{key}: {path.name} is not a single array but an archive", "rename it to .npz")
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim < 2 or array.dtype.kind not in "fiub":
-        raise bad(
-            f"{key}: {path.name} holds a {array.ndim}-dimensional array of {array.dtype}",
-            "the array must hold numbers, as (rows, columns) or (rows, *shape)",
-        )
-    array = array.astype(float) if array.dtype.kind in "fb" and array.dtype != np.float32 else array
-    return range(len(array)), array.reshape(len(array), prod(array.shape[1:])), array.shape[1:]
-
-
 def _numbers(rows: Cells, chosen: list[int]) -> np.ndarray | None:
     """The chosen columns in double precision, (N, D); None if some cell is not a finite number."""
     try:
@@ -243,28 +262,17 @@ def _numbers(rows: Cells, chosen: list[int]) -> np.ndarray | None:
     return values if np.isfinite(values).all() else None
 
 
-def _bad_cells(path: Path, content: Content, chosen: list[int], key: str, columns_key: str, header_key: str) -> InputError:
-    """The error that names the first of the cells that are not finite numbers, with what can be done."""
-    names, places, rows = content.names, content.places, _text_of(content.cells)
-    cells = [(place, i, row[i]) for place, row in zip(places, rows, strict=True) for i in chosen if not _is_finite(row[i])]
-    is_text = path.suffix.lower() in TEXT
-    where = f"{key}: {path.name}, {'line' if is_text else 'row'}"
-    shown = [
-        Problem(f"{where} {place}, column {names[i] if names else i}: {cell!r} is not a finite number") for place, i, cell in cells[:SHOWN]
-    ]
-    more = f" ({len(cells)} such cells)" if len(cells) > SHOWN else ""
-    hint = "correct or remove these rows"
-    good = [i for i in chosen if i not in {i for _, i, _ in cells}]
-    if header_key and is_text and not names and {place for place, _, _ in cells} == {places[0]}:
-        hint = f"if this line holds the names of the columns: {header_key}=true"
-    elif columns_key and good:
-        hint += f", or choose the other columns: {override(columns_key, [names[i] if names else i for i in good[:MOST_NAMED]])}"
-    return InputError(*shown[:-1], Problem(shown[-1].message + more, hint))
-
-
 def _text_of(rows: Cells) -> list[list[str]]:
     return rows if isinstance(rows, list) else [[repr(cell) for cell in row] for row in rows.tolist()]
 
 
-def _is_finite(cell: str) -> bool:
-    return text_tables.is_number(cell) and isfinite(float(cell))
+def _label(cell: Any) -> str:
+    """A label as text: whole numbers without a point, so that 1 and 1.0 are the same label."""
+    text = _text(cell).strip()
+    if not text_tables.is_number(text) or not isfinite(float(text)):
+        return text
+    return str(int(float(text))) if float(text).is_integer() else repr(float(text))
+
+
+def _text(cell: Any) -> str:
+    return cell if isinstance(cell, str) else repr(float(cell))

@@ -1,9 +1,10 @@
-"""The rows of a CSV or TSV file as text, with the decisions that such a file leaves open: its delimiter, and whether it has a header.
+"""The rows of a CSV, TSV, ARFF or KEEL file, with the decisions that such a file leaves open: its delimiter, and whether it has a header.
 
 The delimiter is the comma, semicolon or tab that occurs most often in the first line, outside quotes. The first row is a header if none
 of its cells is a number, if one of its cells is text above a column of numbers, if its first cell is empty above 0, 1, 2, ... (an index
 written by pandas), or if all its cells are quoted and those of the second row are not. Quotes are read strictly: a quote that is never
-closed would otherwise swallow the rest of the file.
+closed would otherwise swallow the rest of the file. ARFF and KEEL files name their columns in lines that begin with @attribute, above a
+line @data, below which they are CSV files. Large files of plain numbers are parsed by numpy, with the same result.
 """
 
 import csv
@@ -13,11 +14,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ebm_cli.errors import bad
+import numpy as np
+
+from ebm_cli.errors import InputError, bad
+from ebm_cli.io import compressed
 
 DELIMITERS = ",;\t"
 SEEN = 100  # rows below the first one that decide whether it is a header
-MISSING = frozenset(("", "?", "-", "na", "n/a", "nan", "none", "null"))  # cells, in lower case, that are missing numbers rather than text
+MISSING = frozenset(("", "?", "-", "na", "n/a", "nan", "none", "null", "<null>"))  # cells, in lower case, that are missing values
+LARGE = 1 << 20  # numpy parses files of more bytes
+DECLARING = (".arff", ".dat")  # types of files that declare their columns
+DATA = re.compile(r"^[ \t]*@data[ \t]*$", re.IGNORECASE | re.MULTILINE)
+ATTRIBUTE = re.compile(r"""^[ \t]*@attribute[ \t]+('[^']*'|"[^"]*"|[^\s{]+)""", re.IGNORECASE | re.MULTILINE)
 MARKS = ((b"\xff\xfe\x00\x00", "UTF-32"), (b"\x00\x00\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 QUOTED_CELL = re.compile(r'(^|[,;\t\n]) *"(?:[^"]|"")*"')
 
@@ -27,18 +35,29 @@ class TextTable(NamedTuple):
 
     names: list[str] | None
     lines: Sequence[int]
-    rows: list[list[str]]
-    note: str
+    rows: list[list[str]] | np.ndarray  # an array (N, D) if numpy has parsed the file
+    note: str = ""
 
 
-def read(path: Path, key: str, header: bool | None = None, header_key: str = "") -> TextTable:
-    """The rows of a file. `header` says whether the first row holds names; None finds out. `key`, `header_key`: for error messages."""
-    text = decoded(path, key)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else delimiter_of(text)
-    lines, rows = [], []
-    for line, row in parsed(text, delimiter, path, key):
-        lines.append(line)
-        rows.append(row)
+def read(path: Path, key: str, header: bool | None = None, header_key: str = "", *, numbers: bool = False) -> TextTable:
+    """The rows of a file. `header` says whether the first row holds names; None finds out. `key`, `header_key`: for error messages.
+
+    With `numbers`, the text of a large file of numbers is not kept: its rows are an array.
+    """
+    content = compressed.content(path, key)
+    text = decoded(content, path, key)
+    if compressed.kind(path) in DECLARING:
+        return declared(text, path, key)
+    delimiter = "\t" if compressed.kind(path) == ".tsv" else delimiter_of(text)
+    if numbers and len(content) > LARGE and (found := fast(content, text, delimiter, path, key, header, header_key)):
+        return found
+    return headed(*rows_of(text, delimiter, path, key), text, delimiter, path, header, header_key)
+
+
+def headed(
+    lines: Sequence[int], rows: list[list[str]], text: str, delimiter: str, path: Path, header: bool | None, header_key: str
+) -> TextTable:
+    """The rows below the header, if there is one."""
     note = ""
     if header is None:
         header = is_header(rows, text, delimiter)
@@ -46,6 +65,60 @@ def read(path: Path, key: str, header: bool | None = None, header_key: str = "")
     if header and rows:
         return TextTable([cell.strip() for cell in rows[0]], lines[1:], rows[1:], note)
     return TextTable(None, lines, rows, note)
+
+
+def fast(content: bytes, text: str, delimiter: str, path: Path, key: str, header: bool | None, header_key: str) -> TextTable | None:
+    """A file of plain numbers, parsed by numpy; None if it is another file, in which errors may have to be named."""
+    end = 0
+    for _ in range(SEEN + 1):
+        end = text.find("\n", end) + 1
+        if not end:
+            return None
+    try:
+        top = headed(*rows_of(text[:end], delimiter, path, key), text, delimiter, path, header, header_key)
+    except InputError:
+        return None
+    skipped = top.lines[0] - 1 if top.names else 0
+    start = 0
+    for _ in range(skipped):
+        start = text.find("\n", start) + 1
+    n_lines = text.count("\n", start) + (not text.endswith("\n"))
+    if text.find('"', start) >= 0:
+        return None
+    try:
+        rows = np.loadtxt(io.BytesIO(content), delimiter=delimiter, comments=None, skiprows=skipped, ndmin=2, encoding="utf-8-sig")
+    except ValueError:
+        return None
+    if len(rows) != n_lines or not np.isfinite(rows).all() or (top.names and len(top.names) != rows.shape[1]):
+        return None
+    return top._replace(lines=range(skipped + 1, skipped + 1 + len(rows)), rows=rows)
+
+
+def declared(text: str, path: Path, key: str) -> TextTable:
+    """The rows of an ARFF or KEEL file, below the declaration of its columns."""
+    found = DATA.search(text)
+    if not found:
+        hint = "such files name their columns in lines that begin with @attribute; rename other files to .csv"
+        raise bad(f"{key}: {path.name} has no line @data", hint)
+    above, body = text[: found.end()], text[found.end() :]
+    names = [name.strip("'\"") for name in ATTRIBUTE.findall(above)]
+    body = re.sub(r"(?m)^[ \t]*%.*$", "", body)  # comments become blank lines, so that line numbers stay
+    quote = "'" if '"' not in body else '"'
+    lines, rows = rows_of(body, ",", path, key, above=above.count("\n"), quote=quote)
+    if rows and rows[0] and rows[0][0].startswith("{"):
+        raise bad(f"{key}: {path.name} is a sparse ARFF file, which is not read", "write all values of each row")
+    if not names:
+        raise bad(f"{key}: {path.name} has no line @attribute", "rename a file without a declaration of its columns to .csv")
+    return TextTable(names, lines, rows)
+
+
+def rows_of(text: str, delimiter: str, path: Path, key: str, *, above: int = 0, quote: str = '"') -> tuple[list[int], list[list[str]]]:
+    """The line numbers of the rows, and their cells. `above` is the number of lines above the text."""
+    lines, rows = [], []
+    for line, row in parsed(text, delimiter, path, key, above=above, quote=quote):
+        lines.append(line)
+        rows.append(row)
+    return lines, rows
 
 
 def note_of(first: Sequence[str], header: bool, path: Path, header_key: str) -> str:
@@ -59,9 +132,8 @@ def note_of(first: Sequence[str], header: bool, path: Path, header_key: str) -> 
     return ""
 
 
-def decoded(path: Path, key: str) -> str:
+def decoded(content: bytes, path: Path, key: str) -> str:
     """The text of a file in UTF-8. Other encodings are refused, with the name of the encoding if the file tells it."""
-    content = path.read_bytes()
     found = next((name for mark, name in MARKS if content.startswith(mark)), "UTF-16" if b"\0" in content[:1000] else None)
     try:
         if found is None:
@@ -80,34 +152,35 @@ def delimiter_of(text: str) -> str:
     return max(DELIMITERS, key=first.count)
 
 
-def parsed(text: str, delimiter: str, path: Path, key: str) -> Iterator[tuple[int, list[str]]]:
+def parsed(text: str, delimiter: str, path: Path, key: str, *, above: int, quote: str) -> Iterator[tuple[int, list[str]]]:
     """The last line and the cells of every row that is not blank."""
     source = list(io.StringIO(text, newline=""))  # splits lines as files do, and keeps their ends
-    reader = csv.reader(source, delimiter=delimiter, skipinitialspace=True, strict=True)
+    reader = csv.reader(source, delimiter=delimiter, quotechar=quote, skipinitialspace=True, strict=True)
     first = 0
     while True:
         try:
             row = next(reader, None)
         except csv.Error as error:
-            line = opened(source[first : reader.line_num]) + first
+            line = opened(source[first : reader.line_num], quote) + first + above
             if "field larger" in str(error) or "unexpected end" in str(error):
                 message = f"the quote that opens in line {line} is never closed"
             else:
-                message = f"the quote that opens in line {line} closes in line {reader.line_num}, and more text follows it in the same cell"
+                last = reader.line_num + above
+                message = f"the quote that opens in line {line} closes in line {last}, and more text follows it in the same cell"
             hint = 'close or remove this quote; a quote inside a quoted cell is written twice: "5"" pipe"'
             raise bad(f"{key}: {path.name}: {message}", hint) from None
         if row is None:
             return
         if row:
-            yield reader.line_num, row
+            yield reader.line_num + above, row
         first = reader.line_num
 
 
-def opened(lines: Sequence[str]) -> int:
+def opened(lines: Sequence[str], quote: str) -> int:
     """The number of the line, from 1, in which the last quote opens that is open at the end of a line or closes in the last line."""
     inside, line = False, 1
     for i, text in enumerate(lines, 1):
-        for _ in range(text.count('"')):
+        for _ in range(text.count(quote)):
             inside = not inside
             line = i if inside else line
     return line

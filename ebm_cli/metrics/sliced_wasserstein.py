@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebm_cli.core.metric import Metric, MetricContext
+from ebm_cli.core.metric import Metric, MetricContext, no_events
 from ebm_cli.core.rng import Rng
 from ebm_cli.types import Best, Count
 
@@ -33,10 +33,13 @@ class SlicedWasserstein(Metric):
     def __call__(self, context: MetricContext) -> dict[str, float | str]:
         data = context.split("test", self.n_points).flatten(1)
         points = context.samples.flatten(0, 1).flatten(1)
-        other = context.split("validation", len(points)).flatten(1)
+        other = context.dataset.split("validation", len(points), context.rng).x.flatten(1)
         along = directions(self.n_projections, data.shape[-1], context.rng.at("sliced_wasserstein"))
-        distances = {"sliced_wasserstein": distance(points, data, along), "sliced_wasserstein_floor": distance(other, data, along)}
-        return {name: value if value == value else "the samples are not finite" for name, value in distances.items()}
+        found = distance(points, data, along)
+        return {
+            "sliced_wasserstein": found if found == found else "the samples are not finite",
+            "sliced_wasserstein_floor": distance(other, data, along) if len(other) else no_events("validation"),
+        }
 
 
 def directions(n: int, d: int, rng: Rng) -> Tensor:

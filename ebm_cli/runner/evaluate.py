@@ -9,7 +9,7 @@ from torch import Tensor
 from ebm_cli import console
 from ebm_cli.config import compatibility
 from ebm_cli.core.contracts import Dataset, Objective
-from ebm_cli.core.metric import Metric, MetricContext
+from ebm_cli.core.metric import Metric, MetricContext, NoEvents, no_events
 from ebm_cli.core.student_t import interval, mean
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
@@ -42,7 +42,10 @@ def evaluate_models(
         provides = model.model.provides | dataset.provides
         for i, (name, metric) in enumerate(measured.items(), start=1):
             tell(f"{name} ({i} of {len(measured)}{f', seed {seed}' if trained.rng.model_shape else ''})")
-            found = compatibility.lacking(requirements(metric), provides) or metric(context)
+            try:
+                found = compatibility.lacking(requirements(metric), provides) or metric(context)
+            except NoEvents as reason:
+                found = str(reason)
             row |= dict.fromkeys(metric.units, found) if isinstance(found, str) else found
         rows.append(row)
     return rows
@@ -59,8 +62,10 @@ def test_loss(trained: TrainedModel, dataset: Dataset, objective: Objective) -> 
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
         model, row = trained.select(k), {}
-        if objective.loss_is_comparable:
-            x, y = dataset.split("test", N_TEST, model.rng)
+        x, y = dataset.split("test", N_TEST, model.rng)
+        if not len(x):
+            row["test_loss"] = no_events("test")
+        elif objective.loss_is_comparable:
             params = model.params | ({"label": y} if model.network.takes_labels else {})
             aux, _, _ = objective.prepare(model.network, params, model.carry, x, model.rng.at("test_loss"))
             loss, _ = objective.loss(model.network, params, x, aux)

@@ -113,8 +113,8 @@ class Experiment:
 
 def check(composed: Composed) -> dict[str, Any]:
     """The typed config. Raises `InputError` with every problem: keys, types, ranges, targets, and components that do not fit together."""
-    trainer = composed.config["trainer"]
-    problems = [*composed.problems, *compatibility.problems(composed), *selection.problems(trainer if isinstance(trainer, dict) else {})]
+    trainer, dataset = (node if isinstance(node, dict) else {} for node in map(composed.config.get, ("trainer", "dataset")))
+    problems = [*composed.problems, *compatibility.problems(composed), *selection.problems(trainer, dataset)]
     if composed.searched:
         keys, preset = ", ".join(composed.searched), composed.choices["experiment"]
         hint = f"add -m, with this experiment alone; or give values: {'=... '.join(composed.searched)}=..."

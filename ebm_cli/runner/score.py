@@ -7,15 +7,18 @@ from fractions import Fraction
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ebm_cli import console
 from ebm_cli.core import conformal
 from ebm_cli.errors import bad
 from ebm_cli.io import table_files
+from ebm_cli.io.coding import Coding
 from ebm_cli.runner import evaluate
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
+from ebm_cli.types import Params
 
 CHUNK = 8192  # maximum number of rows that are scored at once
 HELD_OUT = 10_000  # maximum number of held-out points; small quantiles may need more
@@ -28,9 +31,9 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     """A header and the rows of the file `data`, with the new columns. Everything except the energies is checked before the first line."""
     run, names, data = experiment.run, trained.column_names, str(given["data"])
     check_has_energy(run, trained)
-    table = table_files.events(
-        data, names, header=given["header"], key="data", header_key="header", named=run.read("dataset.json")["named"]
-    )
+    stored = run.read("dataset.json")
+    coding = Coding.from_json(stored.get("coding"))
+    table = table_files.events(data, names, header=given["header"], key="data", header_key="header", named=stored["named"], coding=coding)
     for note in table.notes:
         console.say(f"note: {note}")
     if given["relative_to"] is not None and not 1 <= given["relative_to"] <= len(table.values):
@@ -38,6 +41,7 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     columns: dict[str, Column] = {"energy": lambda energy: energy}
     columns |= log_prob(*evaluate.log_z(evaluate.stored_numbers(run, trained, given["model"]), given["model"]))
     asked = [*columns, *(name for name, key in (("log_ratio", "relative_to"), ("accepted", "quantile")) if given[key] is not None)]
+    asked += ["score_norm"] * given["score_norm"]
     header, added = table.header or names, [given["prefix"] + name for name in asked]
     if taken := [name for name in added if name in header]:
         raise bad(f"data: {data} already has a column {taken[0]}", "prefix=WORD prepends a word to the names of the new columns")
@@ -47,7 +51,7 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     if given["quantile"] is not None:
         bound = threshold(experiment, trained, Fraction(str(given["quantile"])))
         columns["accepted"] = lambda energy: int(energy <= bound)
-    return itertools.chain([[*header, *added]], scored(trained, table, columns.values()))
+    return itertools.chain([[*header, *added]], scored(trained, table, columns.values(), score_norm=given["score_norm"]))
 
 
 def check_has_energy(run: Run, trained: TrainedModel) -> None:
@@ -76,6 +80,8 @@ def threshold(experiment: Experiment, trained: TrainedModel, q: Fraction) -> flo
     # rows of a file are not rounded: rows that are equal in the file must have exactly equal energies
     own = hasattr(data, "rows")
     rows = data.rows("test")[:n] if own else trained.standardization.to_data(data.split("test", n, trained.rng).x).numpy()
+    if not len(rows):
+        raise bad("quantile: the run has no test rows (dataset.test=0)", "train with dataset.test=0.2")
     if len(rows) < needed:
         least = math.ceil(1 / LEAST / (len(rows) + 1)) * LEAST
         raise bad(f"quantile: {float(q):g} needs {needed} held-out rows, but there are {len(rows)}", f"quantile={least:g} or greater")
@@ -85,16 +91,27 @@ def threshold(experiment: Experiment, trained: TrainedModel, q: Fraction) -> flo
     return bound
 
 
-def scored(trained: TrainedModel, table: table_files.Table, columns: Iterable[Column]) -> Iterator[list[str]]:
+def scored(trained: TrainedModel, table: table_files.Table, columns: Iterable[Column], *, score_norm: bool = False) -> Iterator[list[str]]:
     """The text of each row, followed by the new columns."""
     for first in range(0, len(table.values), CHUNK):
-        found = energies(trained, table.values[first : first + CHUNK])
-        for text, energy in zip(table.text(first, first + CHUNK), found, strict=True):
-            yield [*text, *(repr(column(energy)) for column in columns)]
+        rows = table.values[first : first + CHUNK]
+        norms = [[repr(norm)] for norm in score_norms(trained, rows)] if score_norm else itertools.repeat([], len(rows))
+        for text, energy, norm in zip(table.text(first, first + CHUNK), energies(trained, rows), norms, strict=True):
+            yield [*text, *(repr(column(energy)) for column in columns), *norm]
 
 
 def energies(trained: TrainedModel, rows: Any) -> list[float]:
-    """The energies of the rows of an array (N, D) in data units, in nats and double precision. Equal rows have bit-identical energies.
+    """The energies of the rows of an array (N, D) in data units, in nats and double precision. Equal rows have bit-identical energies."""
+    return per_row(trained, rows, trained.model.energy)
+
+
+def score_norms(trained: TrainedModel, rows: Any) -> list[float]:
+    """The norms of the scores at the rows of an array (N, D), in the coordinates of the model."""
+    return per_row(trained, rows, lambda params, x: trained.model.score(params, x).flatten(1).norm(dim=-1))
+
+
+def per_row(trained: TrainedModel, rows: Any, function: Callable[[Params, Tensor], Tensor]) -> list[float]:
+    """A function of each row of an array (N, D) in data units, in double precision. Equal rows have bit-identical values.
 
     Rounding in a matrix product depends on the shapes of the matrices, so every chunk is padded to the same shape.
     """
@@ -104,5 +121,5 @@ def energies(trained: TrainedModel, rows: Any) -> list[float]:
     with torch.no_grad():
         for part in torch.from_numpy(rows).reshape(-1, *shape).split(size):
             padded = part[torch.arange(size).clamp(max=len(part) - 1)]
-            found += trained.model.energy(params, trained.standardization.from_data(padded).to(device))[: len(part)].tolist()
+            found += function(params, trained.standardization.from_data(padded).to(device))[: len(part)].tolist()
     return found

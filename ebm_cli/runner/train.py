@@ -156,7 +156,7 @@ def create(experiment: Experiment, composed: Composed) -> None:
         console.say(f"note: {note}")
     data = {**dataset.space._asdict(), "shape": list(dataset.shape), "columns": list(dataset.column_names), "named": dataset.named}
     data["notes"] = list(dataset.notes)
-    run.write("dataset.json", data | dataset.standardization.to_json() | {"sha256": dataset.fingerprint})
+    run.write("dataset.json", data | dict(dataset.facts) | dataset.standardization.to_json() | {"sha256": dataset.fingerprint})
     facts = {
         "schema": SCHEMA,
         "source": before.get("source") or provenance.sources(schema.packages(experiment.config)),

@@ -29,8 +29,12 @@ N_DRAWS = 8192  # draws from the reference
 FEW = 0.02  # smallest effective sample size, as a fraction of N_DRAWS
 
 
-def problems(trainer: Mapping[str, Any]) -> list[Problem]:
-    """The settings of a trainer that need `trainer.select`, but do not have it."""
+def problems(trainer: Mapping[str, Any], dataset: Mapping[str, Any]) -> list[Problem]:
+    """The settings of a trainer that need `trainer.select` or validation events, but do not have them."""
+    if trainer.get("select") is not None and dataset.get("validation") == 0:
+        return [
+            Problem("trainer.select needs validation events, but dataset.validation=0", "dataset.validation=0.1, or trainer.select=null")
+        ]
     needing = [key for key in ("patience", "refit") if trainer.get(key)]
     if trainer.get("select") is not None or not needing:
         return []

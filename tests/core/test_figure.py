@@ -6,6 +6,7 @@ from pathlib import Path
 import densities
 import numpy as np
 import pytest
+import tables
 import torch
 from contexts import Normal
 from targets import Coupled, CoupledScore
@@ -16,7 +17,6 @@ from ebm_cli.core.figure import N_POINTS, Scene
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
-from ebm_cli.datasets.table import TableDataset
 
 UNITS = Standardization(torch.tensor([4.0, -1.0]).double(), torch.tensor([2.5, 0.5]).double())
 
@@ -33,16 +33,7 @@ def table(n=300, **options):
     """A file with n distinct rows."""
     values = np.random.default_rng(0).standard_normal((n, 2)) * [30.0, 0.2] + [5.0, 1.0]
     np.savetxt("table.csv", values, delimiter=",", fmt="%.17g")
-    settings = {
-        "path": "table.csv",
-        "header": None,
-        "columns": None,
-        "validation": 0.1,
-        "test": 0.2,
-        "split_seed": 0,
-        "n_components": None,
-    } | options
-    return TableDataset(**settings), values
+    return tables.table("table.csv", **options), values
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2)])

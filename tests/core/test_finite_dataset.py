@@ -83,3 +83,57 @@ def test_the_split_depends_on_the_split_seed_only():
 def test_too_few_training_events_are_an_error():
     with pytest.raises(InputError, match="too few are left for training"):
         Numbered(0.3, 0.4, 0, n=3).split("train", 5, Rng(0))
+
+
+def test_either_share_can_be_zero():
+    rng = Rng(0)
+    for validation, test in ((0, 0.2), (0.1, 0), (0, 0)):
+        dataset = Numbered(validation, test, 0)
+        sizes = [len(dataset.split(name, 100, rng).x) for name in ("train", "validation", "test")]
+        assert sizes == [40 - round(40 * validation) - round(40 * test), round(40 * validation), round(40 * test)]
+        every = dataset.split("all", 100, rng)
+        assert every.y.tolist() == [*range(40)]
+
+
+@dataclass(frozen=True)
+class Repeated(Numbered):
+    """Every event occurs twice, and the first ten are anomalies, which are left out of training."""
+
+    @cached_property
+    def events(self):
+        return super().events % 100
+
+    @property
+    def anomalies(self):
+        return np.arange(self.n) < 10
+
+    @property
+    def omitted(self):
+        return self.anomalies
+
+
+def test_equal_events_and_anomalies():
+    dataset, rng = Repeated(0.2, 0.2, 0), Rng(0)
+    found = {name: dataset.split(name, 100, rng).y for name in ("train", "validation", "test")}
+    kinds = [{*(labels % 20).tolist()} for labels in found.values()]
+    assert not kinds[0] & kinds[1]
+    assert not kinds[0] & kinds[2]
+    assert not kinds[1] & kinds[2]
+    assert len(found["test"]) == 8
+    assert min(found["train"].min(), found["validation"].min()) >= 10
+    for name, labels in found.items():
+        assert dataset.is_anomaly(name).tolist() == (labels < 10).tolist()
+    assert dataset.is_anomaly("test").any()
+
+
+def test_equal_binary_events_are_split_like_others():
+    """They are independent draws of a discrete distribution."""
+    assert Bits(0.1, 0.2, 0).groups.tolist() == [*range(40)]
+
+
+def test_joined_data_have_the_validation_events_in_their_minibatches():
+    dataset, rng = Numbered(0.1, 0.2, 0), Rng(0)
+    train, validation = (dataset.split(name, 100, rng).y for name in ("train", "validation"))
+    joined = dataset.joined()
+    assert joined.split("train", 100, rng).y.tolist() == [*train.tolist(), *validation.tolist()]
+    assert not len(joined.split("validation", 100, rng).x)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pyarrow import parquet
+from tables import table
 
 from ebm_cli.core import column_checks
 from ebm_cli.core.rng import Rng
-from ebm_cli.datasets.table import TableDataset
 from ebm_cli.errors import InputError
 from ebm_cli.io import table_files
 from ebm_cli.types import Space
@@ -63,14 +63,10 @@ def csv_file():
     return "data.csv"
 
 
-def table(path, columns=None, *, header=None, validation=0.1, test=0.2, split_seed=0, n_components=None):
-    return TableDataset(validation, test, split_seed, str(path), header, columns, n_components)
-
-
-def refusal(path, columns=None):
+def refusal(path, columns=None, **values):
     """The text of the error for a file."""
     with pytest.raises(InputError) as caught:
-        _ = table(path, columns).standardization
+        _ = table(path, columns, **values).standardization
     return " ".join(part for problem in caught.value.problems for part in problem)
 
 
@@ -478,7 +474,7 @@ def test_a_header_with_numbers_is_noted():
 def test_the_hint_of_bad_cells_names_the_columns_without_any():
     Path("words.csv").write_text("a b,c,d\n1,x,2\n2,y,5\n4,z,7\n")
     assert refusal("words.csv").endswith(
-        """correct or remove these rows, or choose the other columns: 'dataset.columns=['"'"'a b'"'"',d]'"""
+        """keeps a column of labels apart, or choose the other columns: 'dataset.columns=['"'"'a b'"'"',d]'"""
     )
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from contexts import Normal, context_of, reason
 from standard import gaussian
+from tables import table
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from ebm_cli.config import option_files
 from ebm_cli.core import pointwise
 from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.gaussian_mixture import GaussianMixture
-from ebm_cli.datasets.table import TableDataset
 from ebm_cli.energies.exact import Exact
 from ebm_cli.energies.gaussian import Gaussian
 from ebm_cli.energies.score_mlp import ScoreMLP
@@ -112,5 +112,5 @@ def test_a_score_network_has_a_fisher_divergence():
 def test_a_reason_replaces_a_missing_number():
     Path("two.csv").write_text("a,b\n" + "".join(f"{i % 7},{i % 3}\n" for i in range(40)))
     module = Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.0], [0.0, 1.0]])
-    assert "not known" in reason(Fisher(100), context_of(module, TableDataset(0.1, 0.2, 0, "two.csv", None, None, None)))
+    assert "not known" in reason(Fisher(100), context_of(module, table("two.csv")))
     assert "jumps" in Fisher(100)(context_of(module, densities.option("checkerboard")))

@@ -7,12 +7,12 @@ import pytest
 import torch
 from contexts import Normal, context_of
 from scipy.stats import binom
+from tables import table
 from targets import CoupledScore, assert_mean, normal_nodes
 from torch import nn
 
 from ebm_cli.core import stein_kernel
 from ebm_cli.core.rng import Rng
-from ebm_cli.datasets.table import TableDataset
 from ebm_cli.energies.gaussian import Gaussian
 from ebm_cli.metrics.ksd import KernelSteinDiscrepancy, null_values
 
@@ -101,10 +101,10 @@ class Cliff(nn.Module):
 def test_a_reason_replaces_a_missing_number():
     Path("ties.csv").write_text("a,b\n" + "".join(f"{i % 17 == 0:d},{i % 19 == 0:d}\n" for i in range(400)))
     module = Gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.0], [0.0, 1.0]])
-    assert "coincide" in measure(module, TableDataset(0.1, 0.2, 0, "ties.csv", None, None, None))
+    assert "coincide" in measure(module, table("ties.csv", equal_rows="apart"))
     Path("few.csv").write_text("0.0,1.0\n1.0,2.0\n2.0,1.0\n3.0,0.0\n1.0,0.0\n4.0,4.0\n")
     for bandwidth in (None, 1.0):
-        assert "1 held-out points" in measure(module, TableDataset(0.2, 0.2, 0, "few.csv", None, None, None), bandwidth=bandwidth)
-        assert "3 held-out points" in measure(module, TableDataset(0.2, 0.5, 0, "few.csv", None, None, None), bandwidth=bandwidth)
+        assert "1 held-out points" in measure(module, table("few.csv", validation=0.2), bandwidth=bandwidth)
+        assert "3 held-out points" in measure(module, table("few.csv", validation=0.2, test=0.5), bandwidth=bandwidth)
     assert "not finite at" in measure(Cliff(math.inf), Normal(None, *SLANTED))
     assert "products are not finite" in measure(Cliff(1e200), Normal(None, *SLANTED))

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from contexts import Normal
+from tables import table
 from targets import assert_mean
 
 from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.rng import Rng
-from ebm_cli.datasets.table import TableDataset
 from ebm_cli.metrics.mmd import MaximumMeanDiscrepancy, kernel, median_distance, null_variance
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -103,6 +103,6 @@ def test_a_reason_replaces_a_missing_number():
     metric = MaximumMeanDiscrepancy(100, None)
     few, hurt[3] = hurt[:3], math.nan
     Path("ties.csv").write_text("a,b\n" + "".join(f"{i % 17 == 0:d},{i % 19 == 0:d}\n" for i in range(400)))
-    ties = TableDataset(0.1, 0.2, 0, "ties.csv", None, None, None)
+    ties = table("ties.csv", equal_rows="apart")
     for samples, data, words in ((hurt, dataset, "not finite"), (few, dataset, "3 samples"), (hurt[10:], ties, "coincide")):
         assert words in metric(MetricContext(None, {}, data, Rng(0), samples))

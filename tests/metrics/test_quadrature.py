@@ -12,12 +12,12 @@ from contexts import Normal, context_of, reason
 from scipy.integrate import quad
 from scipy.stats import norm
 from standard import gaussian
+from tables import table
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from ebm_cli.core.rng import Rng
 from ebm_cli.datasets.moons import Moons
-from ebm_cli.datasets.table import TableDataset
 from ebm_cli.energies.mlp import MLP
 from ebm_cli.energies.score_mlp import ScoreMLP
 from ebm_cli.metrics import quadrature
@@ -313,7 +313,7 @@ def test_an_energy_that_some_grid_resolves_gives_a_number():
 
 def test_the_reasons_why_quadrature_does_not_apply():
     Path("four.csv").write_text("a,b,c,d\n" + "".join(f"{i},{i * i},{i % 7},{i % 3}\n" for i in range(40)))
-    four = TableDataset(0.1, 0.2, 0, "four.csv", None, None, None)
+    four = table("four.csv")
     module = MLP(
         (4,),
         torch.zeros(4),
@@ -334,7 +334,7 @@ def test_a_table_is_measured_on_test_rows_at_the_end_and_on_validation_rows_befo
     """In data units the model is N(mean + b scale, A scale^2), which has a closed form."""
     rows = np.random.default_rng(0).standard_normal((300, 2)) * [30.0, 0.2] + [5.0, 1.0]
     np.savetxt("table.csv", rows, delimiter=",", fmt="%.17g")
-    dataset = TableDataset(0.1, 0.2, 0, "table.csv", None, None, None)
+    dataset = table("table.csv")
     found = measure(Gaussian(WIDE, (0.2, 0.4), c=0.8), dataset, final=final)
     units, expected = dataset.standardization, {}
     q = MultivariateNormal(units.mean + torch.tensor((0.2, 0.4)) * units.scale, torch.tensor(WIDE) * torch.outer(units.scale, units.scale))

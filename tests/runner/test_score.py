@@ -186,7 +186,7 @@ def test_equal_rows_are_all_accepted_or_all_rejected(ebm, scored, tmp_path, n_co
     rng = np.random.default_rng(5)
     rows = rng.choice([0.1, 0.7, 1.3, 2.9], size=(2000, 2), p=[0.4, 0.3, 0.2, 0.1])
     words = (*SMALL, "objective=nce", "dataset=table", f"dataset.path={write(tmp_path / 'kinds.csv', rows.tolist())}")
-    assert ebm("train", *words, f"dataset.n_components={n_components}")[0] == 0
+    assert ebm("train", *words, f"dataset.n_components={n_components}", "dataset.equal_rows=apart")[0] == 0
     test, kinds = rows_of_the_test_split(rows), np.unique(rows, axis=0)
     every, _ = scored("last", np.concatenate([kinds, test]))
     energy_of = dict(zip(map(tuple, kinds.tolist()), every["energy"], strict=False))

@@ -125,6 +125,7 @@ def test_without_an_energy_the_loss_selects(trainer, wine):
         (("trainer.select=null", "trainer.patience=3"), "trainer.patience needs", "trainer.select=auto"),
         (("trainer.select=null", "trainer.refit=true"), "trainer.refit needs", "trainer.select=auto"),
         (("trainer.refit=true", "dataset=moons"), "draws new events", "trainer.refit=false"),
+        (("dataset.validation=0",), "needs validation events", "dataset.validation=0.1, or trainer.select=null"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(trainer, wine, words, message, hint):

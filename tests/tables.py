@@ -1,0 +1,11 @@
+"""Tables of tests, with the values of the YAML file of the option except for those that a test gives."""
+
+from ebm_cli.config.compatibility import options
+from ebm_cli.datasets.table import TableDataset
+
+DEFAULTS = {name: value for name, value in options("dataset", [])["table"].items() if name != "_target_"}
+
+
+def table(path, columns=None, **values):
+    """The dataset of a file."""
+    return TableDataset(**(DEFAULTS | {"path": str(path), "columns": columns} | values))
