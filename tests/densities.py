@@ -20,6 +20,15 @@ def option(name, **changes):
     return schema.build(yaml.safe_load(option_files.groups()["dataset"][name].path.read_text()) | changes)
 
 
+def check_refused(name, **changes):
+    """Each of the changed values is refused because of its type, and the problem names its key."""
+    node = yaml.safe_load(option_files.groups()["dataset"][name].path.read_text())
+    for key, value in changes.items():
+        problems = []
+        schema.check_node(node | {key: value}, "dataset", schema.KINDS["dataset"], problems)
+        assert f"dataset.{key}" in str(problems), key
+
+
 def cells(dataset, n=400, wider=1.0):
     """The edges of n cells of the widened box for each coordinate, and the mass of each of the n^d cells by the midpoint rule."""
     edges = [np.linspace(*ends, n + 1) for ends in quadrature.widen(tuple(dataset.box), wider)]
