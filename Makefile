@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods benchmark benchmark-quick gpu-check mutants docs clean
+.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods benchmark benchmark-quick gpu-check digits-mixture mutants docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ benchmark-quick: $(READY) ## run a small benchmark, two datasets and two seconds
 
 gpu-check: ## check every component on a GPU against the CPU, with $(PYTHON); without a GPU nothing is checked
 	$(PYTHON) scripts/gpu_check.py
+
+digits-mixture: $(READY) ## fit the mixture of dataset=digits_mixture to scikit-learn's digits and write its file (ten seconds)
+	$(BIN)/python scripts/fit_digits_mixture.py
 
 mutants: $(READY) ## insert mistakes one by one and check that a test fails for each (up to an hour on two cores)
 	$(BIN)/python scripts/mutants.py

@@ -47,7 +47,9 @@ def test_the_wheel_contains_the_package_and_its_configs(wheel):
     plugins = "ebm_cli/plugins/"  # Hydra expects the package hydra_plugins at the top level
     modules = {str(path.relative_to(ROOT)).removeprefix(plugins) for path in (ROOT / "ebm_cli").rglob("*.py")}
     configs = {f"ebm_cli/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
-    assert inside >= modules | configs
+    numbers = {str(path.relative_to(ROOT)) for path in (ROOT / "ebm_cli").rglob("*.npz")}
+    assert numbers
+    assert inside >= modules | configs | numbers
     assert {name.partition("/")[0] for name in inside} <= {"ebm_cli", "hydra_plugins"}
 
 
