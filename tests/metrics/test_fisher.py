@@ -60,7 +60,7 @@ def test_zero_at_the_truth_and_finite_elsewhere(name):
     exact, _ = measure(Exact(dataset=dataset), dataset, n_points=500)
     assert abs(exact) < 1e-8
     other, _ = measure(Gaussian(mean=[0.1] * dataset.shape[0], covariance=torch.eye(dataset.shape[0]).tolist()), dataset, n_points=500)
-    assert 0.01 < other < 1e4
+    assert 0.01 < other < 1e5  # pixels with a standard deviation of 0.02 have scores of 50
 
 
 def test_scores_are_computed_in_parts(monkeypatch):
