@@ -70,7 +70,7 @@ class TableDataset(FiniteDataset):
             hint = "name each column once, or use null for all columns"
             raise bad(f"dataset.columns: {list(self.columns or ())} is empty or names a column twice", hint)
         if table.names and len(set(table.names)) < len(table.names):
-            hint = "rename them in the file, or choose other columns"
+            hint = "rename them in the file, or choose other columns; if the first row is data: dataset.header=false"
             raise bad(f"dataset.columns: two of the columns {', '.join(table.names)} have the same name", hint)
         return table
 

@@ -1,8 +1,8 @@
 """The cells of the columns of a file: numbers, missing values, categories, dates, and faults.
 
-A cell that is not a number counts as missing if it is empty or one of the usual words (text_tables.MISSING). A column is of categories if
-at least half of its other cells are text and they take at most `MOST_VALUES` values, and of dates if at least half of them are dates.
-Otherwise its text cells are faults.
+A cell that is not a number is missing if it is empty or one of the usual words (text_tables.MISSING). Of the other cells of a column,
+at least half are dates in a column of dates; a fraction of at least `TEXT` is text in a column of categories, and all of them together
+take at most `MOST_VALUES` values (2, 3, 4, more). In other columns, cells of text are faults.
 """
 
 import math
@@ -16,6 +16,7 @@ from ebm_cli.errors import MOST_NAMED, InputError, Problem, override
 from ebm_cli.io import text_tables
 
 MOST_VALUES = 50  # maximum number of values of a column of categories
+TEXT = 0.1  # a column with a smaller fraction of text is one of numbers, with faults
 SHOWN = 5  # maximum number of bad cells in an error message
 DATE = re.compile(  # 2024-01-31, 2024/1/31 12:00, 31.01.2024, 01/31/24, 31-Jan-2024, Jan 31 2024, 12:30, 20240131T1200
     r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}[- ][a-z]{3,9}[- ,]+\d{2,4}|[a-z]{3,9} \d{1,2},? \d{4}"
@@ -71,9 +72,9 @@ def column(cells: Sequence[str]) -> Column:
     present = len(texts) + int(np.count_nonzero(~np.isnan(numbers)))
     if 2 * sum(DATE.fullmatch(cells[i].strip()) is not None for i in texts) >= present:
         return Column("dates", numbers, None, texts)
-    if 2 * len(texts) < present:
-        return Column("faults", numbers, None, sorted(texts + infinite))
     values = sorted({cell.strip() for cell in cells if not is_missing(cell)})
+    if len(texts) < TEXT * present or (len(values) > MOST_VALUES and 2 * len(texts) < present):
+        return Column("faults", numbers, None, sorted(texts + infinite))
     if len(values) > MOST_VALUES:
         return Column("texts", numbers, None, texts)
     return Column("categories", codes(cells, values), values, texts)

@@ -244,7 +244,9 @@ def _is_index(names: list[str] | None, cells: Cells) -> bool:
 def _position(column: str | int, names: list[str] | None, width: int, key: str) -> int:
     if names and str(column) in names:
         if names.count(str(column)) > 1:
-            raise bad(f"{key}: several columns are called {column!r}", "choose columns by position, counted from 0")
+            raise bad(
+                f"{key}: several columns are called {column!r}", "choose columns by position, counted from 0; the first row may be data"
+            )
         return names.index(str(column))
     if isinstance(column, int) and 0 <= column < width:
         return column

@@ -4,7 +4,8 @@ The delimiter is the comma, semicolon or tab that occurs most often in the first
 of its cells is a number, if one of its cells is text above a column of numbers, if its first cell is empty above 0, 1, 2, ... (an index
 written by pandas), or if all its cells are quoted and those of the second row are not. Quotes are read strictly: a quote that is never
 closed would otherwise swallow the rest of the file. ARFF and KEEL files name their columns in lines that begin with @attribute, above a
-line @data, below which they are CSV files. Large files of plain numbers are parsed by numpy, with the same result.
+line @data, below which they are CSV files. A .dat file without such lines is a CSV file. Large files of plain numbers are parsed by
+numpy, with the same result.
 """
 
 import csv
@@ -23,7 +24,6 @@ DELIMITERS = ",;\t"
 SEEN = 100  # rows below the first one that decide whether it is a header
 MISSING = frozenset(("", "?", "-", "na", "n/a", "nan", "none", "null", "<null>"))  # cells, in lower case, that are missing values
 LARGE = 1 << 20  # numpy parses files of more bytes
-DECLARING = (".arff", ".dat")  # types of files that declare their columns
 DATA = re.compile(r"^[ \t]*@data[ \t]*$", re.IGNORECASE | re.MULTILINE)
 ATTRIBUTE = re.compile(r"""^[ \t]*@attribute[ \t]+('[^']*'|"[^"]*"|[^\s{]+)""", re.IGNORECASE | re.MULTILINE)
 MARKS = ((b"\xff\xfe\x00\x00", "UTF-32"), (b"\x00\x00\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
@@ -46,9 +46,10 @@ def read(path: Path, key: str, header: bool | None = None, header_key: str = "",
     """
     content = compressed.content(path, key)
     text = decoded(content, path, key)
-    if compressed.kind(path) in DECLARING:
+    kind = compressed.kind(path)
+    if kind == ".arff" or (kind == ".dat" and text.lstrip().startswith(("@", "%"))):
         return declared(text, path, key)
-    delimiter = "\t" if compressed.kind(path) == ".tsv" else delimiter_of(text)
+    delimiter = "\t" if kind == ".tsv" else delimiter_of(text)
     if numbers and len(content) > LARGE and (found := fast(content, text, delimiter, path, key, header, header_key)):
         return found
     return headed(*rows_of(text, delimiter, path, key), text, delimiter, path, header, header_key)

@@ -96,10 +96,17 @@ def _problems(name):
 
 
 def test_declared_files_that_cannot_be_read():
-    faults = {"1,2\n": "no line @data", "@data\n1,2\n": "no line @attribute", "@attribute a real\n@data\n{0 1}\n": "sparse"}
+    faults = {"@relation a\n1,2\n": "no line @data", "@data\n1,2\n": "no line @attribute", "@attribute a real\n@data\n{0 1}\n": "sparse"}
     for body, words in faults.items():
         Path("bad.dat").write_text(body)
         assert words in refusal("bad.dat")
+
+
+def test_a_dat_file_without_declarations_is_a_csv_file():
+    Path("plain.dat").write_text("1,2,good\n3,5,bad\n")
+    assert table_files.read("plain.dat", [0, 1], key="k").values.tolist() == [[1, 2], [3, 5]]
+    Path("plain.arff").write_text("1,2\n3,5\n")
+    assert "no line @data" in refusal("plain.arff")
 
 
 def test_quoted_names_and_values_of_an_arff_file():
@@ -248,6 +255,20 @@ def test_each_value_of_a_category_becomes_a_column():
     bare = Path("colors.csv").read_text().partition("\n")[2]
     Path("bare.csv").write_text(bare)
     assert table("bare.csv", categories="onehot").column_names == ["x0", "x1=blue", "x1=green", "x1=red", "x2=yes"]
+
+
+def test_numbers_and_a_word_are_categories_if_the_word_is_frequent():
+    Path("doors.csv").write_text("a,doors\n" + "".join(f"{i},{['2', '3', 'more'][i % 3]}\n" for i in range(60)))
+    assert table("doors.csv", categories="onehot").column_names == ["a", "doors=2", "doors=3", "doors=more"]
+
+
+def test_a_first_row_of_data_that_is_taken_for_names():
+    Path("letters.csv").write_text("x,o,x\n" + "o,x,b\nx,x,o\n" * 20)
+    assert (
+        "have the same name | rename them in the file, or choose other columns; if the first row is data: dataset.header=false"
+        in refusal("letters.csv", categories="onehot")
+    )
+    assert len(table("letters.csv", categories="onehot", header=False, equal_rows="apart").events) == 41
 
 
 def test_a_missing_category_has_no_value():
