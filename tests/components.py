@@ -297,7 +297,7 @@ class FairBits(Reference):
 
     requires: ClassVar[frozenset[str]] = frozenset({"binary"})
 
-    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng) -> Params:
+    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         return {"half": torch.full_like(x[..., 0, :], 0.5)}
 
     def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:

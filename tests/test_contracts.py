@@ -43,7 +43,7 @@ SHORT = {  # small values that are not neutral
     "fd_ssm": ["objective.eps=0.5"],  # smaller differences lose digits in single precision
     "lsd": ["objective.hidden=[8]", "objective.n_critic=2"],
     "mle": ["objective.n_steps=3"],
-    "nce": ["reference=mixture", "reference.n_components=3"],
+    "nce": ["reference=mixture", "reference.n_components=3", "reference.shrinkage=1.0"],
     "pcd": ["objective.n_steps=3", "objective.n_chains=64", "objective.restart=0.2", "objective.adapt=0.1"],
     "recovery": ["objective.n_steps=3"],
     "short_run": ["objective.n_steps=3"],
@@ -450,7 +450,7 @@ REFERENCES = [pytest.param(option, id=option) for option in options("reference")
 def test_reference(reference):
     """Shapes and purity; fits to the data of each model; -log q from the tilt and its constant; scores from the tilt."""
     node = nodes("reference")[reference]
-    q = schema.build(node | ({"n_components": 3} if "n_components" in node else {}))
+    q = schema.build(node | ({"n_components": 3, "shrinkage": 1.0} if "n_components" in node else {}))
     x = Rng((0, 1)).normal("x", 200, 2, 3)
     x = (x > 0).float() if "binary" in q.requires else x
     stack, alone = FittedReference.fit(q, x, (2, 3), Rng((0, 1))), FittedReference.fit(q, x[1], (2, 3), Rng(1))

@@ -95,9 +95,20 @@ class Reference(Protocol):
     smoothable: ClassVar[bool] = False  # whether `tilt` and `score` take a noise level: q_sigma is the distribution of x + sigma z
     starts_at_zero: ClassVar[bool] = True  # whether a network tilted by it is initialized to f = 0, so that the initial model is q
 
-    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng) -> Params:
-        """The fitted tensors, each of shape (*m, ...). `shape` is that of the events before they became vectors."""
+    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
+        """The fitted tensors, each of shape (*m, ...). `shape` is that of the events before they became vectors.
+
+        Settings that are chosen by their fit to other points are chosen on `held_out`, (*m, n, d).
+        """
         ...
+
+    def refit(self, params: Params, x: Tensor, shape: tuple[int, ...], rng: Rng) -> Params:
+        """The tensors fitted to further points, with the settings that were chosen for `params`. By default nothing is chosen."""
+        return self.fit(x, shape, rng)
+
+    def notes(self, params: Params) -> Sequence[str]:
+        """What a user should know about the fit; shown before training and kept in train.log."""
+        return ()
 
     def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:
         """Independent draws, (*m, n, d); `stream` names the random numbers."""

@@ -4,6 +4,7 @@ The tensors are part of `params`, under names that begin with `reference.`. A ru
 its metrics share, and which its checkpoints contain.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -27,9 +28,20 @@ class FittedReference:
     shape: tuple[int, ...]
 
     @classmethod
-    def fit(cls, reference: Reference, x: Tensor, shape: tuple[int, ...], rng: Rng) -> "FittedReference":
-        """Fit the reference to events (*m, N, *d)."""
-        return cls(reference, reference.fit(x.flatten(x.ndim - len(shape)), shape, rng), shape)
+    def fit(cls, reference: Reference, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> "FittedReference":
+        """Fit the reference to events (*m, N, *d), with its settings chosen on the events `held_out`, (*m, n, *d)."""
+        points, held_out = (None if events is None else events.flatten(events.ndim - len(shape)) for events in (x, held_out))
+        return cls(reference, reference.fit(points, shape, rng, held_out), shape)
+
+    def refit(self, x: Tensor, rng: Rng) -> "FittedReference":
+        """Fit it to other events (*m, N, *d), with the settings that were chosen before."""
+        points = x.flatten(x.ndim - len(self.shape))
+        return FittedReference(self.reference, self.reference.refit(self.params, points, self.shape, rng), self.shape)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know about the fit."""
+        return self.reference.notes(self.params)
 
     @classmethod
     def of(cls, reference: Reference, params: Params, shape: tuple[int, ...]) -> "FittedReference":

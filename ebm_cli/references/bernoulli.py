@@ -22,7 +22,7 @@ class Bernoulli(Reference):
     smoothing: Positive
     requires: ClassVar[frozenset[str]] = frozenset({"binary"})
 
-    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng) -> Params:
+    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         return {"probability": (x.sum(-2) + self.smoothing) / (x.shape[-2] + 2 * self.smoothing)}
 
     def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:

@@ -29,7 +29,7 @@ class Gaussian(Reference):
     smoothable: ClassVar[bool] = True
     starts_at_zero: ClassVar[bool] = False
 
-    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng) -> Params:
+    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         return {"mean": x.mean(-2), "scale": event_scale(x.unflatten(-1, shape), len(shape)).flatten(-len(shape))}
 
     def draw(self, params: Params, n: int, rng: Rng, stream: str) -> Tensor:

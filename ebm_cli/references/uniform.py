@@ -23,7 +23,7 @@ class Uniform(Reference):
 
     margin: NonNegative
 
-    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng) -> Params:
+    def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         low, high = x.amin(-2), x.amax(-2)
         beyond = (self.margin * (high - low)).where(high > low, 0.5)  # a constant coordinate has a box of width 1
         return {"low": low - beyond, "high": high + beyond}

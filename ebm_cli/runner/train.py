@@ -55,6 +55,9 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         summary = None
         try:
             create(experiment, composed)
+            for note in trainer.reference.notes:
+                console.say(f"note: {note}")
+                run.log(note)
             resume(trainer, run, parent)
             run.set_status("running")
             (run.path / "summary.json").unlink(missing_ok=True)  # it describes an earlier step, at which the run was evaluated

@@ -25,6 +25,7 @@ from ebm_cli.training.selection import Selection
 from ebm_cli.types import Info, Params
 
 N_FIT = 10_000  # the mean and scale of the data, the reference and the initial state of the objective are fitted to at most so many points
+N_FIT_FINITE = 50_000  # the same for finite data, except for the state of the objective
 
 
 @dataclass
@@ -66,25 +67,26 @@ class Trainer:
         self.regularizers, self.rng = regularizers, Rng(seeds, device)
         self.first_step = 0  # the step at which the schedule begins; it is positive if the run continues another run
         self.origin = 0  # the step at which the parameters were initialized; it is positive if they are refitted
-        self._begin(dataset, reference)
+        self._begin(dataset, lambda x, rng: self._fitted(reference, x, rng))
         self.compiled, self.value_and_gradient = objective, self._value_and_gradient
         if settings.compile:
             self._compile()
 
-    def _begin(self, dataset: Dataset, reference: Reference) -> None:
-        """Fit the reference to the training events, and initialize the parameters and the state."""
+    def _begin(self, dataset: Dataset, fit: Callable[[Tensor, Rng], FittedReference]) -> None:
+        """Fit the reference to the training events by `fit`, and initialize the parameters and the state."""
         settings, objective, device = self.settings, self.objective, self.rng.generator.device
         self.dataset = dataset
-        m, x = self.rng.model_shape, dataset.split("train", N_FIT, self.rng).x
+        m, x = self.rng.model_shape, dataset.split("train", N_FIT if dataset.n_train is None else N_FIT_FINITE, self.rng).x
         self.fit = {"mean": x.mean(len(m)), "scale": event_scale(x, len(dataset.shape))}
-        self.reference = FittedReference.fit(reference, x, dataset.shape, self.rng.at("reference"))
+        self.reference = fit(x, self.rng.at("reference"))
         modules = [self._build(self.energy, k).to(device) for k in range(len(self.rng.seed_list))]
         self.model = Model(modules[0], event_ndim=len(dataset.shape), stacked=bool(m))
         leaves = {
             name: torch.stack([tensors(module)[name].detach() for module in modules]).reshape(m + leaf.shape)
             for name, leaf in tensors(modules[0]).items()
         }
-        extra, carry = objective.init(self.model, self.reference.named | leaves, x, self.rng.at("objective"))
+        first = x.narrow(len(m), 0, min(N_FIT, x.shape[len(m)]))
+        extra, carry = objective.init(self.model, self.reference.named | leaves, first, self.rng.at("objective"))
         self.buffers = self.reference.named | {name: leaves.pop(name) for name, _ in modules[0].named_buffers()}
         self.shapes = {name: leaf.shape[len(m) :] for name, leaf in (leaves | extra).items()}
         theta = torch.cat([leaf.reshape(*m, -1) for leaf in (leaves | extra).values()], -1)
@@ -99,6 +101,10 @@ class Trainer:
         if settings.refit and dataset.n_train is None:
             raise bad("trainer.refit: this dataset draws new events at every step, so there is nothing to add", "trainer.refit=false")
         self.begin_selection()
+
+    def _fitted(self, reference: Reference, x: Tensor, rng: Rng) -> FittedReference:
+        held_out = self.dataset.split("validation", N_FIT, self.rng).x
+        return FittedReference.fit(reference, x, self.dataset.shape, rng, held_out)
 
     def begin_selection(self) -> None:
         """Forget which step was selected."""
@@ -215,7 +221,7 @@ class Trainer:
         `origin` is the step at which the selection ended. Models that have diverged stay diverged.
         """
         alive, n_good = self.state.alive, self.state.n_good
-        self._begin(self.dataset.joined(), self.reference.reference)
+        self._begin(self.dataset.joined(), self.reference.refit)
         self.origin, self.first_step, self.selection = origin, 0, None
         self.state.alive, self.state.n_good, self.state.selection, self.state.selected = alive, n_good, selection, None
         self.state.step, self.state.limit = origin, origin + selection["step"]

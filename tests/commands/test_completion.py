@@ -106,7 +106,7 @@ EXACTLY = [
     ("ebm train sweep.direction=", "sweep.direction=min sweep.direction=max"),
     ("ebm train energy=mlp energy.activation=s", "energy.activation=silu energy.activation=softplus"),
     ("ebm train reference=m", "reference=mixture"),
-    ("ebm train reference=mixture reference.", "reference.n_components="),
+    ("ebm train reference=mixture reference.", "reference.n_components= reference.shrinkage="),
     ("ebm train figure=[de", "figure=[density] figure=[density,"),
     ("ebm train dataset=table dataset.columns=", ""),
     ("ebm train hydra/", ""),

@@ -39,8 +39,8 @@ SETTINGS = {
 ENERGIES = [MLP, ResidualMLP, FourierMLP]
 NOISE_ENERGIES = [NoiseMLP, NoiseResidualMLP, NoiseFourierMLP]
 SCORES = [ScoreMLP, NoiseScoreMLP]
-AT_ZERO = [FullGaussian(), Mixture(3), Uniform(0.2)]
-SMOOTHABLE = [FullGaussian(), Mixture(3)]
+AT_ZERO = [FullGaussian(), Mixture(3, 0.0), Uniform(0.2)]
+SMOOTHABLE = [FullGaussian(), Mixture(3, 0.0)]
 LEVEL = torch.tensor([0.05, 0.1, 0.4, 1.0, 2.0, 3.0], dtype=torch.double)
 
 
@@ -95,7 +95,7 @@ def test_an_energy_starts_at_the_reference(kind, reference, tilt, shape):
 @pytest.mark.parametrize("positive", ["exp", "softplus", "square", "abs"])
 def test_with_every_positive_function_f_of_zero_gives_the_reference(positive):
     """Up to -log g(0), which is 0 except for softplus; the floor of square and abs changes it by 1e-8."""
-    module, fitted = network(MLP, Mixture(3), positive=positive)
+    module, fitted = network(MLP, Mixture(3, 0.0), positive=positive)
     model, params = model_of(module)
     constant = -math.log(math.log(2.0)) if positive == "softplus" else 0.0
     torch.testing.assert_close(model.energy(params, data()), constant - fitted.log_prob(data()), rtol=0, atol=2e-8)
@@ -179,7 +179,7 @@ def test_each_model_of_a_stack_is_tilted_by_its_own_reference():
     x = data(rng=Rng((1, 2)))
     x[1] += 7.0
     for kind in (MLP, NoiseScoreMLP):
-        alone = [network(kind, Mixture(3), seed=m, x=x[m]) for m in range(2)]
+        alone = [network(kind, Mixture(3, 0.0), seed=m, x=x[m]) for m in range(2)]
         params = {name: torch.stack([tensors(module)[name].detach() for module, _ in alone]) for name in tensors(alone[0][0])}
         stacked = Model(alone[0][0], event_ndim=1, stacked=True)
         level = None if kind is MLP else torch.stack([LEVEL, LEVEL.flip(0)])

@@ -1,7 +1,5 @@
 """Mixtures of Gaussians against scipy, and what expectation maximization finds. Statistical checks are seeded (false alarm 1e-6 each)."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -10,20 +8,26 @@ from scipy.stats import binomtest, kstest, multivariate_normal
 from targets import log_integral, normal_nodes
 
 from ebm_cli.core.rng import Rng
-from ebm_cli.references import mixture
-from ebm_cli.references.mixture import FittedMixture, Mixture
+from ebm_cli.errors import InputError
+from ebm_cli.references.mixture import Components, Mixture
 
 pytestmark = pytest.mark.usefixtures("double")
 
 WEIGHT, MEAN = torch.tensor([0.2, 0.3, 0.5], dtype=torch.double), torch.tensor([[-6.0, 0.0], [5.0, 4.0], [1.0, -5.0]], dtype=torch.double)
 FACTOR = torch.tensor([[[1.0, 0.0], [0.8, 0.4]], [[0.5, 0.0], [0.0, 1.5]], [[1.2, 0.0], [-0.5, 0.7]]], dtype=torch.double)
-KNOWN = FittedMixture(WEIGHT.log(), MEAN, FACTOR, torch.linalg.inv(FACTOR))
+KNOWN = Components(WEIGHT.log(), MEAN, FACTOR, torch.linalg.inv(FACTOR))
 PARAMS = KNOWN._asdict() | dict(zip(("variance", "vectors"), torch.linalg.eigh(FACTOR @ FACTOR.mT), strict=True))
-Q = Mixture(3)
+Q = Mixture(3, 0.0)
 
 
 def draw_known(n, seed):
     return KNOWN.draw(n, Rng(seed), "noise")
+
+
+def fitted_to(x, n_components, rng, shrinkage=0.0):
+    """The components of a fitted mixture."""
+    params = Mixture(n_components, shrinkage).fit(x, x.shape[-1:], rng)
+    return Components(*(params[name] for name in Components._fields))
 
 
 def log_prob_of(fitted, x):
@@ -59,7 +63,7 @@ def test_draws_follow_the_mixture():
 
 def test_one_component_has_the_mean_and_covariance_of_the_data():
     x = 3 + Rng(2).normal("x", 300, 2) @ torch.tensor([[2.0, 1.5], [0.0, 0.4]])  # correlated
-    fitted = FittedMixture.fit(x, 1, Rng(0))
+    fitted = fitted_to(x, 1, Rng(0))
     torch.testing.assert_close(fitted.mean, x.mean(0, keepdim=True))
     covariance = fitted.factor[0] @ fitted.factor[0].T
     torch.testing.assert_close(covariance, torch.cov(x.T, correction=0), rtol=1e-5, atol=1e-5)
@@ -72,7 +76,7 @@ def test_one_component_has_the_mean_and_covariance_of_the_data():
 def test_a_known_mixture_is_recovered():
     """From 10,000 draws: weights and means within 5 standard errors, covariances within a tenth."""
     n = 10_000
-    fitted = FittedMixture.fit(draw_known(n, 4), 3, Rng(2))
+    fitted = fitted_to(draw_known(n, 4), 3, Rng(2))
     order = torch.cdist(MEAN, fitted.mean).argmin(-1)
     assert sorted(order.tolist()) == [0, 1, 2]
     assert ((fitted.log_weight[order].exp() - WEIGHT).abs() < 5 * (WEIGHT * (1 - WEIGHT) / n).sqrt()).all()
@@ -82,20 +86,12 @@ def test_a_known_mixture_is_recovered():
     assert ((covariance - known).abs() < 0.1 * known.abs().amax((1, 2), keepdim=True)).all()
 
 
-def test_every_iteration_raises_the_likelihood(monkeypatch):
-    x, likelihood = draw_known(400, 5), []
-    for n in (1, 2, 3, 5, 10, 30):
-        monkeypatch.setattr(mixture, "N_ITERATIONS", n)
-        likelihood.append(log_prob_of(FittedMixture.fit(x, 5, Rng(0)), x).mean().item())
-    assert all(later > earlier for earlier, later in pairwise(likelihood))
-
-
 def test_fits_and_draws_of_a_stack_equal_those_of_single_models():
     x = torch.stack([draw_known(200, 6), 2 * draw_known(200, 7) - 1])
-    together = FittedMixture.fit(x, 3, Rng((3, 4)))
+    together = fitted_to(x, 3, Rng((3, 4)))
     draws, log_prob = together.draw(40, Rng((3, 4)), "noise"), log_prob_of(together, x)
     for m, seed in enumerate((3, 4)):
-        alone = FittedMixture.fit(x[m], 3, Rng(seed))
+        alone = fitted_to(x[m], 3, Rng(seed))
         for a, b in zip(together, alone, strict=True):
             torch.testing.assert_close(a[m], b)
         torch.testing.assert_close(draws[m], alone.draw(40, Rng(seed), "noise"))
@@ -105,16 +101,16 @@ def test_fits_and_draws_of_a_stack_equal_those_of_single_models():
 
 def test_the_fit_uses_double_precision_and_returns_the_precision_of_the_data():
     x = (draw_known(200, 6) + 1000).float()  # far from 0: single precision would lose the covariance
-    assert {part.dtype for part in FittedMixture.fit(x, 2, Rng(0))} == {torch.float32}
-    fitted = FittedMixture.fit(x, 1, Rng(0))
+    assert {part.dtype for part in fitted_to(x, 2, Rng(0))} == {torch.float32}
+    fitted = fitted_to(x, 1, Rng(0))
     torch.testing.assert_close(fitted.factor[0] @ fitted.factor[0].T, torch.cov(x.double().T, correction=0).float(), rtol=1e-4, atol=1e-3)
-    assert {value.dtype for value in Mixture(2).fit(x, x.shape[-1:], Rng(0)).values()} == {torch.float32}
+    assert {value.dtype for value in Mixture(2, 0.0).fit(x, x.shape[-1:], Rng(0)).values()} == {torch.float32}
 
 
 def test_the_tensors_are_those_of_the_fit_and_the_eigenvectors_of_its_covariances():
     x = draw_known(300, 8)
-    params, fitted = Q.fit(x, x.shape[-1:], Rng(0)), FittedMixture.fit(x, 3, Rng(0))
-    assert params.keys() == {*FittedMixture._fields, "variance", "vectors"}
+    params, fitted = Q.fit(x, x.shape[-1:], Rng(0)), fitted_to(x, 3, Rng(0))
+    assert params.keys() == {*Components._fields, "variance", "vectors", "shrinkage"}
     assert all(torch.equal(params[name], value) for name, value in fitted._asdict().items())
     covariance = params["vectors"] @ torch.diag_embed(params["variance"]) @ params["vectors"].mT
     torch.testing.assert_close(covariance, fitted.factor @ fitted.factor.mT)
@@ -177,3 +173,64 @@ def test_streams():
     check_streams(Q, draw_known(300, 8))
     assert Q.starts_at_zero
     assert Q.as_noise() is Q
+
+
+def uneven():
+    """Points of two models that need different numbers of components, and held-out points: two far clusters, and four."""
+    center = torch.tensor([[-9.0, 0.0], [9.0, 0.0], [0.0, 9.0], [0.0, -9.0]])
+    draws = Rng((5, 6)).normal("x", 600, 2)
+    x = draws + torch.stack([center[:2].repeat(300, 1), center.repeat(150, 1)])
+    return x[:, :400], x[:, 400:]
+
+
+def test_models_of_a_stack_choose_for_themselves_and_are_padded_with_components_of_weight_zero():
+    """Density, score, smoothed density, draws and their gradients are those of the single models."""
+    (x, held_out), q, seeds = uneven(), Mixture(None, None), (3, 4)
+    together = q.fit(x, (2,), Rng(seeds), held_out)
+    points, level, n = x[:, :30], torch.full((2, 30), 0.6), []
+    here = coordinates(x, points, level)
+    draws = q.draw(together, 500, Rng(seeds), "start")
+    leaf = points.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(q.log_prob(together, leaf).sum(), leaf, create_graph=True)
+    (curvature,) = torch.autograd.grad(gradient.square().sum(), leaf)
+    assert curvature.isfinite().all()
+    for m, seed in enumerate(seeds):
+        alone = q.fit(x[m], (2,), Rng(seed), held_out[m])
+        n.append(len(alone["log_weight"]))
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name][m][: n[m]] if value.ndim else together[name][m], value)
+        torch.testing.assert_close(draws[m], q.draw(alone, 500, Rng(seed), "start"))
+        leaf = points[m].clone().requires_grad_()
+        torch.testing.assert_close(gradient[m], torch.autograd.grad(q.log_prob(alone, leaf).sum(), leaf)[0])
+        torch.testing.assert_close(q.log_prob(together, points)[m], q.log_prob(alone, points[m]))
+        torch.testing.assert_close(q.tilt(together, points, here[0], level)[m], q.tilt(alone, points[m], here[0][m], level[m]))
+        single = q.score(alone, points[m], here[0][m], here[1][m], level[m])
+        torch.testing.assert_close(q.score(together, points, *here, level)[m], single)
+    assert n[0] < n[1]
+    assert (together["log_weight"][0, n[0] :] == -torch.inf).all()
+    assert f"n_components={n[0]}, {n[1]}, shrinkage=" in q.notes(together)[0]
+
+
+def test_a_refit_keeps_the_number_of_components_and_the_shrinkage():
+    """On the points of the first fit it changes nothing; with more points it is better on points like those."""
+    (x, held_out), q = uneven(), Mixture(None, None)
+    params = q.fit(x, (2,), Rng((3, 4)), held_out)
+    again = q.refit(params, x, (2,), Rng((3, 4)))
+    assert torch.equal(again["shrinkage"], params["shrinkage"])
+    torch.testing.assert_close(q.log_prob(again, held_out), q.log_prob(params, held_out), atol=2e-2, rtol=0)
+    moved = 2 * torch.cat([x, held_out], 1) + 1  # it begins in the old place
+    after = q.refit(params, moved, (2,), Rng((3, 4)))
+    assert torch.equal(after["log_weight"] > -torch.inf, params["log_weight"] > -torch.inf)
+    assert torch.equal(after["shrinkage"], params["shrinkage"])
+    assert (q.log_prob(after, moved).mean(-1) > q.log_prob(params, moved).mean(-1) + 1).all()
+    single = q.refit({name: value[1] for name, value in params.items()}, moved[1], (2,), Rng(4))
+    torch.testing.assert_close(q.log_prob(single, moved[1]), q.log_prob(after, moved)[1])
+
+
+@pytest.mark.parametrize(("n_components", "shrinkage", "key"), [(None, 0.0, "n_components=8"), (3, None, "shrinkage=1.0")])
+def test_a_choice_without_held_out_points_is_refused(n_components, shrinkage, key):
+    x = draw_known(50, 1)
+    for held_out in (None, x[:0]):
+        with pytest.raises(InputError) as error:
+            Mixture(n_components, shrinkage).fit(x, (2,), Rng(0), held_out)
+        assert f"reference.{key}" in error.value.problems[0].hint

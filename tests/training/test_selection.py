@@ -148,7 +148,7 @@ def test_a_refit_equals_training_on_the_joined_data(trainer, wine):
         pass
     assert instance.state.step == origin + n
     other = trainer(*wine, "trainer.select=null", "seed=0")
-    other._begin(other.dataset.joined(), other.reference.reference)
+    other._begin(other.dataset.joined(), other.reference.refit)
     for _ in range(n):
         other.step()
     assert torch.equal(instance.state.theta, other.state.theta)
@@ -213,3 +213,20 @@ def test_a_run_with_a_selection(ebm, wine, tmp_path):
     assert summary["selected_step"] in {0, *numbers}
     assert summary["n_steps"] == 40 + summary["selected_step"]
     assert json.loads((run.path / "environment.json").read_text())["schema"] == 5
+
+
+def test_the_reference_is_chosen_on_the_validation_events_and_keeps_its_settings_in_the_refit(trainer, wine):
+    """The fit is that of the mixture to the training events; the refit is EM from there, on all events that are not for test."""
+    instance = trainer(*wine, "reference=mixture", "trainer.refit=true")
+    reference, dataset, rng = instance.reference, instance.dataset, instance.rng.at("reference")
+    train, validation = (dataset.split(name, 1000, rng).x for name in ("train", "validation"))
+    for name, value in reference.reference.fit(train, (4,), rng, validation).items():
+        assert torch.equal(reference.params[name], value)
+    trained(instance)
+    instance.refit(instance.state.step, instance.state.selection)
+    both = torch.cat([train, validation])
+    for name, value in reference.reference.refit(reference.params, both, (4,), rng).items():
+        assert torch.equal(instance.reference.params[name], value)
+    assert torch.equal(instance.reference.params["shrinkage"], reference.params["shrinkage"])
+    assert instance.reference.params["mean"].shape == reference.params["mean"].shape
+    assert not torch.equal(instance.reference.params["mean"], reference.params["mean"])
