@@ -17,7 +17,7 @@ from ebm_cli.io.coding import Coding
 from ebm_cli.runner import evaluate
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.trained_model import TrainedModel
-from ebm_cli.runs.run import Run
+from ebm_cli.runs.run import RUN_AGAIN, Run
 from ebm_cli.types import Params
 
 CHUNK = 8192  # maximum number of rows that are scored at once
@@ -33,6 +33,8 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     check_has_energy(run, trained)
     stored = run.read("dataset.json")
     coding = Coding.from_json(stored.get("coding"))
+    if coding and coding.names != [*names]:
+        raise bad(f"{run.path.name}: the coding in its dataset.json does not yield its columns", RUN_AGAIN)
     table = table_files.events(data, names, header=given["header"], key="data", header_key="header", named=stored["named"], coding=coding)
     for note in table.notes:
         console.say(f"note: {note}")

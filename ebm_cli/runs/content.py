@@ -45,6 +45,22 @@ def _dict_of(test: Test) -> Test:
 
 
 _TEXT, _TEXTS, _GROUP = _is(str), _list_of(_is(str)), _is(dict)
+_CODING: dict[str, Test] = {  # of the keys of the coding of a table (io/coding.py)
+    "columns": _TEXTS,
+    "values": _dict_of(_TEXTS),
+    "shown": _dict_of(_TEXTS),
+    "filled": _dict_of(is_number),
+    "marked": _TEXTS,
+}
+
+
+def _is_coding(value: Any) -> bool:
+    """Whether a value describes the coding of a table, whose parts name its columns."""
+    if not isinstance(value, dict) or value.keys() != _CODING.keys() or not all(test(value[key]) for key, test in _CODING.items()):
+        return False
+    return {*value["values"], *value["filled"], *value["marked"]} <= {*value["columns"]} and value["values"].keys() == value["shown"].keys()
+
+
 TYPES: dict[str, dict[str, Test]] = {  # of the keys of the JSON files that commands read
     "environment.json": {
         **{"created": is_number, "group": _is(str, type(None)), "differs": _TEXTS, "reproduce": _TEXT, "id": _TEXT},
@@ -59,7 +75,7 @@ TYPES: dict[str, dict[str, Test]] = {  # of the keys of the JSON files that comm
     },
     "dataset.json": {
         **{"shape": _list_of(lambda size: type(size) is int and size > 0), "kind": _TEXT, "columns": _TEXTS, "named": _is(bool)},
-        **{"sha256": _TEXT, "mean": _is(list, float, int), "scale": _is(list, float, int)},
+        **{"sha256": _TEXT, "mean": _is(list, float, int), "scale": _is(list, float, int), "labels": _TEXTS, "coding": _is_coding},
     },
     "mirrors.json": {},
 }

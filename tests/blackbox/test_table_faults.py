@@ -63,6 +63,12 @@ def test_each_hint_leads_to_the_next_and_the_last_line_works(ebm):
     assert len(rows) == 200
     Path("new.csv").write_text("a,b,color\n1,2,pink\n3,4,red\n")
     refused(ebm("score", "last", "data=new.csv"), "'pink' is not a value of the training rows")
+    coding = stored["coding"]
+    for damaged in (coding | {"shown": {"color": ["red", 5]}}, coding | {"marked": ["c"]}, coding | {"more": []}, [], {}):
+        (run / "dataset.json").write_text(json.dumps(stored | {"coding": damaged}))
+        refused(ebm("score", run, "data=t.csv"), "coding has a wrong type")
+    (run / "dataset.json").write_text(json.dumps(stored | {"coding": coding | {"marked": []}}))
+    refused(ebm("score", run, "data=t.csv"), "the coding in its dataset.json does not yield its columns")
 
 
 def test_without_held_out_rows_reasons_replace_numbers(ebm):
