@@ -67,7 +67,7 @@ def waiting(what: str) -> Iterator[Callable[[str], None]]:
 def results(summary: Mapping[str, Any], asked: Collection[str] = ()) -> None:
     """Print the numbers of a summary, or those that are asked for. For a stack: the mean, the 95 % interval and the value of each seed."""
     per_seed, reasons, units = summary.get("per_seed"), summary["reasons"], summary.get("units", {})
-    hidden = {*HIDDEN, *summary.get("not_selected", ())}
+    hidden = {*HIDDEN, *summary.get("not_shown", ())}
     numbers = [
         key for key, value in summary.items() if isinstance(value, int | float | None) and key in (asked or summary) and key not in hidden
     ]

@@ -24,6 +24,7 @@ Count = Annotated[int, Ge(1)]
 Natural = Annotated[int, Ge(0)]
 
 Params = dict[str, "Tensor"]  # leaves (*m, ...)
+Numbers = dict[str, "float | str"]  # results of one model; a sentence with the reason replaces a number that does not exist
 Info = dict[str, "Tensor"]  # diagnostics, per model (*m,) or per sample (*m, B)
 SplitName = Literal["train", "validation", "test", "all"]
 Direction = Literal["min", "max"]

@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
     check_whole("model", given["model"])
 
     from ebm_cli.core.device import pick_device
-    from ebm_cli.runner import evaluate, sample_files
+    from ebm_cli.runner import estimators, evaluate, sample_files
     from ebm_cli.runner.experiment import Experiment
     from ebm_cli.runner.plot import save_figures
     from ebm_cli.runner.trained_model import TrainedModel
@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> int:
     experiment = Experiment.load(run, pick_device("cpu"), changed)
     trained = TrainedModel.load(run, experiment.device).select(given["model"])
     samples = sample_files.load(run.path / "samples.npz", trained, given["model"])
-    log_z = evaluate.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
+    log_z = estimators.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
     data, rows = experiment.data_if_available(), run.rows()
     scene = trained.scene(data, samples, log_z, run.path.name, rows=rows, tracked=experiment.tracked())
     pictures = save_figures(run.figures, experiment.figures(), scene)

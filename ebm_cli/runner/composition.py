@@ -25,7 +25,7 @@ from ebm_cli.core.standardize import Standardization
 from ebm_cli.energies.analytic import Analytic, Box
 from ebm_cli.errors import bad
 from ebm_cli.metrics.quadrature import has_grid
-from ebm_cli.runner import evaluate
+from ebm_cli.runner import estimators, evaluate
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs import catalog
 from ebm_cli.runs.run import Run
@@ -147,7 +147,7 @@ def check(runs: Sequence[str], how: str, weights: Sequence[float] | None, models
 def log_z_of(run: Run, trained: TrainedModel, model: int) -> tuple[float, bool]:
     """log Z of a run's energy in data units, from its summary, and whether it was measured rather than learned by the objective."""
     summary = evaluate.stored_numbers(run, trained, model)
-    found, error, _ = evaluate.log_z(summary, model)
+    found, error, _ = estimators.log_z(summary, model)
     if found is None or not math.isfinite(found):
         reasons = summary.get("reasons", {}).get("log_z")
         reason = (reasons[model] if isinstance(reasons, list) else reasons) or "it has not been measured"

@@ -13,14 +13,13 @@ from ebm_cli.core.metric import Metric, MetricContext, NoEvents, no_events
 from ebm_cli.core.student_t import interval, mean
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
-from ebm_cli.types import Best
+from ebm_cli.types import Best, Numbers
 
 N_TEST = 4096  # maximum number of test points for the loss
 LOSS = {"test_loss": "", "log_z_learned": "nats", "selected_step": ""}  # the numbers that `test_loss` returns, with their units
 BEST: dict[str, Best] = {"test_loss": "min"}  # ranks runs of one objective only: different objectives have losses on different scales
 
 Tell = Callable[[str], None]
-Numbers = dict[str, float | str]  # a sentence with the reason replaces a number that does not exist
 
 
 def evaluate_models(
@@ -119,29 +118,6 @@ def stored_numbers(run: Run, trained: TrainedModel, model: int) -> dict[str, Any
         f"`ebm evaluate {run.id}` measures them again"
     )
     return {}
-
-
-def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
-    """A number of one model of a stack, or of a run with a single model."""
-    return summary["per_seed"][key][model] if key in summary.get("per_seed", ()) else summary.get(key)
-
-
-def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float | None, str]:
-    """log Z of one model, its error if it is known, both in nats, and its source: quadrature, else AIS, else the objective.
-
-    AIS gives stochastic bounds with errors. The bounds, widened by their errors, form a 95 % interval: log Z is its middle, and the error
-    is half its width.
-    """
-    found = of_model(summary, "log_z", model)
-    if found is not None:
-        return found, of_model(summary, "log_z_error", model), "by quadrature"
-    ends = [of_model(summary, f"ais_log_z_{name}", model) for name in ("lower", "lower_error", "upper", "upper_error")]
-    learned = of_model(summary, "log_z_learned", model), None, "as learned by the objective"
-    if None in ends:
-        return learned
-    lower, lower_error, upper, upper_error = ends
-    low, high = lower - lower_error, upper + upper_error
-    return ((low + high) / 2, (high - low) / 2, "between the bounds of annealed importance sampling") if low <= high else learned
 
 
 def _number(value: float | str | None) -> float | None:

@@ -13,7 +13,7 @@ from ebm_cli.core.chain import Draws
 from ebm_cli.core.device import pick_device
 from ebm_cli.core.pointwise import in_chunks
 from ebm_cli.errors import bad
-from ebm_cli.runner import evaluate, score
+from ebm_cli.runner import estimators, evaluate, score
 from ebm_cli.runner.chain_starts import starts
 from ebm_cli.runner.draw import draw
 from ebm_cli.runner.experiment import Experiment
@@ -75,7 +75,7 @@ class LoadedRun:
 
         It is unknown if it was measured on other parameters than those that were loaded.
         """
-        return evaluate.log_z(self._measured, self._model)[0]
+        return estimators.log_z(self._measured, self._model)[0]
 
     def energy(self, x: Array) -> Array:
         """E(x) in nats, (N, *d) -> (N,)."""

@@ -1,6 +1,6 @@
 """The results of a trained run: samples, numbers, pictures, and the table that shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from ebm_cli.core.figure import Figure
 from ebm_cli.core.metric import Metric
 from ebm_cli.errors import RunFailed, bad
 from ebm_cli.metrics.quadrature import Quadrature
-from ebm_cli.runner import evaluate, sample_files
+from ebm_cli.runner import estimators, evaluate, sample_files
 from ebm_cli.runner.draw import check_memory, check_sampler, draw
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.plot import chosen, save_figures
@@ -49,21 +49,25 @@ def finalize_run(
     for line in warnings:
         console.say(f"warning: {line}")
     losses = evaluate.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
-    absent = dict.fromkeys(Quadrature.units, "metric=quadrature was not selected")  # every summary has these keys
-    rows = [absent | row | loss for row, loss in zip(rows, losses, strict=True)]
+    adopted = [estimators.adopt(row) for row in rows]
+    absent = dict.fromkeys((key for key in Quadrature.units if key not in estimators.COMMON), "metric=quadrature was not selected")
+    rows = [absent | row | loss for (row, _), loss in zip(adopted, losses, strict=True)]  # every summary has the keys of a quadrature
+    by = [name for _, name in adopted]
     rows = [
         row if seed not in dead else dict.fromkeys(row, f"seed {seed} diverged at step {dead[seed] + 1}")
         for seed, row in zip(trained.rng.seed_list, rows, strict=True)
     ]
     sample_files.save(run.path / "samples.npz", trained, samples, config["draws"]["n_samples"], range(len(rows)), run=run.path)
     unaveraged = list(dict.fromkeys(key for metric in (*metrics.values(), Quadrature) for key in metric.unaveraged))
+    unaveraged += [key for key in ("log_z_error", "nll_error") if key not in unaveraged]
     summary = {
         **{"id": run.id, "seed": config["seed"]} | ({"seeds": config["seeds"]} if stacked else {}),
         **evaluate.summarize(rows, stacked=stacked, unaveraged=unaveraged),
         **cost,
         "metrics": list(config["metric"]),
         "parameters": [trained.select(k).digest for k in range(len(rows))],
-        "not_selected": [key for key in absent if not any(key in metric.units for metric in metrics.values())],
+        "log_z_by": by,
+        "not_shown": not_shown(metrics, absent, by),
         **({"temperature": trained.model.temperature} if trained.model.temperature != 1 else {}),
         "warnings": warnings,
         "measured_with": with_role(config, DRAWS, MEASURES),
@@ -77,6 +81,15 @@ def finalize_run(
     return summary
 
 
+def not_shown(metrics: Mapping[str, Metric], absent: Collection[str], by: Sequence[str]) -> list[str]:
+    """The numbers that tables leave out: those that were not asked for, and those that `log_z` and `nll` repeat."""
+    asked = {key for metric in metrics.values() for key in metric.units}
+    unasked = [key for key in absent if key not in asked]
+    if not {*estimators.SOURCES} & {*metrics}:
+        unasked += estimators.COMMON
+    return unasked + [f"{name}_{key}" for name in {*by} for key in estimators.COMMON if {*by} == {name}]
+
+
 def draw_figures(
     experiment: Experiment,
     figures: Mapping[str, Figure],
@@ -86,7 +99,7 @@ def draw_figures(
     summary: Mapping[str, Any],
 ) -> None:
     """Draw figures of the first model of a run."""
-    run, log_z = experiment.run, evaluate.of_model(summary, "log_z", 0)
+    run, log_z = experiment.run, estimators.of_model(summary, "log_z", 0)
     scene = trained.scene(data, samples, log_z, experiment.title(), rows=run.rows(), tracked=experiment.tracked())
     with console.waiting("plotting"):
         pictures = save_figures(run.figures, figures, scene, chosen(experiment.config["figure"]))
@@ -134,7 +147,7 @@ def costs(run: Run, step: int, counts: Mapping[str, int]) -> dict[str, Any]:
 def units_of(metrics: Mapping[str, Metric]) -> dict[str, str]:
     """The units of the numbers in the summary of a run with these metrics, in display order."""
     own = {key: unit for metric in metrics.values() for key, unit in metric.units.items()}
-    return own | Quadrature.units | evaluate.LOSS | COSTS
+    return estimators.UNITS | own | Quadrature.units | evaluate.LOSS | COSTS
 
 
 def best_of(metrics: Mapping[str, Metric]) -> dict[str, Best]:

@@ -27,7 +27,7 @@ from ebm_cli.core.figure import Scene
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.io import yaml_text
 from ebm_cli.io.atomic import reporting
-from ebm_cli.runner import analytic_numbers, evaluate, sample_files
+from ebm_cli.runner import analytic_numbers, estimators, evaluate, sample_files
 from ebm_cli.runner.chain_starts import starts
 from ebm_cli.runner.draw import Drawn, check_memory, draw
 from ebm_cli.runner.experiment import Experiment
@@ -72,7 +72,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
         sample_files.save(path, trained, drawn.samples, draws.n_samples, [given["model"]], run=None if out else run.path)
     pictures = []
     if out is None:  # pictures show only samples that are stored in the run
-        log_z = evaluate.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
+        log_z = estimators.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
         scene = trained.scene(experiment.data_if_available(), drawn.samples, log_z, run.path.name, rows=run.rows())
         figures = {name: figure for name, figure in experiment.figures().items() if figure.shows_samples}
         pictures = save_figures(run.figures, figures, scene).saved

@@ -14,7 +14,7 @@ from ebm_cli.core import conformal
 from ebm_cli.errors import bad
 from ebm_cli.io import table_files
 from ebm_cli.io.coding import Coding
-from ebm_cli.runner import evaluate
+from ebm_cli.runner import estimators, evaluate
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import RUN_AGAIN, Run
@@ -41,7 +41,7 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     if given["relative_to"] is not None and not 1 <= given["relative_to"] <= len(table.values):
         raise bad(f"relative_to: {data} has no row {given['relative_to']}", f"rows are numbered from 1 to {len(table.values)}")
     columns: dict[str, Column] = {"energy": lambda energy: energy}
-    columns |= log_prob(*evaluate.log_z(evaluate.stored_numbers(run, trained, given["model"]), given["model"]))
+    columns |= log_prob(*estimators.log_z(evaluate.stored_numbers(run, trained, given["model"]), given["model"]))
     asked = [*columns, *(name for name, key in (("log_ratio", "relative_to"), ("accepted", "quantile")) if given[key] is not None)]
     asked += ["score_norm"] * given["score_norm"]
     header, added = table.header or names, [given["prefix"] + name for name in asked]

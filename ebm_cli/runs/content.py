@@ -70,6 +70,7 @@ TYPES: dict[str, dict[str, Test]] = {  # of the keys of the JSON files that comm
     "status.json": {"state": lambda value: value in STATES, "reason": _TEXT},
     "summary.json": {
         **{"n_steps": lambda value: type(value) is int, "headline": _TEXTS, "unaveraged": _TEXTS, "warnings": _TEXTS, "parameters": _TEXTS},
+        **{"log_z_by": _TEXTS, "not_shown": _TEXTS},
         **{"units": _dict_of(_TEXT), "best": _GROUP, "reasons": _GROUP, "ci95": _GROUP, "measured_with": _dict_of(_GROUP)},
         "per_seed": _dict_of(_list_of(lambda value: value is None or is_number(value))),
     },

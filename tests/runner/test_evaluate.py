@@ -11,7 +11,8 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
 from ebm_cli.core.student_t import interval
 from ebm_cli.runner import evaluate
-from ebm_cli.runner.evaluate import of_model, summarize
+from ebm_cli.runner.estimators import of_model
+from ebm_cli.runner.evaluate import summarize
 from ebm_cli.runner.trained_model import TrainedModel
 
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_wine
 from ebm_cli import __main__
 from ebm_cli.config import compose, schema
 from ebm_cli.core.rng import Rng
-from ebm_cli.runner import evaluate, score
+from ebm_cli.runner import score
 from ebm_cli.runs.catalog import find
 
 SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=100", "draws.n_steps=10", "device=cpu"]
@@ -101,37 +101,14 @@ def test_a_log_density_by_quadrature_has_an_error(world, scored):
         assert "by quadrature, with an error of 0.00" in err
 
 
-def test_without_quadrature_the_bounds_of_ais_give_log_z(changed, scored):
-    """The interval from 3 - 0.2 to 4 + 0.6 is 3.7 +- 0.9."""
-    bounds = {"ais_log_z_lower": 3.0, "ais_log_z_lower_error": 0.2, "ais_log_z_upper": 4.0, "ais_log_z_upper_error": 0.6}
-    columns, err = scored(changed("learned", **bounds), load_wine().data[:4])
+def test_the_source_of_log_z_is_named(changed, scored):
+    columns, err = scored(changed("learned", log_z=3.7, log_z_error=0.9, log_z_by=["ais"]), load_wine().data[:4])
     assert columns["log_prob"] == pytest.approx(-columns["energy"] - 3.7)
     assert columns["log_prob_error"] == pytest.approx(np.full(4, 0.9))
     assert "log Z = 3.7 nats, between the bounds of annealed importance sampling, with an error of 0.9" in err
 
 
 BOUNDS = ("lower", "lower_error", "upper", "upper_error")
-
-
-@pytest.mark.parametrize(
-    ("numbers", "expected"),
-    [
-        ({"log_z": 1.0, "log_z_error": 0.01, "ais": (3.0, 0.2, 4.0, 0.6), "log_z_learned": 2.0}, (1.0, 0.01)),
-        ({"log_z": None, "log_z_error": None, "ais": (3.0, 0.2, 4.0, 0.6), "log_z_learned": 2.0}, (3.7, 0.9)),
-        ({"log_z": None, "ais": (3.0, 0.2, 2.9, 0.2), "log_z_learned": 2.0}, (2.95, 0.15)),  # the bounds cross by less than their errors
-        ({"log_z": None, "ais": (3.0, 0.2, 2.5, 0.2), "log_z_learned": 2.0}, (2.0, None)),  # they cross by more, so one of them is wrong
-        ({"log_z": None, "ais": (3.0, None, 4.0, 0.6), "log_z_learned": 2.0}, (2.0, None)),
-        ({"log_z": None, "log_z_learned": 2.0}, (2.0, None)),
-        ({"log_z": None}, (None, None)),
-    ],
-)
-def test_log_z_is_from_quadrature_else_ais_else_learned(numbers, expected):
-    numbers = dict(numbers)
-    ais = dict(zip((f"ais_log_z_{name}" for name in BOUNDS), numbers.pop("ais", (None,) * 4), strict=True))
-    found = evaluate.log_z(numbers | ais, 0)[:2]
-    stack = {"per_seed": {key: [7.0, value] for key, value in (numbers | ais).items()}}
-    for log_z, error in (found, evaluate.log_z(stack, 1)[:2]):
-        assert (log_z, error) == tuple(value if value is None else pytest.approx(value) for value in expected)
 
 
 def test_a_learned_log_z_has_no_error(world, scored):

@@ -1,0 +1,73 @@
+"""log Z and the NLL of a model, from the first of the estimators that has a number.
+
+Each estimator is a metric with numbers of its own, `importance_log_z` for example. A summary also has `log_z`, `log_z_error`, `nll` and
+`nll_error`, whatever was measured: those of the quadrature, which is exact, else of importance sampling, bridge sampling or annealed
+importance sampling, in this order. `log_z_by` names the estimator. AIS gives stochastic bounds with errors: the bounds, widened by their
+errors, form a 95 % interval, whose middle is taken, with half its width as the error.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ebm_cli.types import Numbers
+
+COMMON = ("nll", "nll_error", "log_z", "log_z_error")
+UNITS = dict.fromkeys(COMMON, "nats")
+SOURCES = {
+    "quadrature": "by quadrature",
+    "importance": "by importance sampling from the reference",
+    "bridge": "by bridge sampling",
+    "ais": "between the bounds of annealed importance sampling",
+}
+UNMEASURED = "none of the metrics quadrature, importance, bridge and ais was selected"
+
+
+def adopt(row: Numbers) -> tuple[Numbers, str]:
+    """A row of numbers with those of COMMON, and the name of the estimator they come from; "" if log Z is unknown."""
+    for name in SOURCES:
+        found = _of_estimator(row, name)
+        if _is_number(found.get("log_z")):
+            return row | {key: found.get(key) for key in COMMON if key in found}, name
+    reasons = [found["log_z"] for found in (_of_estimator(row, name) for name in SOURCES) if isinstance(found.get("log_z"), str)]
+    return row | dict.fromkeys(COMMON, reasons[-1] if reasons else UNMEASURED), ""
+
+
+def _of_estimator(row: Numbers, name: str) -> dict[str, Any]:
+    """The numbers of an estimator, or the reasons for their absence, by their names in COMMON; {} if it was not selected."""
+    if name == "quadrature":
+        return {key: row[key] for key in COMMON if key in row}
+    if name != "ais":
+        return {key: row[f"{name}_{key}"] for key in COMMON if f"{name}_{key}" in row}
+    if "ais_log_z_lower" not in row:
+        return {}
+    ends = [row[f"ais_log_z_{end}"] for end in ("lower", "lower_error", "upper", "upper_error")]
+    if not all(map(_is_number, ends)):
+        return {"log_z": next(end for end in ends if not _is_number(end))}
+    lower, lower_error, upper, upper_error = ends
+    found = _middle("log_z", lower - lower_error, upper + upper_error)
+    if found and all(map(_is_number, nll := [row["ais_nll_lower"], row["ais_nll_upper"]])):
+        found |= _middle("nll", *nll)
+    return found or {"log_z": "the bounds of annealed importance sampling cross"}
+
+
+def _middle(key: str, low: float, high: float) -> dict[str, float]:
+    """The middle of an interval and half its width; {} if it is empty."""
+    return {key: (low + high) / 2, f"{key}_error": (high - low) / 2} if low <= high else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float | None, str]:
+    """log Z of one model of a run, its error if it is known, both in nats, and its source: a metric, or else the objective."""
+    found = of_model(summary, "log_z", model)
+    if found is None:
+        return of_model(summary, "log_z_learned", model), None, "as learned by the objective"
+    by = dict(enumerate(summary.get("log_z_by", ()))).get(model, "")
+    return found, of_model(summary, "log_z_error", model), SOURCES.get(by, "by an unknown estimator")
+
+
+def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
+    """A number of one model of a stack, or of a run with a single model."""
+    return summary["per_seed"][key][model] if key in summary.get("per_seed", ()) else summary.get(key)
