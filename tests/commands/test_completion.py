@@ -150,7 +150,7 @@ EXACTLY = [
     ("ebm plot last --config-dir ", "two words/"),
     ("ebm evaluate --config-dir=", "--config-dir=two words/"),
     ("ebm plot last dataset.", "dataset.path="),
-    ("ebm score last ", "data= header= out= prefix= relative_to= quantile= model= device= dataset."),
+    ("ebm score last ", "data= header= out= prefix= relative_to= quantile= score_norm= model= device= dataset."),
     ("ebm score last data=", "data=points.csv|data=two words/"),
     ("ebm score last out='two words/", "out=two words/it's.csv"),
     ("ebm train dataset.path=p", "dataset.path=points.csv"),
