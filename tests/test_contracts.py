@@ -25,7 +25,7 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import event_scale
 from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.errors import InputError
-from ebm_cli.runner import evaluate
+from ebm_cli.runner import estimators, evaluate
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.training import trainer as trainer_module
 from ebm_cli.types import Space
@@ -532,7 +532,7 @@ def test_metric(tmp_path, metric):
     ]
     numbers, again = map(measure, context)
     assert numbers == again
-    assert {*measure.headline, *measure.best, *measure.unaveraged} <= set(measure.units)
+    assert {*measure.headline, *measure.best, *measure.unaveraged} <= {*measure.units, *estimators.COMMON}
     assert all(isinstance(best, float) or best in ("min", "max") for best in measure.best.values())
     assert not set(measure.unaveraged) & {*measure.best, *measure.headline}
     assert not measure.headline or set(measure.headline) & set(measure.best)

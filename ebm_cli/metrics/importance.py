@@ -59,7 +59,7 @@ class ImportanceSampling(Metric):
         log_z = weight.logsumexp(0).item() - math.log(len(weight)) + context.dataset.standardization.log_det
         relative = (weight - weight.max()).exp()
         error = quantile(1000) * (relative.std() / relative.mean()).item() / math.sqrt(len(weight))
-        return {"importance_log_z": log_z, "importance_log_z_error": error, **nll(at_data(context), log_z, error)} | of_weights
+        return {**nll(at_data(context), log_z, error), "importance_log_z": log_z, "importance_log_z_error": error} | of_weights
 
     def log_weights(self, context: MetricContext) -> Tensor:
         """log w of every draw, (n_draws,), in double precision."""

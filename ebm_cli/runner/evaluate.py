@@ -41,11 +41,14 @@ def evaluate_models(
         provides = model.model.provides | dataset.provides
         for i, (name, metric) in enumerate(measured.items(), start=1):
             tell(f"{name} ({i} of {len(measured)}{f', seed {seed}' if trained.rng.model_shape else ''})")
+            lacking = compatibility.lacking(requirements(metric), provides)
             try:
-                found = compatibility.lacking(requirements(metric), provides) or metric(context)
+                found = lacking or metric(context)
             except NoEvents as reason:
                 found = str(reason)
-            row |= dict.fromkeys(metric.units, found) if isinstance(found, str) else found
+            expected = () if lacking else metric.expected(dataset)
+            found = dict.fromkeys(metric.units, found) if isinstance(found, str) else found
+            row |= {key: value for key, value in found.items() if key in expected or key not in row}  # two metrics may have a `kl`
         rows.append(row)
     return rows
 

@@ -68,6 +68,9 @@ class Recording:
     def __init__(self, name, *, final_only):
         self.name, self.final_only, self.units, self.calls = name, final_only, {name: "", f"{name}_error": "nats"}, []
 
+    def expected(self, dataset):
+        return self.units
+
     def __call__(self, context):
         self.calls.append(context)
         return {self.name: float(len(self.calls))}
@@ -107,6 +110,20 @@ def test_a_reason_replaces_every_number_of_a_metric(trainer):
     built, metric = trainer(), Refusing("a", final_only=False)
     rows = evaluate.evaluate_models(TrainedModel.of(built), built.dataset, {"a": metric}, None, final=True)
     assert rows == [{"a": "it does not apply", "a_error": "it does not apply"}]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_metrics_with_one_number_that_which_is_expected_on_this_dataset_gives_it(trainer, order):
+    class Elsewhere(Recording):
+        def expected(self, dataset):
+            return ()
+
+        def __call__(self, context):
+            return "it needs a grid"
+
+    built, metrics = trainer(), [("x", Recording("a", final_only=False)), ("y", Elsewhere("a", final_only=False))]
+    (row,) = evaluate.evaluate_models(TrainedModel.of(built), built.dataset, dict(metrics[::order]), None, final=True)
+    assert row == {"a": 1.0, "a_error": "it needs a grid"}
 
 
 @pytest.mark.parametrize(("word", "reason"), [("labels", "the data have no labels"), ("binary", "the events are not binary")])
