@@ -128,7 +128,7 @@ class Checker:
             for name in options(group):
                 yield group, name, partial(check, name)
         for name, node in options("energy").items():
-            if not compatibility.trainable(node):
+            if compatibility.analytic(node):
                 yield "energy", name, partial(self.energy, name)
         yield "draws", "Rng", self.draws
         yield "sweep", "two jobs at once", self.sweep

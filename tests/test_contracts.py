@@ -137,7 +137,7 @@ with pytest.MonkeyPatch.context() as patch:  # during the collection of tests
         for sampler, node in nodes("sampler").items()
         if compatibility.requires(node, "sampler") - {"noise_level"} <= offered(space, SPACES[space].get("energy"))
     ]
-    LEARNED = [option for option, node in nodes("energy").items() if compatibility.trainable(node)]
+    LEARNED = [option for option, node in nodes("energy").items() if not compatibility.analytic(node)]
 
 
 def prepared(trainer):
@@ -392,7 +392,7 @@ def built(energy, seed=0):
     shape = {"image": (1, 8, 8), "binary": (16,)}.get(space, (2,))
     x = (Rng(0).normal("x", 8, *shape) > 0).float() if space == "binary" else Rng(0).normal("x", 8, *shape)
     params = {"label": Rng(0).integers("label", 2, 8)} if space == "labelled" else {}
-    if not compatibility.trainable(node):
+    if compatibility.analytic(node):
         return schema.build(compose.compose([f"energy={energy}"]).config["energy"]), Rng(0).normal("x", 8, *(2,)), params
     torch.manual_seed(seed)
     mean, scale = torch.ones(shape), torch.linspace(2.0, 0.5, math.prod(shape)).view(shape)

@@ -41,6 +41,7 @@ NOT_GIVEN = {  # by class attribute of an energy: the message if the objective d
     "takes_labels": "takes labels, but {} evaluates points without labels",
 }
 ASKING = ("energy", "reference", "objective", "sampler", "regularizer")  # groups whose options can require something
+TRAINING = ("objective", "regularizer")  # groups that do not matter if the energy has no parameters
 
 
 class Fault(NamedTuple):
@@ -62,7 +63,7 @@ def lacking(requires: frozenset[str], provides: frozenset[str]) -> str | None:
 def problems(composed: Composed) -> list[Problem]:
     """The requirements of components that the data or the energy do not provide. Invalid nodes are ignored: the schema reports them."""
     nodes, choices = composed.config, composed.choices
-    if not trainable(nodes.get("energy")):
+    if analytic(nodes.get("energy")):
         message = f"energy={choices['energy']} is analytic: there is nothing to train"
         return [Problem(message, f"sample it: ebm sample energy={choices['energy']}")]
     return [Problem(_sentence(composed, fault), _hint(composed, fault)) for fault in _faults(nodes)]
@@ -71,13 +72,16 @@ def problems(composed: Composed) -> list[Problem]:
 def _faults(nodes: Mapping[str, Any]) -> list[Fault]:
     """The pairs of incompatible components in a config."""
     offered, found = provides(nodes), []
-    for group in ASKING:
+    asking = ASKING if learns(nodes.get("energy")) else [group for group in ASKING if group not in TRAINING]
+    for group in asking:
         node = nodes.get(group)
         if group == "objective" and isinstance(node, Mapping) and node.get("sampler") == nodes.get("sampler"):
             node = {key: value for key, value in node.items() if key != "sampler"}  # it is checked in its own group
         for word in sorted(requires(node, group) - offered):
             found.append(Fault(group, VOCABULARY[word].group if word in VOCABULARY else group, word))
     energy, objective = class_of(nodes.get("energy"), "energy"), class_of(nodes.get("objective"), "objective")
+    if "objective" not in asking:
+        return found
     if getattr(energy, "takes_noise_level", False) and "noise_level" not in getattr(objective, "requires", ()):  # without its sampler
         found.append(Fault("objective", "energy", "takes_noise_level"))
     if getattr(energy, "takes_labels", False) and not getattr(objective, "takes_labels", True):
@@ -127,9 +131,19 @@ def provides(nodes: Mapping[str, Any]) -> frozenset[str]:
     return of_model | (dataset.provided(nodes["dataset"]) if dataset else frozenset({"real", "density", "labels", "anomalies"}))
 
 
+def analytic(energy: Any) -> bool:
+    """Whether an energy is built from its config alone, without a run."""
+    return not getattr(class_of(energy, "energy"), "trainable", True)
+
+
+def learns(energy: Any) -> bool:
+    """Whether the runs of an energy train parameters."""
+    return getattr(class_of(energy, "energy"), "learns", True)
+
+
 def trainable(energy: Any) -> bool:
     """Whether an energy has parameters to train."""
-    return getattr(class_of(energy, "energy"), "trainable", True)
+    return learns(energy) and not analytic(energy)
 
 
 def requires(node: Any, group: str) -> frozenset[str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
-from ebm_cli.types import Count, Direction, Positive
+from ebm_cli.types import Count, Direction, Natural, Positive
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class TrainerSettings:
     steps. `compile`: whether to compile the loss with its gradient as one graph, and the sampler's transition as another.
     """
 
-    n_steps: Count
+    n_steps: Natural
     batch_size: Count
     ema_decay: Annotated[float, Ge(0), Lt(1)]
     max_grad_norm: Positive | None

@@ -70,7 +70,8 @@ class Energy(Protocol):
     and `scale` (*d) of the training data, and the fitted `reference`. A class with `outputs_score = True` returns the score (B, *d)
     instead of the energy. With `takes_noise_level = True` the module is called with `noise_level=` (B,), the standard deviation of the
     noise; with `takes_labels = True` it is called with `label=` (B,). A class with `trainable = False` is analytic: it is built from its
-    config alone and has nothing to train (see energies/analytic.py).
+    config alone and has nothing to train (see energies/analytic.py). A class with `learns = False` has no parameters: a run of it takes no
+    training steps (see energies/reference.py).
     """
 
     requires: ClassVar[frozenset[str]] = REAL
@@ -78,6 +79,7 @@ class Energy(Protocol):
     takes_noise_level: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
 

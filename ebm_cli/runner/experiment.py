@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ebm_cli import console
-from ebm_cli.config import compatibility, schema
+from ebm_cli.config import compatibility, compose, schema
 from ebm_cli.config.compose import Composed
 from ebm_cli.config.roles import identity, seeds_of
 from ebm_cli.config.settings import TrainerSettings
@@ -19,6 +19,7 @@ from ebm_cli.core.figure import Figure
 from ebm_cli.core.metric import Metric
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.loggers.guarded_logger import GuardedLogger
+from ebm_cli.objectives.nothing import Nothing
 from ebm_cli.runner import marks
 from ebm_cli.runner.draw import check_memory
 from ebm_cli.runs.run import SCHEMA, Run
@@ -49,7 +50,8 @@ class Experiment:
         """The run of a command line, its typed config, and its dataset. Data files are hashed but not parsed."""
         typed = check(composed)
         dataset = schema.build(typed["dataset"])
-        options = composed.choices["dataset"], composed.choices["objective"]
+        trained_by = "objective" if compatibility.learns(typed["energy"]) else "reference"
+        options = composed.choices["dataset"], composed.choices[trained_by]
         return Run.named(typed, *options, identity(typed, dataset.fingerprint, schema=SCHEMA)), typed, dataset
 
     @classmethod
@@ -119,7 +121,18 @@ def check(composed: Composed) -> dict[str, Any]:
         keys, preset = ", ".join(composed.searched), composed.choices["experiment"]
         hint = f"add -m, with this experiment alone; or give values: {'=... '.join(composed.searched)}=..."
         problems.append(Problem(f"experiment={preset} is a search for {keys}", hint))
+    learns, n_steps = compatibility.learns(composed.config.get("energy")), compose.look(composed.config, "trainer.n_steps")
+    if learns and n_steps == 0:
+        problems.append(Problem("trainer.n_steps: 0 steps train nothing", "use a number above 0; energy=reference needs no training"))
     typed = schema.check(as_typed(composed.config, composed.words), problems)
+    typed = typed if learns else without_training(typed)
     if typed["logger"]:
         schema.build(typed["logger"]).check(typed)
     return typed
+
+
+def without_training(typed: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run whose energy has no parameters: it takes no steps, whatever objective and number of steps are chosen."""
+    objective = {"_target_": f"{Nothing.__module__}.{Nothing.__qualname__}"}
+    trainer = typed["trainer"] | {"n_steps": 0, "select": None, "patience": None}
+    return typed | {"objective": objective, "regularizer": {}, "trainer": trainer}

@@ -64,7 +64,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
     stop.deferred = False
     if stop.signal:
         raise Interrupted(stop.signal)
-    if settings.refit and not trainer.refitted:
+    if settings.refit and trainer.learns and not trainer.refitted:
         trainer.refit(trainer.state.step, trainer.state.selection)
         run.log(f"training again on the training and validation events, to step {trainer.last_step}")
         checkpoint.save(run.checkpoints, trainer)

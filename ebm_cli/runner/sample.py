@@ -134,7 +134,7 @@ def check(settings: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, A
         target = schema.resolve(str((settings[group] or {}).get("_target_")), group, schema.KINDS[group], problems)
         if group == "energy" and target is not None and getattr(target, "trainable", True):
             message = f"energy={chosen['energy']} must be trained before it can be sampled, and no run is given"
-            analytic = ", ".join(name for name, node in compatibility.options("energy", ()).items() if not compatibility.trainable(node))
+            analytic = ", ".join(name for name, node in compatibility.options("energy", ()).items() if compatibility.analytic(node))
             raise bad(message, f"ebm train energy={chosen['energy']}, then ebm sample last; these need no training: {analytic}")
         if target is not None:
             typed[group] = schema.check_node(settings[group], group, schema.KINDS[group], problems)

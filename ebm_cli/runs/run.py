@@ -276,6 +276,6 @@ def _misfit(config: Any) -> str:
         return "seed or seeds is not a whole number"
     if (config["seeds"] or 1) not in range(1, MOST_SEEDS + 1):
         return f"seeds={config['seeds']}, and a stack has at most {MOST_SEEDS} models"
-    counts = [config["trainer"].get(key, 1) for key in COUNTS]
-    valid = all(type(count) is int and count > 0 for count in counts)
+    counts = {key: config["trainer"].get(key, 1) for key in COUNTS}
+    valid = all(type(count) is int and (count > 0 or (count == 0 and key == "n_steps")) for key, count in counts.items())
     return "" if valid else f"one of trainer.{', trainer.'.join(COUNTS)} is not a positive whole number"

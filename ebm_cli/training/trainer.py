@@ -68,6 +68,8 @@ class Trainer:
         self.first_step = 0  # the step at which the schedule begins; it is positive if the run continues another run
         self.origin = 0  # the step at which the parameters were initialized; it is positive if they are refitted
         self._begin(dataset, lambda x, rng: self._fitted(reference, x, rng))
+        if settings.refit and not self.learns:
+            self._begin(dataset.joined(), self.reference.refit)
         self.compiled, self.value_and_gradient = objective, self._value_and_gradient
         if settings.compile:
             self._compile()
@@ -89,7 +91,7 @@ class Trainer:
         extra, carry = objective.init(self.model, self.reference.named | leaves, first, self.rng.at("objective"))
         self.buffers = self.reference.named | {name: leaves.pop(name) for name, _ in modules[0].named_buffers()}
         self.shapes = {name: leaf.shape[len(m) :] for name, leaf in (leaves | extra).items()}
-        theta = torch.cat([leaf.reshape(*m, -1) for leaf in (leaves | extra).values()], -1)
+        theta = torch.cat([x.new_empty(*m, 0), *(leaf.reshape(*m, -1) for leaf in (leaves | extra).values())], -1)
         self.frozen = self.named(theta)  # views of theta, which change with it
         self.params = {name: leaf.detach().requires_grad_(name in self.shapes) for name, leaf in self.frozen.items()}
         alive = torch.ones(m, dtype=torch.bool, device=device)
@@ -226,6 +228,11 @@ class Trainer:
         self.state.alive, self.state.n_good, self.state.selection, self.state.selected = alive, n_good, selection, None
         self.state.step, self.state.limit = origin, origin + selection["step"]
         self.last_step = int(self.state.limit.max())
+
+    @property
+    def learns(self) -> bool:
+        """Whether there are parameters to train."""
+        return bool(self.shapes)
 
     @property
     def refitted(self) -> bool:

@@ -30,7 +30,7 @@ def trial_step(trainer: Trainer) -> dict[str, int]:
         aux, _, _ = objective.prepare(model, trainer.frozen | label, trainer.state.carry, x, rng)
         loss, info = objective.loss(model, trainer.params | label, x, aux)
     _check_shape("objective", objective, "loss", loss, n)
-    if not loss.requires_grad:
+    if trainer.learns and not loss.requires_grad:
         hint = "compute it from params with gradients, for example with model.score(params, x, create_graph=True)"
         raise bad(f"objective: {_name(objective)}.loss does not depend on the parameters of the energy", hint)
     for regularizer in trainer.regularizers:

@@ -262,7 +262,7 @@ def test_a_hint_suggests_only_options_that_work(line):
 
 def test_an_analytic_energy_is_not_trained():
     for name, node in compatibility.options("energy", ()).items():
-        if not compatibility.trainable(node):
+        if compatibility.analytic(node):
             (problem,) = problems(f"energy={name}")
             assert problem == (f"energy={name} is analytic: there is nothing to train", f"sample it: ebm sample energy={name}")
 
