@@ -1,6 +1,8 @@
-"""Checks of the columns of a table before it is modeled: columns without a density, and values that no standardization can repair.
+"""Checks of the columns of a table before it is modeled: columns without a density, and values that the map to the
+coordinates of the model cannot repair.
 
-Columns are standardized in double precision and then modeled in single precision. A single huge value therefore makes all others equal.
+Columns are mapped in double precision and then modeled in single precision. With a linear map, a single huge value therefore makes all
+others equal.
 """
 
 from itertools import pairwise
@@ -18,7 +20,7 @@ SMALLEST = 1e-150  # the variance of a column with a smaller scale underflows
 
 
 class Dominant(NamedTuple):
-    """A row that determines the scale of a column, and the scale of the other rows relative to that of all."""
+    """A row that determines the scale of a column, and the standard deviation of the other rows relative to that of all."""
 
     row: int
     column: int

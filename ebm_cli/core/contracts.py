@@ -32,6 +32,7 @@ class Dataset(Protocol):
     fingerprint: str = ""  # sha256 of the underlying file; "" if the data are generated
     notes: Sequence[str] = ()  # what a user should know about the data; shown before training and stored with the results
     n_train: int | None  # size of the training set; None if every batch is a fresh draw
+    dequantized: bool = False  # whether noise was added to data on a grid (core/grids.py): the NLL is then that of the noisy data
     facts: Mapping[str, Any] = MappingProxyType({})  # what dataset.json stores about the data beside the entries that all have
 
     @classmethod

@@ -151,12 +151,16 @@ class Scene:
     def energy(self, y: Tensor) -> np.ndarray:
         """E at points y (N, *d) in data units, (N,), in nats."""
         u = self.standardization.from_data(y).to(self.draws)
-        return in_chunks(lambda part: self.model.energy(self.params, part), u).numpy()
+        return (in_chunks(lambda part: self.model.energy(self.params, part), u) - self.standardization.log_warp(y)).numpy()
 
     def score(self, y: Tensor) -> np.ndarray:
         """s at points y (N, *d) in data units, (N, d), per unit of the model: arrows have the angle of standardized columns."""
-        u = self.standardization.from_data(y).to(self.draws)
-        return in_chunks(lambda part: self.model.score(self.params, part).flatten(1), u).numpy()
+        units = self.standardization
+        u = units.from_data(y).to(self.draws)
+        found = in_chunks(lambda part: self.model.score(self.params, part), u)
+        if units.changes_energy:  # the gradient of the energy in data units, per unit of the model
+            found = units.score_of(found, y) / units.slope(y)
+        return found.flatten(1).numpy()
 
 
 class _StandardNormal(nn.Module):

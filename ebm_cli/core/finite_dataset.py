@@ -43,6 +43,11 @@ class FiniteDataset(Dataset):
         ...
 
     @property
+    def continuous(self) -> np.ndarray:
+        """The events on which the model is trained and measured, (N, *d): `events`, or these with noise if they are on a grid."""
+        return self.events
+
+    @property
     def labels(self) -> np.ndarray | None:
         """The class of each event, (N,), integers from 0."""
         return None
@@ -104,7 +109,7 @@ class FiniteDataset(Dataset):
         return both
 
     def rows(self, name: SplitName) -> np.ndarray:
-        """The events of a split in data units, (N, *d), in the precision of `events`."""
+        """The events of a split in data units, (N, *d), in the precision of `events` and without noise."""
         return self.events[self._rows[name]]
 
     def is_anomaly(self, name: SplitName) -> np.ndarray:
@@ -134,7 +139,7 @@ class FiniteDataset(Dataset):
         """The events of a split, in the coordinates of the model, and their labels."""
         if name not in self._known:
             rows, labels = self._rows[name], self.labels
-            points = self.standardization.from_data(torch.from_numpy(self.rows(name))).to(torch.get_default_dtype())
+            points = self.standardization.from_data(torch.from_numpy(self.continuous[rows])).to(torch.get_default_dtype())
             self._known[name] = points, None if labels is None else torch.from_numpy(labels[rows])
         return self._known[name]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model
+from ebm_cli.core.pointwise import energy_of
 from ebm_cli.core.rng import Rng
 from ebm_cli.types import Best, Params, SplitName
 
@@ -53,6 +54,18 @@ class MetricContext:
         if not len(points):
             raise NoEvents(no_events(name))
         return points
+
+    def energy(self, x: Tensor) -> Tensor:
+        """The energy in data units at points x (N, *d) in the coordinates of the model, (N,), in nats: -E - log Z is log p of the data.
+
+        It differs from the energy of the model if a column is transformed by a map that is not linear (core/standardize.py).
+        """
+        return energy_of(self.model, self.params, x) - self.log_warp(x)
+
+    def log_warp(self, x: Tensor) -> Tensor:
+        """The part of the log-Jacobian that depends on the point, at points x (N, *d) in the coordinates of the model, (N,); mostly 0."""
+        units = self.dataset.standardization
+        return units.log_warp(units.to_data(x) if units.changes_energy else x)
 
     def drawn(self, n: int) -> Tensor:
         """Up to n of the samples, spread evenly over chains and draws, (n, *d)."""

@@ -1,7 +1,9 @@
 """A table from a file, with one event per row: CSV, TSV, ARFF, KEEL, NPY, NPZ or Parquet. An array (N, *d) holds N events of shape d.
 
 `split_seed` alone determines which rows are used for training, validation and test. Columns are standardized by the mean and standard
-deviation of the training rows; arrays of higher rank have one mean and one standard deviation for all entries. With `n_components` = K
+deviation of the training rows, or by the map that `transform` names (core/standardize.py); arrays of higher rank have one map for all
+entries. With `dequantize`, uniform noise is added to columns on a grid (core/grids.py), the same for every run with this `split_seed`:
+the model is of the noisy data, and rows that are scored are not changed. With `n_components` = K
 the model is of the first K principal components of the standardized columns, each with unit variance: samples are mapped back to all
 columns, scored rows are projected, and log-densities are those of the K components, not of the columns. The true density is unknown, so
 results are measured on the test rows.
@@ -20,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_cli.core import column_checks, splits
+from ebm_cli.core import column_checks, grids, splits
 from ebm_cli.core.finite_dataset import FiniteDataset
-from ebm_cli.core.standardize import Standardization
+from ebm_cli.core.standardize import Standardization, Transform
 from ebm_cli.errors import MOST_NAMED, bad, nearest, override
 from ebm_cli.io import file_contents, table_files, text_tables
 from ebm_cli.io.cells import Keys
@@ -51,6 +53,8 @@ class TableDataset(FiniteDataset):
     label: str | int | None
     anomaly: Sequence[str | bool | int | float] | None
     train_on: Literal["all", "normal"]
+    dequantize: bool
+    transform: Transform
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "provides", self.provided(vars(self)))
@@ -160,6 +164,24 @@ class TableDataset(FiniteDataset):
         return labels | ({} if self.coding is None else {"coding": self.coding.to_json()})
 
     @cached_property
+    def steps(self) -> np.ndarray:
+        """The step of the grid of each column, (D,), or that of all entries of an array, (1,); 0 if they are on no grid."""
+        cells, columns = self.table.cells, self.events if self.events.ndim == 2 else self.events.reshape(-1, 1)
+        dtype = cells.dtype if isinstance(cells, np.ndarray) and cells.dtype.kind == "f" else np.dtype(float)
+        return np.array([grids.step(column, np.finfo(dtype).eps / 2) or 0.0 for column in columns.T])
+
+    @cached_property
+    def dequantized(self) -> bool:
+        return self.dequantize and bool(self.steps.any())
+
+    @cached_property
+    def continuous(self) -> np.ndarray:
+        if not self.dequantized:
+            return self.events
+        columns = self.events.reshape(-1, len(self.steps))
+        return (columns + grids.noise(self.steps, len(columns), self.split_seed)).reshape(self.events.shape)
+
+    @cached_property
     def space(self) -> Space:
         shape = self.table.shape if self.coding is None else (len(self.coding.names),)
         return Space((self.n_components,) if self.n_components else shape)
@@ -175,33 +197,45 @@ class TableDataset(FiniteDataset):
     @cached_property
     def standardization(self) -> Standardization:
         _ = self.anomalies  # refuses labels that do not exist
-        rows = self.rows("train")
-        fitted = Standardization.of(torch.from_numpy(rows))
+        exact, rows = self.rows("train"), torch.from_numpy(self.continuous[self._rows["train"]])
+        if exact.ndim == 2:
+            self._without("columns that are constant in the training rows have no density", np.flatnonzero(column_checks.constant(exact)))
+        elif column_checks.constant(exact.reshape(-1, 1)).all():
+            raise bad("dataset.path: training arrays that are all constant have no density", "use data that vary")
+        fitted = Standardization.of(rows, self.transform)
         if not fitted.scale.isfinite().all():
             raise bad("dataset.path: some values are so large that their variance is not finite", "rescale the columns")
-        if rows.ndim == 2:
-            self._check_columns(rows, fitted)
-        elif column_checks.constant(rows.reshape(-1, 1)).all():
-            raise bad("dataset.path: training arrays that are all constant have no density", "use data that vary")
+        if self.transform == "robust" and not (fitted.scale > 0).all():
+            column = "the arrays" if exact.ndim > 2 else f"column {self.column_names[int((fitted.scale > 0).int().argmin())]}"
+            message = f"dataset.transform: half of the values of {column} are equal, so that the interquartile range is 0"
+            raise bad(message, "dataset.transform=standard, or quantile")
+        if exact.ndim == 2:
+            self._check_columns(torch.from_numpy(exact), fitted)
         self._check_far(fitted)
-        return fitted if self.n_components is None else self._project(fitted, torch.from_numpy(rows))
+        if self.dequantized:
+            self._notes.append(grids.note(self.steps, self.column_names))
+        return fitted if self.n_components is None else self._project(fitted, rows)
 
-    def _check_columns(self, rows: np.ndarray, fitted: Standardization) -> None:
-        """Refuse columns without a density, and columns that single precision cannot represent beside one of their values."""
+    def _check_columns(self, rows: Tensor, fitted: Standardization) -> None:
+        """Refuse columns without a density, and columns that single precision cannot represent beside one of their values.
+
+        `rows` have no noise, which would hide that two columns are equal.
+        """
         names = self.column_names
-        self._without("columns that are constant in the training rows have no density", np.flatnonzero(column_checks.constant(rows)))
         if len(small := np.flatnonzero(fitted.scale.numpy() < column_checks.SMALLEST)):
             raise bad(f"dataset.path: the values of column {names[small[0]]} are so small that their variance is 0", "rescale the column")
-        z = fitted.from_data(torch.from_numpy(rows)).numpy()
+        if self.dequantized or self.transform == "robust":  # the checks need a mean of 0 and a variance of 1
+            fitted = Standardization.of(rows, "quantile" if self.transform == "quantile" else "standard")
+        z = fitted.from_data(rows).numpy()
         same = column_checks.repeated(z) if self.n_components is None else {}
         if same:
             pairs = ", ".join(f"{names[column]} (of {names[other]})" for column, other in [*same.items()][:MOST_NAMED])
             self._without(f"columns that are linear functions of others have no joint density: {pairs}", [*same], listed=False)
-        for row, column, rest in column_checks.dominant(rows, z):
+        for row, column, rest in column_checks.dominant((rows if fitted.warp is None else fitted.warp(rows)).numpy(), z):
             cell = self._cell(self._rows["train"][row], column)
             if rest < column_checks.COLLAPSED:
                 message = f"dataset.path: {cell} is so far from all other values of the column that they become equal in single precision"
-                raise bad(message, "correct or remove this row, or transform the column")
+                raise bad(message, self._cure)
             self._notes.append(f"{cell} alone has most of the variance of the column, and determines its scale")
 
     def _without(self, what: str, faulty: Sequence[int], *, listed: bool = True) -> None:
@@ -223,7 +257,12 @@ class TableDataset(FiniteDataset):
         place = column_checks.far(fitted.from_data(torch.from_numpy(self.events)).flatten(1).numpy())
         if place is not None:
             far = f"more than {column_checks.FAR:g} standard deviations of the training rows from their mean"
-            raise bad(f"dataset.path: {self._cell(*place)} is {far}", "correct or remove this row")
+            raise bad(f"dataset.path: {self._cell(*place)} is {far}", self._cure)
+
+    @property
+    def _cure(self) -> str:
+        """What can be done about a value that is far from all others."""
+        return "correct or remove this row" + ("" if self.transform == "quantile" else ", or use dataset.transform=quantile")
 
     def _project(self, fitted: Standardization, rows: Tensor) -> Standardization:
         n, most = self.n_components, min(len(rows) - 1, len(self.column_names))

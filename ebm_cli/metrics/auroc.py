@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from ebm_cli.core.metric import Metric, MetricContext
-from ebm_cli.core.pointwise import energy_of, score_of
+from ebm_cli.core.pointwise import score_of
 from ebm_cli.types import Best
 
 PARTS = {"": "energy", "_score_norm": "norm of the score"}
@@ -43,7 +43,7 @@ class Auroc(Metric):
         x = context.split(split, len(is_anomaly))
         energy: Tensor | str = "the network outputs the score itself: there is no energy"
         if "energy" in context.model.provides:
-            energy = energy_of(context.model, context.params, x)
+            energy = context.energy(x)
         norm = score_of(context.model, context.params, x).norm(dim=-1)
         return numbers(energy, is_anomaly, "") | numbers(norm, is_anomaly, "_score_norm")
 

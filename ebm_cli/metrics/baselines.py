@@ -34,7 +34,7 @@ class Baselines(Metric):
         x, held_out = context.split("train", self.n_points), context.held_out(self.n_points)
         if not len(held_out):
             return "there are no held-out points"
-        constant = context.dataset.standardization.log_det
+        constant = context.dataset.standardization.log_det - context.log_warp(held_out).mean().item()
         of_reference = in_chunks(context.reference.log_prob, held_out)
         of_gaussian = gaussian_log_prob(x.flatten(1).cpu().double(), held_out.flatten(1).cpu().double())
         return {"reference_nll": constant - of_reference.mean().item(), "gaussian_nll": constant - of_gaussian.mean().item()}

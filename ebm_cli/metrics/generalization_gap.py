@@ -14,7 +14,6 @@ from typing import ClassVar
 from torch import Tensor
 
 from ebm_cli.core.metric import Metric, MetricContext
-from ebm_cli.core.pointwise import energy_of
 from ebm_cli.types import Count
 
 
@@ -32,7 +31,7 @@ class GeneralizationGap(Metric):
             return "every batch is a fresh draw: there is no training set"
 
         def excess(x: Tensor) -> Tensor:
-            energy = energy_of(context.model, context.params, x)
+            energy = context.energy(x)
             return energy + context.dataset.log_prob(x).cpu() if "density" in context.dataset.provides else energy
 
         sets = [excess(x) for x in (context.held_out(self.n_points), context.split("train", self.n_points))]

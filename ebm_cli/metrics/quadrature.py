@@ -180,7 +180,8 @@ class Quadrature(Metric):
             worst = max(moved, key=moved.get)
             reason = f"doubling the {worst} changes log Z by {moved[worst]:.2g} nats"
             return f"{reason}: the energy may not be normalizable, or the grid does not resolve it"
-        if (at_data(context) < fine.energy.min() - MISSED).any():
+        at_held_out = energy_of(model, params, held_out(context))  # in the coordinates of the model, as the grid
+        if (at_held_out < fine.energy.min() - MISSED).any():
             return "the data lie in valleys of the energy that the finest grid does not resolve"
         if fine.log_p is not None:
             mass = (fine.log_p + fine.log_volume).exp().sum()
@@ -201,9 +202,13 @@ class Quadrature(Metric):
 
 
 def at_data(context: MetricContext) -> Tensor:
-    """E at the held-out points, (N,); there may be none."""
-    points = context.dataset.split(context.held_out_name, N_DATA, context.rng).x
-    return context.once("energy at data", lambda: energy_of(context.model, context.params, points))
+    """E in data units at the held-out points, (N,); there may be none."""
+    return context.once("energy at data", lambda: context.energy(held_out(context)))
+
+
+def held_out(context: MetricContext) -> Tensor:
+    """Up to `N_DATA` held-out points, (N, *d); there may be none."""
+    return context.dataset.split(context.held_out_name, N_DATA, context.rng).x
 
 
 def widen(box: Box, factor: float) -> Box:

@@ -59,6 +59,9 @@ class Composition(Analytic):
             if member.standardization.matrix is not None:
                 what = "its energy is not a function of the columns of the data"
                 raise bad(f"energy.runs: {run.path.name} models principal components: {what}")
+            if member.standardization.warp is not None:
+                what = "the coordinates of the runs must be linear in the columns"
+                raise bad(f"energy.runs: {run.path.name} was trained with dataset.transform=quantile: {what}")
             if member.standardization.mean.shape != first.standardization.mean.shape:
                 here, there = (tuple(model.standardization.mean.shape) for model in (member, first))
                 raise bad(f"energy.runs: events of {run.path.name} have shape {here}, those of {folders[0].path.name} {there}")

@@ -98,7 +98,7 @@ class LoadedRun:
         def of(y: Tensor) -> Tensor:
             u = standardization.from_data(y).to(self._trained.fit["mean"])
             found = in_chunks(lambda part: self._trained.model.score(self._trained.params, part), u)
-            return found / standardization.scale
+            return standardization.score_of(found, y)
 
         return self._apply(x, of)
 

@@ -71,7 +71,7 @@ def finalize_run(
         **({"temperature": trained.model.temperature} if trained.model.temperature != 1 else {}),
         "warnings": warnings,
         "measured_with": with_role(config, DRAWS, MEASURES),
-        **{"units": units_of(metrics), "best": best_of(metrics), "unaveraged": unaveraged},
+        **{"units": units_of(metrics, dequantized=experiment.dataset.dequantized), "best": best_of(metrics), "unaveraged": unaveraged},
         "headline": [key for metric in metrics.values() for key in metric.headline],
         "sampling": {name: value.tolist() for name, value in drawn.info.items()},
     }
@@ -144,10 +144,14 @@ def costs(run: Run, step: int, counts: Mapping[str, int]) -> dict[str, Any]:
     return cost | {f"n_{name}_evaluations": count * step for name, count in counts.items()}
 
 
-def units_of(metrics: Mapping[str, Metric]) -> dict[str, str]:
-    """The units of the numbers in the summary of a run with these metrics, in display order."""
+def units_of(metrics: Mapping[str, Metric], *, dequantized: bool = False) -> dict[str, str]:
+    """The units of the numbers in the summary of a run with these metrics, in display order.
+
+    `dequantized` marks negative log-likelihoods, whose names contain the word nll, as those of data with noise.
+    """
     own = {key: unit for metric in metrics.values() for key, unit in metric.units.items()}
-    return estimators.UNITS | own | Quadrature.units | evaluate.LOSS | COSTS
+    units = estimators.UNITS | own | Quadrature.units | evaluate.LOSS | COSTS
+    return {key: f"{unit}, dequantized" if dequantized and "nll" in key.split("_") else unit for key, unit in units.items()}
 
 
 def best_of(metrics: Mapping[str, Metric]) -> dict[str, Best]:

@@ -104,24 +104,25 @@ def scored(trained: TrainedModel, table: table_files.Table, columns: Iterable[Co
 
 def energies(trained: TrainedModel, rows: Any) -> list[float]:
     """The energies of the rows of an array (N, D) in data units, in nats and double precision. Equal rows have bit-identical energies."""
-    return per_row(trained, rows, trained.model.energy)
+    return per_row(trained, rows, lambda params, u, y: trained.model.energy(params, u).cpu() - trained.standardization.log_warp(y))
 
 
 def score_norms(trained: TrainedModel, rows: Any) -> list[float]:
     """The norms of the scores at the rows of an array (N, D), in the coordinates of the model."""
-    return per_row(trained, rows, lambda params, x: trained.model.score(params, x).flatten(1).norm(dim=-1))
+    return per_row(trained, rows, lambda params, u, y: trained.model.score(params, u).flatten(1).norm(dim=-1))
 
 
-def per_row(trained: TrainedModel, rows: Any, function: Callable[[Params, Tensor], Tensor]) -> list[float]:
+def per_row(trained: TrainedModel, rows: Any, function: Callable[[Params, Tensor, Tensor], Tensor]) -> list[float]:
     """A function of each row of an array (N, D) in data units, in double precision. Equal rows have bit-identical values.
 
-    Rounding in a matrix product depends on the shapes of the matrices, so every chunk is padded to the same shape.
+    The function gets the parameters, the rows in the coordinates of the model, and the rows in data units, both (n, *d). Rounding in a
+    matrix product depends on the shapes of the matrices, so every chunk is padded to the same shape.
     """
-    shape, device = trained.standardization.mean.shape, trained.fit["mean"].device
+    units, device = trained.standardization, trained.fit["mean"].device
     params = {name: value.double() for name, value in trained.params.items()}
-    size, found = max(1, min(CHUNK, CHUNK * 64 // max(shape.numel(), 1))), []
+    size, found = max(1, min(CHUNK, CHUNK * 64 // max(units.mean.numel(), 1))), []
     with torch.no_grad():
-        for part in torch.from_numpy(rows).reshape(-1, *shape).split(size):
+        for part in torch.from_numpy(rows).reshape(-1, *units.mean.shape).split(size):
             padded = part[torch.arange(size).clamp(max=len(part) - 1)]
-            found += function(params, trained.standardization.from_data(padded).to(device))[: len(part)].tolist()
+            found += function(params, units.from_data(padded).to(device), padded)[: len(part)].tolist()
     return found

@@ -67,6 +67,23 @@ def test_data_of_a_known_density_are_fresh_test_points_in_data_units():
     assert scene.knows_density
 
 
+def test_energies_and_scores_of_a_transformed_table_are_those_of_the_data():
+    """The density on a grid integrates to one, and the score is minus the gradient of the energy, per unit of the model."""
+    values = np.exp(np.random.default_rng(0).standard_normal((300, 2)))
+    np.savetxt("skewed.csv", values, delimiter=",", fmt="%.17g")
+    dataset, _ = table(path="skewed.csv", transform="quantile")
+    scene = Scene.of(dataset)
+    v = torch.linspace(-12, 12, 401, dtype=torch.double)
+    y = torch.cartesian_prod(torch.sinh(v), torch.sinh(v))
+    density = np.exp(-scene.energy(y) - scene.log_z) * torch.cosh(torch.asinh(y)).prod(-1).numpy()
+    assert density.sum() * (v[1] - v[0]).item() ** 2 == pytest.approx(1.0, abs=1e-3)
+    points, units = torch.tensor([[0.5, 1.0], [3.0, 0.2]], dtype=torch.double), dataset.standardization
+    for i in range(2):
+        step = 1e-4 * torch.eye(2, dtype=torch.double)[i]
+        slope = (scene.energy(points - step) - scene.energy(points + step)) / 2e-4
+        np.testing.assert_allclose(scene.score(points)[:, i], slope / units.slope(points)[:, i].numpy(), rtol=1e-2, atol=1e-2)
+
+
 def test_data_of_a_table_are_rows_of_all_splits_with_the_test_rows_first(monkeypatch):
     dataset, values = table()
     scene = scene_of(dataset=dataset, standardization=dataset.standardization)

@@ -569,5 +569,119 @@ def test_a_row_that_determines_the_scale_of_a_column_is_noted():
     (note,) = dataset.notes
     assert note == "changed.csv, line 6, column b: 40 alone has most of the variance of the column, and determines its scale"
     assert table(column("b", lambda rows: rows["b"])).notes == ()
-    rare = table(column("b", lambda rows: (np.arange(50) == 4).astype(float)), split_seed=1)  # one of a rare category
+    rare = table(column("b", lambda rows: (np.arange(50) == 4).astype(float)), split_seed=1, dequantize=False)  # one of a rare category
     assert rare.notes == ()
+
+
+def grid_file(name="grid.csv"):
+    """200 rows: integers, two decimals, and a column on no grid."""
+    rng = np.random.default_rng(4)
+    rows = np.stack([rng.poisson(3.0, 200), rng.integers(0, 60, 200) / 100, rng.standard_normal(200)], -1)
+    with open(name, "wb") as file:
+        table_files.write_bytes(file, [["count", "price", "flow"], *rows.tolist()])
+    return name, rows
+
+
+def all_rows(dataset):
+    """The rows as the model sees them, in data units and in the order of the file."""
+    u = torch.cat([dataset.split(name, 1000, Rng(0)).x for name in ("train", "validation", "test")])
+    order = np.concatenate([dataset._rows[name] for name in ("train", "validation", "test")])
+    return dataset.standardization.to_data(u).numpy()[np.argsort(order)]
+
+
+def test_columns_on_a_grid_have_noise_of_their_step():
+    """Within half a step of the value in the file, one draw for each row; the test and validation rows as well."""
+    path, rows = grid_file()
+    dataset = table(path)
+    assert dataset.steps.tolist() == [1, 0.01, 0]
+    off = all_rows(dataset) - rows
+    assert (np.abs(off) <= dataset.steps / 2 + 1e-6).all()
+    assert np.abs(off[:, 2]).max() < 1e-6
+    assert (off[:, :2].std(0) > 0.25 * dataset.steps[:2]).all()
+    assert len(np.unique(dataset.continuous[:, 0])) == 200
+    np.testing.assert_array_equal(dataset.rows("test"), rows[dataset._rows["test"]])
+    assert dataset.dequantized
+    (note,) = dataset.notes
+    what = "count (1), price (0.01); dataset.dequantize=false adds none"
+    assert note == f"values on a grid are dequantized with uniform noise as wide as its step: {what}"
+
+
+def test_the_noise_is_that_of_the_split_seed():
+    path, rows = grid_file()
+    first = table(path).continuous
+    np.testing.assert_array_equal(first, table(path).continuous)
+    assert (first != table(path, split_seed=1).continuous)[:, :2].all()
+    exact = table(path, dequantize=False)
+    assert not exact.dequantized
+    assert exact.notes == ()
+    np.testing.assert_array_equal(exact.continuous, rows)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_images_have_one_grid(dtype):
+    """Pixels k / 16 of 3 x 4 images, of which one never changes."""
+    k = np.random.default_rng(0).integers(0, 17, (80, 3, 4))
+    k[:, 1, 1] = 4
+    np.save("pixels.npy", k.astype(dtype) / (1 if dtype == np.uint8 else dtype(16)))
+    dataset = table("pixels.npy")
+    step = 1 if dtype == np.uint8 else 1 / 16
+    assert dataset.steps.tolist() == [step]
+    off = dataset.continuous - dataset.events
+    assert np.abs(off).max() <= step / 2
+    assert off[:, 1, 1].std() > step / 4
+    assert f"all entries (step {step:g})" in dataset.notes[0]
+
+
+def test_columns_without_a_density_are_refused_although_noise_would_hide_them():
+    rng = np.random.default_rng(4)
+    count = rng.poisson(3.0, 100)
+    np.save("same.npy", np.stack([count, 5 - 2 * count, rng.standard_normal(100)], -1))
+    assert "have no joint density: x1 (of x0)" in refusal("same.npy")
+    np.save("constant.npy", np.stack([count, np.ones(100), rng.standard_normal(100)], -1))
+    assert "have no density: x1" in refusal("constant.npy")
+
+
+@pytest.mark.parametrize("row", [0, 4])
+def test_heavy_tails_and_outliers_are_accepted_by_quantile(row):
+    """Half of the splits hold the outlier out."""
+    rng = np.random.default_rng(1)
+    rows = np.stack([rng.standard_cauchy(60) * 1e6, rng.standard_normal(60), np.exp(9 * rng.standard_normal(60))], -1)
+    rows[row, 1] = 1e9
+    np.save("heavy.npy", rows)
+    for split_seed in range(4):
+        dataset = table("heavy.npy", split_seed=split_seed, transform="quantile")
+        u = dataset.standardization.from_data(torch.from_numpy(rows))
+        assert u.abs().max() < 60
+        assert dataset.split("train", 100, Rng(0)).x.std(0, correction=0).allclose(torch.ones(3))
+        np.testing.assert_allclose(dataset.standardization.to_data(u).numpy(), rows, rtol=1e-9, atol=1e-9)
+        with pytest.raises(InputError) as caught:
+            _ = table("heavy.npy", split_seed=split_seed).standardization
+        assert "dataset.transform=quantile" in caught.value.problems[0].hint
+
+
+def test_repeated_columns_are_found_among_scores():
+    rng = np.random.default_rng(1)
+    cauchy = rng.standard_cauchy(80)
+    np.save("same.npy", np.stack([cauchy, rng.standard_normal(80), 3 - 2 * cauchy], -1))
+    with pytest.raises(InputError, match=r"have no joint density: x2 \(of x0\)"):
+        _ = table("same.npy", transform="quantile").standardization
+
+
+def test_robust_needs_quartiles_that_differ():
+    rng = np.random.default_rng(1)
+    np.save("zeros.npy", np.stack([rng.standard_normal(80), np.where(rng.random(80) < 0.8, 0, rng.standard_normal(80))], -1))
+    with pytest.raises(InputError, match="half of the values of column x1 are equal"):
+        _ = table("zeros.npy", transform="robust").standardization
+    assert table("zeros.npy", transform="quantile").standardization.scale.isfinite().all()
+    np.save("normal.npy", rng.standard_normal((80, 2)))
+    dataset = table("normal.npy", transform="robust")
+    torch.testing.assert_close(dataset.split("train", 100, Rng(0)).x.median(0).values, torch.zeros(2), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("transform", ["standard", "quantile"])
+def test_many_rows_are_dequantized_and_mapped(transform):
+    rng = np.random.default_rng(0)
+    np.save("large.npy", np.concatenate([rng.integers(0, 100, (100_000, 5)), rng.standard_normal((100_000, 5)).round(2)], 1))
+    dataset = table("large.npy", transform=transform)
+    assert dataset.steps.tolist() == [1] * 5 + [0.01] * 5
+    assert dataset.split("train", 10**6, Rng(0)).x.isfinite().all()
