@@ -71,7 +71,7 @@ def test_energies_and_scores_of_a_transformed_table_are_those_of_the_data():
     """The density on a grid integrates to one, and the score is minus the gradient of the energy, per unit of the model."""
     values = np.exp(np.random.default_rng(0).standard_normal((300, 2)))
     np.savetxt("skewed.csv", values, delimiter=",", fmt="%.17g")
-    dataset, _ = table(path="skewed.csv", transform="quantile")
+    dataset = tables.table("skewed.csv", transform="quantile")
     scene = Scene.of(dataset)
     v = torch.linspace(-12, 12, 401, dtype=torch.double)
     y = torch.cartesian_prod(torch.sinh(v), torch.sinh(v))
