@@ -160,11 +160,15 @@ def test_runs_without_an_energy_or_with_another_shape_are_refused(runs, ebm, tmp
     assert code == 0, err
     with pytest.raises(InputError, match="outputs the score"):
         composed([runs["a"], "last"], "product")
-    np.savetxt(tmp_path / "c.csv", np.arange(60.0) % 7)
+    np.savetxt(tmp_path / "c.csv", np.arange(60.0) ** 2)
     code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path / 'c'}.csv", "metric=[]")
     assert code == 0, err
     with pytest.raises(InputError, match=r"shape \(1,\)"):
         composed([runs["a"], "last"], "product")
+    code, _, err = ebm("train", *TRAIN, f"dataset.path={tmp_path / 'c'}.csv", "dataset.transform=quantile", "metric=[]")
+    assert code == 0, err
+    with pytest.raises(InputError, match="must be linear in the columns"):
+        composed(["last"], "tempering")
 
 
 def test_the_option_compose_names_this_class():
