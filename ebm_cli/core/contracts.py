@@ -96,6 +96,7 @@ class Reference(Protocol):
 
     requires: ClassVar[frozenset[str]] = REAL
     smoothable: ClassVar[bool] = False  # whether `tilt` and `score` take a noise level: q_sigma is the distribution of x + sigma z
+    bound: ClassVar[float | None] = None  # networks tilted by it depart from log q by at most so many nats; None: no bound
     starts_at_zero: ClassVar[bool] = True  # whether a network tilted by it is initialized to f = 0, so that the initial model is q
 
     def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:

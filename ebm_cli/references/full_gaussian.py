@@ -12,4 +12,4 @@ class FullGaussian(Mixture):
     """A mixture of one Gaussian. It has no settings."""
 
     def __init__(self) -> None:
-        super().__init__(n_components=1, shrinkage=0.0)
+        super().__init__(n_components=1, shrinkage=0.0, bound=None)

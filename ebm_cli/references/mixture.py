@@ -20,7 +20,7 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.errors import bad
 from ebm_cli.references import mixture_fit
 from ebm_cli.references.mixture_fit import Fit, Gaussians
-from ebm_cli.types import Count, NonNegative, Params
+from ebm_cli.types import Count, NonNegative, Params, Positive
 
 
 class Components(NamedTuple):
@@ -56,11 +56,13 @@ class Mixture(Reference):
     """`n_components` is K; `shrinkage` is the number of points that the pooled covariance counts as in the covariance of a component.
 
     Settings that are null are those of the greatest likelihood of the held-out points. The models of a stack may then differ in K: the
-    tensors have the size of the largest, and the others have further components of weight 0.
+    tensors have the size of the largest, and the others have further components of weight 0. `bound` is the largest |f| of a network that
+    is tilted by it, E = f - log q, in nats.
     """
 
     n_components: Count | None
     shrinkage: NonNegative | None
+    bound: Positive | None
     smoothable: ClassVar[bool] = True
 
     def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:

@@ -48,10 +48,10 @@ def test_log_prob_is_that_of_the_flattened_events(shape, stacked):
 
 def test_its_tensors_have_the_same_names_in_params_and_as_buffers_of_an_energy():
     """A checkpoint therefore contains them under these names."""
-    fitted = FittedReference.fit(Mixture(2, 0.0), Rng(0).normal("x", 50, 2), (2,), Rng(0))
+    fitted = FittedReference.fit(Mixture(2, 0.0, None), Rng(0).normal("x", 50, 2), (2,), Rng(0))
     params = {"a": torch.ones(()), **fitted.named}
     assert all(name.startswith("reference.") for name in fitted.named)
-    again = FittedReference.of(Mixture(2, 0.0), params, (2,))
+    again = FittedReference.of(Mixture(2, 0.0, None), params, (2,))
     assert again.params.keys() == fitted.params.keys()
     x = Rng(1).normal("x", 5, 2)
     assert torch.equal(again.log_prob(x), fitted.log_prob(x))

@@ -169,7 +169,7 @@ def test_path_from_a_gaussian(shape, beta):
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3)])
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("reference", [Gaussian(), FullGaussian(), Mixture(2, 0.0), Uniform(4.0)])
+@pytest.mark.parametrize("reference", [Gaussian(), FullGaussian(), Mixture(2, 0.0, None), Uniform(4.0)])
 def test_path_from_any_reference(reference, shape, beta):
     """(1 - beta) (-log q(x)) + beta E(x), x = mean + scale u, with q from torch.distributions and scores from autograd in u. The mean and
     scale of the coordinates need not be those of the reference."""

@@ -161,9 +161,9 @@ def test_an_energy_with_the_name_of_a_dataset_is_its_density(name):
 
 
 def test_exact_refuses_a_table():
-    table = {"path": "x.csv", "header": None, "columns": None, "validation": 0.1, "test": 0.1, "split_seed": 0, "n_components": None}
+    table = option_files.node_of(option_files.conf_dir() / "dataset" / "table.yaml") | {"path": "x.csv"}
     with pytest.raises(InputError, match="the density of this dataset is not known"):
-        schema.build({"_target_": "ebm_cli.energies.exact.Exact", "dataset": {"_target_": "ebm_cli.datasets.table.TableDataset", **table}})
+        schema.build({"_target_": "ebm_cli.energies.exact.Exact", "dataset": table})
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ SETTINGS = {
 ENERGIES = [MLP, ResidualMLP, FourierMLP]
 NOISE_ENERGIES = [NoiseMLP, NoiseResidualMLP, NoiseFourierMLP]
 SCORES = [ScoreMLP, NoiseScoreMLP]
-AT_ZERO = [FullGaussian(), Mixture(3, 0.0), Uniform(0.2)]
-SMOOTHABLE = [FullGaussian(), Mixture(3, 0.0)]
+AT_ZERO = [FullGaussian(), Mixture(3, 0.0, None), Uniform(0.2)]
+SMOOTHABLE = [FullGaussian(), Mixture(3, 0.0, None)]
 LEVEL = torch.tensor([0.05, 0.1, 0.4, 1.0, 2.0, 3.0], dtype=torch.double)
 
 
@@ -95,7 +95,7 @@ def test_an_energy_starts_at_the_reference(kind, reference, tilt, shape):
 @pytest.mark.parametrize("positive", ["exp", "softplus", "square", "abs"])
 def test_with_every_positive_function_f_of_zero_gives_the_reference(positive):
     """Up to -log g(0), which is 0 except for softplus; the floor of square and abs changes it by 1e-8."""
-    module, fitted = network(MLP, Mixture(3, 0.0), positive=positive)
+    module, fitted = network(MLP, Mixture(3, 0.0, None), positive=positive)
     model, params = model_of(module)
     constant = -math.log(math.log(2.0)) if positive == "softplus" else 0.0
     torch.testing.assert_close(model.energy(params, data()), constant - fitted.log_prob(data()), rtol=0, atol=2e-8)
@@ -175,11 +175,26 @@ def test_the_tilt_is_added_to_the_network(kind):
         torch.testing.assert_close(module(x) - plain(x), -0.6 * (fitted.log_prob(x) + shift))
 
 
+def test_the_bound_of_a_reference_limits_the_network():
+    """E - tilt E_q is b tanh(f / b), where f is the output of the network without a bound."""
+    x = Rng(0).normal("x", 200, 2)
+    free, fitted = network(MLP, Mixture(3, 0.0, None))
+    tight, _ = network(MLP, Mixture(3, 0.0, 0.3))
+    for module in (free, tight):
+        with torch.no_grad():
+            module.network[-1].weight.copy_(3 * torch.ones_like(module.network[-1].weight))
+            module.network[-1].bias.fill_(0.1)
+    energy_of_q = -fitted.log_prob(x)
+    f = free(x) - energy_of_q
+    torch.testing.assert_close(tight(x) - energy_of_q, 0.3 * (f / 0.3).tanh(), rtol=0, atol=1e-4)
+    assert f.abs().max() > 0.3 >= (tight(x) - energy_of_q).abs().max() - 1e-4
+
+
 def test_each_model_of_a_stack_is_tilted_by_its_own_reference():
     x = data(rng=Rng((1, 2)))
     x[1] += 7.0
     for kind in (MLP, NoiseScoreMLP):
-        alone = [network(kind, Mixture(3, 0.0), seed=m, x=x[m]) for m in range(2)]
+        alone = [network(kind, Mixture(3, 0.0, None), seed=m, x=x[m]) for m in range(2)]
         params = {name: torch.stack([tensors(module)[name].detach() for module, _ in alone]) for name in tensors(alone[0][0])}
         stacked = Model(alone[0][0], event_ndim=1, stacked=True)
         level = None if kind is MLP else torch.stack([LEVEL, LEVEL.flip(0)])

@@ -75,7 +75,7 @@ def test_the_bounds_cover_log_z(d, kernel, n_temperatures, monkeypatch):
         assert abs(values.mean().item() - LOG_Z) < 0.5
 
 
-REFERENCES = {"gaussian": Gaussian(), "full_gaussian": FullGaussian(), "mixture": Mixture(3, 0.0)}
+REFERENCES = {"gaussian": Gaussian(), "full_gaussian": FullGaussian(), "mixture": Mixture(3, 0.0, None)}
 
 
 @pytest.mark.parametrize(("d", "kernel", "n_temperatures"), [(2, "mala", 20), (6, "hmc", 20)])

@@ -128,10 +128,10 @@ def test_gradient_is_zero_at_the_truth_only(n_noise):
 @pytest.mark.parametrize("shape", [(3,), (1, 3)])
 def test_log_q_of_a_mixture_and_its_nu(shape):
     """Against scipy at data and noise points, for each model of a stack. The data have three clusters, unlike any single Gaussian."""
-    model, nce, rng = Model(Quadratic(), event_ndim=len(shape), stacked=True), NoiseContrastive(Mixture(3, 0.0), 2), Rng((0, 1))
+    model, nce, rng = Model(Quadratic(), event_ndim=len(shape), stacked=True), NoiseContrastive(Mixture(3, 0.0, None), 2), Rng((0, 1))
     centre = 4 * torch.eye(3).repeat(50, 1)
     x_train = (centre + rng.normal("x", 150, 3) * torch.tensor([0.3, 0.5, 0.9])).reshape(2, 150, *shape)
-    tensors = fitted(Mixture(3, 0.0), x_train, model, rng)
+    tensors = fitted(Mixture(3, 0.0, None), x_train, model, rng)
     extra, carry = nce.init(model, tensors, x_train, rng)
     assert extra["log_z"].tolist() == [0.0, 0.0]
     assert carry == {}  # the run's reference is the noise
@@ -170,7 +170,7 @@ def test_uniform_noise_fills_the_box_of_the_data_with_its_margin():
     assert all(gradient.isfinite() for gradient in torch.autograd.grad(loss.mean(), params.values()))
 
 
-@pytest.mark.parametrize("noise", [Gaussian(), Mixture(2, 0.0), Uniform(0.1)], ids=["gaussian", "mixture", "uniform"])
+@pytest.mark.parametrize("noise", [Gaussian(), Mixture(2, 0.0, None), Uniform(0.1)], ids=["gaussian", "mixture", "uniform"])
 def test_minimum_is_at_the_truth_of_a_skewed_distribution(noise):
     """exp(-x) ~ Gamma(3), log Z = log 2: the gradients in k, b and c vanish, with the right signs around. Data at quantile midpoints."""
     n, nu, model = 20_000, 3, Model(LogGamma(), event_ndim=1, stacked=False)

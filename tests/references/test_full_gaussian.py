@@ -39,10 +39,10 @@ def test_log_prob_is_that_of_scipy():
 
 def test_it_is_the_mixture_of_one_component():
     x_train, x = data(), 2 * data(50)
-    params = Mixture(1, 0.0).fit(x_train, x_train.shape[-1:], Rng(0))
+    params = Mixture(1, 0.0, None).fit(x_train, x_train.shape[-1:], Rng(0))
     for name, value in params.items():
         assert torch.equal(Q.fit(x_train, x_train.shape[-1:], Rng(7))[name], value)  # the fit does not depend on the seed
-    torch.testing.assert_close(Q.log_prob(params, x), Mixture(1, 0.0).log_prob(params, x))
+    torch.testing.assert_close(Q.log_prob(params, x), Mixture(1, 0.0, None).log_prob(params, x))
     assert Q.starts_at_zero
     assert Q.as_noise() is Q
 

@@ -17,7 +17,7 @@ WEIGHT, MEAN = torch.tensor([0.2, 0.3, 0.5], dtype=torch.double), torch.tensor([
 FACTOR = torch.tensor([[[1.0, 0.0], [0.8, 0.4]], [[0.5, 0.0], [0.0, 1.5]], [[1.2, 0.0], [-0.5, 0.7]]], dtype=torch.double)
 KNOWN = Components(WEIGHT.log(), MEAN, FACTOR, torch.linalg.inv(FACTOR))
 PARAMS = KNOWN._asdict() | dict(zip(("variance", "vectors"), torch.linalg.eigh(FACTOR @ FACTOR.mT), strict=True))
-Q = Mixture(3, 0.0)
+Q = Mixture(3, 0.0, None)
 
 
 def draw_known(n, seed):
@@ -26,7 +26,7 @@ def draw_known(n, seed):
 
 def fitted_to(x, n_components, rng, shrinkage=0.0):
     """The components of a fitted mixture."""
-    params = Mixture(n_components, shrinkage).fit(x, x.shape[-1:], rng)
+    params = Mixture(n_components, shrinkage, None).fit(x, x.shape[-1:], rng)
     return Components(*(params[name] for name in Components._fields))
 
 
@@ -104,7 +104,7 @@ def test_the_fit_uses_double_precision_and_returns_the_precision_of_the_data():
     assert {part.dtype for part in fitted_to(x, 2, Rng(0))} == {torch.float32}
     fitted = fitted_to(x, 1, Rng(0))
     torch.testing.assert_close(fitted.factor[0] @ fitted.factor[0].T, torch.cov(x.double().T, correction=0).float(), rtol=1e-4, atol=1e-3)
-    assert {value.dtype for value in Mixture(2, 0.0).fit(x, x.shape[-1:], Rng(0)).values()} == {torch.float32}
+    assert {value.dtype for value in Mixture(2, 0.0, None).fit(x, x.shape[-1:], Rng(0)).values()} == {torch.float32}
 
 
 def test_the_tensors_are_those_of_the_fit_and_the_eigenvectors_of_its_covariances():
@@ -185,7 +185,7 @@ def uneven():
 
 def test_models_of_a_stack_choose_for_themselves_and_are_padded_with_components_of_weight_zero():
     """Density, score, smoothed density, draws and their gradients are those of the single models."""
-    (x, held_out), q, seeds = uneven(), Mixture(None, None), (3, 4)
+    (x, held_out), q, seeds = uneven(), Mixture(None, None, None), (3, 4)
     together = q.fit(x, (2,), Rng(seeds), held_out)
     points, level, n = x[:, :30], torch.full((2, 30), 0.6), []
     here = coordinates(x, points, level)
@@ -213,7 +213,7 @@ def test_models_of_a_stack_choose_for_themselves_and_are_padded_with_components_
 
 def test_a_refit_keeps_the_number_of_components_and_the_shrinkage():
     """On the points of the first fit it changes nothing; with more points it is better on points like those."""
-    (x, held_out), q = uneven(), Mixture(None, None)
+    (x, held_out), q = uneven(), Mixture(None, None, None)
     params = q.fit(x, (2,), Rng((3, 4)), held_out)
     again = q.refit(params, x, (2,), Rng((3, 4)))
     assert torch.equal(again["shrinkage"], params["shrinkage"])
@@ -232,5 +232,5 @@ def test_a_choice_without_held_out_points_is_refused(n_components, shrinkage, ke
     x = draw_known(50, 1)
     for held_out in (None, x[:0]):
         with pytest.raises(InputError) as error:
-            Mixture(n_components, shrinkage).fit(x, (2,), Rng(0), held_out)
+            Mixture(n_components, shrinkage, None).fit(x, (2,), Rng(0), held_out)
         assert f"reference.{key}" in error.value.problems[0].hint
