@@ -150,7 +150,7 @@ def test_aliases_unions_and_inherited_parameters(toys, target, parameter, values
 
 @pytest.mark.parametrize(("name", "node"), compatibility.options("energy", ()).items())
 def test_an_energy_is_analytic_if_it_cannot_be_trained(name, node):
-    assert is_analytic(node["_target_"]) == (not compatibility.trainable(node))
+    assert is_analytic(node["_target_"]) == (compatibility.analytic(node))
 
 
 @pytest.mark.parametrize("target", ["", "somebody.elses.Energy", "ebm_cli.gone.Gone", "ebm_cli.energies.analytic.Gone"])
@@ -173,5 +173,5 @@ def test_without_a_run_the_analytic_energies_are_offered(ebm):
     _, out, _ = ebm("completion", "--line", "ebm sample energy=")
     offered = {line.partition("\t")[0].removeprefix("energy=") for line in out.splitlines()}
     assert offered == {
-        name for name in option_files.groups()["energy"] if not compatibility.trainable(compatibility.options("energy", ())[name])
+        name for name in option_files.groups()["energy"] if compatibility.analytic(compatibility.options("energy", ())[name])
     }
