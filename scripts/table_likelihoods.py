@@ -1,0 +1,215 @@
+"""The benchmark on real tables: the held-out NLL of energy-based models beside a Gaussian, mixtures, kernel densities and a flow.
+
+    python scripts/table_likelihoods.py run [--quick] [--tables A,B] [--methods A,B]     train and measure the cells that are missing
+    python scripts/table_likelihoods.py report [--quick]                                 write results/table_likelihoods.json and .md
+
+A cell is a table, a split seed and a method. `default` is the line `ebm train dataset=table dataset.path=FILE`; the other models are that
+line with another objective, or with `energy=reference`. The baselines are fitted to the same training rows, in the same coordinates, and
+their settings are chosen on the same validation rows; then they are fitted to both. All densities are of the same dequantized rows. Stored
+are the NLL of every test row, in nats and data units, so that methods are compared row by row: the standard error of a difference is that
+of the mean over the rows of a split, and differences are averaged over the splits.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import real_tables
+import torch
+from measured import ROOT
+
+from ebm_cli.config import compose
+from ebm_cli.core.pointwise import energy_of
+from ebm_cli.runner.experiment import Experiment
+from ebm_cli.runner.trained_model import TrainedModel
+from ebm_cli.runs import provenance
+from ebm_cli.runs.run import Run
+
+CELLS = ROOT / "outputs" / "table_likelihoods"
+RESULTS = ROOT / "results" / "table_likelihoods"
+TABLES = tuple(real_tables.SOURCES)
+QUICK = ("breast_cancer", "wine", "diabetes", "pima", "phoneme")
+MODELS = {  # the words after `ebm train dataset=table dataset.path=FILE`
+    "default": (),
+    "refit": ("trainer.refit=true",),
+    **{objective: (f"objective={objective}",) for objective in ("pcd", "ssm", "dsm", "energy_discrepancy")},
+    "reference": ("energy=reference",),
+    "flow": ("energy=reference", "reference=flow"),
+    "tilted flow": ("reference=flow",),
+}
+BASELINES = ("gaussian", "mixture", "mixture refitted", "kde")
+CHEAP = ("draws.n_samples=200", "draws.n_chains=200", "figure=[]", "metric=[importance,bridge]", "device=cpu")
+SPLITS = (0, 1, 2)
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
+FLOORS = (1e-6, 1e-3, 1e-2, 3e-2, 1e-1)  # added to the variances, in standardized coordinates
+
+
+def line(table: str, split: int) -> list[str]:
+    return ["dataset=table", f"dataset.path={real_tables.path(table)}", "dataset.label=label", f"dataset.split_seed={split}"]
+
+
+def cell(table: str, split: int, method: str) -> Path:
+    return CELLS / f"{table}-{split}-{method.replace(' ', '_')}.npz"
+
+
+def store(path: Path, nll: np.ndarray, **facts: object) -> None:
+    """Write a cell: the NLL of every test row, and facts."""
+    CELLS.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, nll=nll, facts=json.dumps(facts | {"commit": provenance.git().get("commit", ""), "torch": torch.__version__}))
+    partial.rename(path)
+
+
+def model(table: str, split: int, method: str) -> None:
+    """Train a model with the command, and store the NLL of the test rows."""
+    outputs, words = CELLS / "runs", [*line(table, split), *CHEAP, *MODELS[method]]
+    environ = os.environ | {"EBM_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"}
+    start = time.perf_counter()
+    done = subprocess.run([Path(sys.executable).with_name("ebm"), "train", *words], env=environ, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        print(f"{table} {split} {method}: {done.stderr.strip().splitlines()[-2:]}", flush=True)
+        store(cell(table, split, method), np.empty(0), reason=done.stderr.strip().partition("\n")[0][:300])
+        return
+    os.environ["EBM_OUTPUTS"] = str(outputs)
+    run = Run(Path(done.stdout.strip().splitlines()[-1].removeprefix("Results saved to ")))
+    summary, experiment = run.read("summary.json"), Experiment.load(run, torch.device("cpu"))
+    trained = TrainedModel.load(run, torch.device("cpu"))
+    x = experiment.dataset.split("test", 10**6, trained.rng).x
+    facts = {key: summary.get(key) for key in ("log_z", "log_z_error", "log_z_by", "selected_step", "n_steps", "train_seconds")}
+    facts |= {"reason": summary["reasons"].get("log_z", ""), "seconds": seconds, "n_columns": x.shape[1], "words": words[4:]}
+    nll = np.empty(0) if summary["log_z"] is None else (energy_of(trained.model, trained.params, x) + summary["log_z"]).numpy()
+    store(cell(table, split, method), nll, **facts)
+
+
+def baseline(table: str, split: int, method: str) -> None:
+    """Fit a baseline, and store the NLL of the test rows."""
+    from sklearn.mixture import GaussianMixture
+    from sklearn.neighbors import KernelDensity
+
+    start, experiment = time.perf_counter(), Experiment.of(compose.compose([*line(table, split), "device=cpu", "reference=gaussian"]))
+    dataset, rng = experiment.dataset, torch_rng()
+    train, validation, test = (dataset.split(name, 10**6, rng).x.double().numpy() for name in ("train", "validation", "test"))
+    both, chosen = np.concatenate([train, validation]), {}
+    if method == "gaussian":
+        fitted = GaussianMixture(1, reg_covar=1e-6).fit(both)
+    elif method == "kde":
+        widths = np.geomspace(0.03, 2, 25)
+        width = max(widths, key=lambda h: KernelDensity(bandwidth=h).fit(train).score(validation))
+        fitted, chosen = KernelDensity(bandwidth=width).fit(both), {"width": float(width)}
+    else:
+        best = -math.inf
+        for floor in FLOORS:
+            worse = 0
+            for n in (n for n in COMPONENTS if n < len(train) / 2):
+                found = GaussianMixture(n, reg_covar=floor, max_iter=100, random_state=0).fit(train)
+                score = found.score(validation)
+                worse = 0 if score > best else worse + 1
+                if score > best:
+                    best, fitted, chosen = score, found, {"n_components": n, "floor": floor}
+                if worse == 3:
+                    break
+        if method == "mixture refitted":
+            fitted = GaussianMixture(
+                chosen["n_components"], reg_covar=chosen["floor"], max_iter=100, random_state=0, means_init=fitted.means_
+            ).fit(both)
+    nll = dataset.standardization.log_det - fitted.score_samples(test)
+    store(cell(table, split, method), nll, **chosen, seconds=time.perf_counter() - start, n_columns=train.shape[1])
+
+
+def torch_rng():
+    from ebm_cli.core.rng import Rng
+
+    return Rng(0)
+
+
+def run(tables: tuple[str, ...], splits: tuple[int, ...], methods: tuple[str, ...]) -> None:
+    """Make the cells that are missing, as many at a time as there are cores."""
+    for table in tables:
+        real_tables.path(table)
+    todo = [(t, s, m) for t in tables for s in splits for m in methods if not cell(t, s, m).exists()]
+
+    def one(job: tuple[str, int, str]) -> None:
+        command = [sys.executable, __file__, "cell", job[0], str(job[1]), job[2]]
+        subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+        print(*job, "done" if cell(*job).exists() else "FAILED", flush=True)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(one, todo))
+
+
+def read(table: str, split: int, method: str) -> tuple[np.ndarray, dict]:
+    path = cell(table, split, method)
+    if not path.exists():
+        return np.empty(0), {}
+    with np.load(path) as stored:
+        return stored["nll"], json.loads(str(stored["facts"]))
+
+
+def difference(table: str, splits: tuple[int, ...], method: str, other: str) -> tuple[float, float] | None:
+    """The mean difference of the NLL between two methods, averaged over splits, and its standard error; None if a cell is missing."""
+    means, variances = [], []
+    for split in splits:
+        a, b = read(table, split, method)[0], read(table, split, other)[0]
+        if not len(a) or len(a) != len(b):
+            return None
+        means.append((a - b).mean())
+        variances.append((a - b).var(ddof=1) / len(a))
+    return float(np.mean(means)), math.sqrt(sum(variances)) / len(splits)
+
+
+def mean_nll(table: str, splits: tuple[int, ...], method: str) -> float | None:
+    rows = [read(table, split, method)[0] for split in splits]
+    return float(np.mean([row.mean() for row in rows])) if all(len(row) for row in rows) else None
+
+
+def report(tables: tuple[str, ...], splits: tuple[int, ...]) -> str:
+    """The table of results in Markdown, and its numbers in results/."""
+    methods = [*BASELINES, *MODELS]
+    found, lines = {}, [f"| table | {' | '.join(methods)} | default - best baseline | log Z error |", "|---" * (len(methods) + 3) + "|"]
+    for table in tables:
+        numbers = {method: mean_nll(table, splits, method) for method in methods}
+        known = {method: numbers[method] for method in BASELINES if numbers[method] is not None}
+        best = min(known, key=known.get) if known else None
+        against = difference(table, splits, "default", best) if best else None
+        errors = [read(table, split, "default")[1].get("log_z_error") for split in splits]
+        widest = max(errors) if all(isinstance(error, float) for error in errors) else None
+        facts = [read(table, split, "default")[1] for split in splits]
+        found[table] = {"nll": numbers, "best_baseline": best, "difference": against, "log_z_error": widest, "default": facts}
+        cells = ["-" if number is None else f"{number:.2f}" for number in numbers.values()]
+        compared = "-" if against is None else f"{against[0]:+.2f} +- {against[1]:.2f} ({best})"
+        lines.append(f"| {table} | {' | '.join(cells)} | {compared} | {'-' if widest is None else f'{widest:.3f}'} |")
+    RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["run", "report", "cell"])
+    parser.add_argument("job", nargs="*")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tables", type=lambda text: tuple(text.split(",")))
+    parser.add_argument("--methods", type=lambda text: tuple(text.split(",")), default=(*BASELINES, *MODELS))
+    parser.add_argument("--splits", type=lambda text: tuple(map(int, text.split(","))), default=SPLITS)
+    given = parser.parse_args()
+    tables = given.tables or (QUICK if given.quick else TABLES)
+    if given.what == "cell":
+        table, split, method = given.job
+        (baseline if method in BASELINES else model)(table, int(split), method)
+    elif given.what == "run":
+        run(tables, given.splits, given.methods)
+    else:
+        text = report(tables, given.splits)
+        RESULTS.with_suffix(".md").write_text(text)
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
