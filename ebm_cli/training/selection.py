@@ -55,6 +55,8 @@ class Selection:
             hint = "trainer.select=nll" if has_nll else "trainer.select=null"
             raise bad("trainer.select=loss: the loss of this objective does not measure the fit", hint)
         self._batch = dataset.split("validation", N_EVENTS, self._rng)
+        units = dataset.standardization
+        self._constant = units.log_det - units.log_warp(units.to_data(self._batch.x)).mean(-1).to(self._batch.x.device)
         self._draws = reference.draw(N_DRAWS, self._rng, "draws") if self.rule == "nll" else None
 
     @staticmethod
@@ -87,4 +89,4 @@ class Selection:
         log_z, log_square = weight.logsumexp(-1), (2 * weight).logsumexp(-1)
         few = (2 * log_z - log_square).exp() < FEW * N_DRAWS
         nll = self._model.energy(params, self._batch.x).double().mean(-1) + log_z - math.log(N_DRAWS)
-        return torch.where(few, math.inf, nll + self._dataset.standardization.log_det)
+        return torch.where(few, math.inf, nll + self._constant)
