@@ -443,6 +443,7 @@ def test_a_tilted_convolution_starts_at_the_reference(tmp_path):
     assert trainer.model.score(trainer.frozen, x).shape == x.shape
 
 
+SMALL_REFERENCES = {"mixture": {"n_components": 3, "shrinkage": 1.0}, "flow": {"n_steps": 10, "hidden": [8]}}
 REFERENCES = [pytest.param(option, id=option) for option in options("reference")]
 
 
@@ -450,10 +451,10 @@ REFERENCES = [pytest.param(option, id=option) for option in options("reference")
 def test_reference(reference):
     """Shapes and purity; fits to the data of each model; -log q from the tilt and its constant; scores from the tilt."""
     node = nodes("reference")[reference]
-    q = schema.build(node | ({"n_components": 3, "shrinkage": 1.0} if "n_components" in node else {}))
+    q = schema.build(node | SMALL_REFERENCES.get(reference, {}))
     x = Rng((0, 1)).normal("x", 200, 2, 3)
     x = (x > 0).float() if "binary" in q.requires else x
-    stack, alone = FittedReference.fit(q, x, (2, 3), Rng((0, 1))), FittedReference.fit(q, x[1], (2, 3), Rng(1))
+    stack, alone = FittedReference.fit(q, x, (2, 3), Rng((0, 1)), x), FittedReference.fit(q, x[1], (2, 3), Rng(1), x[1])
     assert all(value.shape[0] == 2 for value in stack.params.values())
     for name, value in stack.select(1).params.items():
         torch.testing.assert_close(value, alone.params[name])
