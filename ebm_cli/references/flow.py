@@ -35,7 +35,10 @@ BETAS, EPS, CLIP = (0.9, 0.999), 1e-8, 10.0  # of Adam, and the bound on the gra
 
 @dataclass(frozen=True)
 class Flow(Reference):
-    """`n_transforms` layers of splines with `n_bins` bins; `hidden` are the widths of their networks; at most `n_steps` of Adam."""
+    """`n_transforms` layers of splines with `n_bins` bins; `hidden` are the widths of their networks; at most `n_steps` of Adam.
+
+    `bound` is the largest |f| of a network that is tilted by it, E = f - log q, in nats.
+    """
 
     n_transforms: Count
     n_bins: Count
@@ -43,6 +46,7 @@ class Flow(Reference):
     lr: Positive
     n_steps: Count
     patience: Count
+    bound: Positive | None
 
     def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         network = self._network(x.shape[-1])  # refuses a missing package before it asks for events

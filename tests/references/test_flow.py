@@ -21,7 +21,7 @@ from ebm_cli.references.flow import Flow
 
 pytestmark = pytest.mark.usefixtures("double")
 
-Q = Flow(2, 6, (16, 16), 0.01, 150, 4)
+Q = Flow(2, 6, (16, 16), 0.01, 150, 4, None)
 
 
 def bent(n, seed):
@@ -39,7 +39,7 @@ class Fitted(Flow):
 
 def test_it_integrates_to_one_and_its_draws_follow_its_density():
     """The mean of -log q over draws is the entropy on a grid, and the first coordinate follows its marginal, for a flow of few steps."""
-    q = Flow(2, 6, (16, 16), 0.01, 60, 4)
+    q = Flow(2, 6, (16, 16), 0.01, 60, 4, None)
     params = q.fit(bent(400, 0), (2,), Rng(0), bent(200, 1))
     axes = [torch.linspace(0.0, 60.0, 401), torch.linspace(-5.0, 30.0, 401)]
     cell = (60 / 400) * (35 / 400)
@@ -57,7 +57,7 @@ def test_it_integrates_to_one_and_its_draws_follow_its_density():
 def test_the_fit_is_better_than_a_gaussian_and_ends_early():
     """On held-out points of a parabola, by more than half a nat. The kept step is that of the best evaluation."""
     x, held_out, test = bent(1000, 0), bent(500, 1), bent(2000, 2)
-    params = Flow(2, 6, (16, 16), 0.01, 400, 4).fit(x, (2,), Rng(0), held_out)
+    params = Flow(2, 6, (16, 16), 0.01, 400, 4, None).fit(x, (2,), Rng(0), held_out)
     gaussian = torch.distributions.MultivariateNormal(x.mean(0), x.T.cov())
     assert Q.log_prob(params, test).mean() > gaussian.log_prob(test).mean() + 0.5
     assert 0 < params["n_steps"] <= 400
