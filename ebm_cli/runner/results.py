@@ -151,7 +151,8 @@ def units_of(metrics: Mapping[str, Metric], *, dequantized: bool = False) -> dic
     """
     own = {key: unit for metric in metrics.values() for key, unit in metric.units.items()}
     units = estimators.UNITS | own | Quadrature.units | evaluate.LOSS | COSTS
-    return {key: f"{unit}, dequantized" if dequantized and "nll" in key.split("_") else unit for key, unit in units.items()}
+    noisy = [key for key in units if dequantized and "nll" in key.split("_") and not key.endswith("_error")]
+    return units | {key: f"{units[key]}, dequantized" for key in noisy}
 
 
 def best_of(metrics: Mapping[str, Metric]) -> dict[str, Best]:

@@ -30,6 +30,22 @@ def test_the_step_is_the_largest_one():
     assert grids.step(np.array([0.3, 0.7] * 5), DOUBLE) == 0.4
 
 
+def test_a_few_values_may_be_off_the_grid():
+    x = values(0.01)
+    x[:30] += 1e-6 * RNG.integers(1, 1000, 30)
+    assert grids.step(x, DOUBLE) == 0.01
+    x[30:90] += 1e-6 * (2 * RNG.integers(1, 1000, 60) + 1)
+    assert grids.step(x, DOUBLE) == 1e-6
+    pixel = np.zeros(1000)
+    pixel[:3] = 10, 3, 10
+    assert grids.step(pixel, DOUBLE) == 1
+    salaries = 1000.0 * RNG.integers(20, 90, 1000) + 500
+    salaries[:20] = RNG.integers(20_000, 90_000, 20)
+    assert grids.step(salaries, DOUBLE) == 1000
+    mostly_zero = np.where(RNG.random(1000) < 0.97, 0.0, values(0.01, levels=5000))
+    assert grids.step(mostly_zero, DOUBLE) == 0.01
+
+
 @pytest.mark.parametrize("size", [0.0, 1e6, -1e6])
 def test_integers_in_single_precision(size):
     x = (size + RNG.integers(0, 100, 1000)).astype(np.float32)
@@ -61,6 +77,8 @@ NO_GRID = {
     "no ties": np.arange(1000.0) * 7,
     "constant": np.full(100, 3.0),
     "huge": RNG.normal(size=2000) * 1e300,
+    "constant up to rounding": np.where(RNG.random(100) < 0.5, 0.3, 0.1 * 3 - 0.1 + 0.1),
+    "one up to rounding": np.where(RNG.random(100) < 0.5, 1.0, 1 + 2.0**-52),
     "rounding noise": 1 + 2.0**-50 * RNG.integers(0, 8, 2000),
 }
 
