@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods benchmark benchmark-quick gpu-check digits-mixture mutants docs clean
+.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick gpu-check digits-mixture mutants docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ defaults: $(READY) ## run the searches behind the defaults in conf/ (an hour on 
 
 methods: $(READY) ## train every objective on two datasets with three seeds and check bounds (half an hour on two idle cores)
 	$(BIN)/python scripts/methods.py
+	$(BIN)/python scripts/docs.py
+
+coverage: $(READY) ## run or continue the measurement of how often the intervals of log Z cover (two minutes on an idle core)
+	$(BIN)/python scripts/log_z_coverage.py
 	$(BIN)/python scripts/docs.py
 
 benchmark: $(READY) ## run or continue the benchmark at equal cost and update results/ and README (three hours on two cores)

@@ -3,7 +3,8 @@
     python scripts/docs.py [--check]
 
 `options` comes from the files of conf/, `methods` from results/methods.json (made by scripts/methods.py), `sweep` from
-results/sweep.json (made by scripts/sweep_table.py), `benchmark` and `results` from results/benchmark.jsonl (made by
+results/sweep.json (made by scripts/sweep_table.py), `log_z_coverage` from results/log_z_coverage.json (made by
+scripts/log_z_coverage.py), `benchmark` and `results` from results/benchmark.jsonl (made by
 scripts/benchmark.py). With --check nothing is written, and the exit code is 1 if a part is out of date.
 """
 
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 import benchmark_tables
+import log_z_coverage
 from measured import maker
 
 from ebm_cli.config import option_files
@@ -113,7 +115,12 @@ def results():
     return benchmark_tables.table(rows, benchmark_tables.cell) + f"\n\n{benchmark_tables.maker(rows)}"
 
 
-PARTS = {"options": options, "methods": methods, "benchmark": benchmark, "results": results, "sweep": sweep}
+def coverage():
+    """The coverage of the intervals of log Z."""
+    return log_z_coverage.table(json.loads(log_z_coverage.RESULTS.read_text()))
+
+
+PARTS = {"options": options, "methods": methods, "benchmark": benchmark, "results": results, "sweep": sweep, "log_z_coverage": coverage}
 
 
 def pages():

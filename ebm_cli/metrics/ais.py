@@ -182,7 +182,11 @@ def nll(energy: Tensor, lower: tuple[float, float], upper: tuple[float, float]) 
     if not energy.isfinite().all():
         return dict.fromkeys(("ais_nll_lower", "ais_nll_upper"), "the energy is not finite at some held-out points")
     mean, error = mean_and_error(energy)
-    return {"ais_nll_lower": mean + lower[0] - math.hypot(error, lower[1]), "ais_nll_upper": mean + upper[0] + math.hypot(error, upper[1])}
+    lows, highs = zip(*((bound - math.hypot(error, half), bound + math.hypot(error, half)) for bound, half in (lower, upper)), strict=True)
+    return {
+        "ais_nll_lower": mean + min(lows),
+        "ais_nll_upper": mean + max(highs),
+    }  # also if the bounds cross, by chance or by biased samples
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:

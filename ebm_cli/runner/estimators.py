@@ -2,8 +2,9 @@
 
 Each estimator is a metric with numbers of its own, `importance_log_z` for example. A summary also has `log_z`, `log_z_error`, `nll` and
 `nll_error`, whatever was measured: those of the quadrature, which is exact, else of importance sampling, bridge sampling or annealed
-importance sampling, in this order. `log_z_by` names the estimator. AIS gives stochastic bounds with errors: the bounds, widened by their
-errors, form a 95 % interval, whose middle is taken, with half its width as the error.
+importance sampling, in this order. `log_z_by` names the estimator. AIS gives stochastic bounds with errors: the smallest interval that
+contains the 95 % intervals of both bounds is taken, its middle as the number and half its width as the error. If the bounds cross by less
+than their errors, it still contains both intervals, since the upper bound is too low if the samples do not quite follow the model.
 """
 
 from collections.abc import Mapping
@@ -44,15 +45,17 @@ def _of_estimator(row: Numbers, name: str) -> dict[str, Any]:
     if not all(map(_is_number, ends)):
         return {"log_z": next(end for end in ends if not _is_number(end))}
     lower, lower_error, upper, upper_error = ends
-    found = _middle("log_z", lower - lower_error, upper + upper_error)
-    if found and all(map(_is_number, nll := [row["ais_nll_lower"], row["ais_nll_upper"]])):
+    if not lower - lower_error <= upper + upper_error:
+        return {"log_z": "the bounds of annealed importance sampling cross"}
+    found = _middle("log_z", min(lower - lower_error, upper - upper_error), max(upper + upper_error, lower + lower_error))
+    if all(map(_is_number, nll := [row["ais_nll_lower"], row["ais_nll_upper"]])):
         found |= _middle("nll", *nll)
-    return found or {"log_z": "the bounds of annealed importance sampling cross"}
+    return found
 
 
 def _middle(key: str, low: float, high: float) -> dict[str, float]:
-    """The middle of an interval and half its width; {} if it is empty."""
-    return {key: (low + high) / 2, f"{key}_error": (high - low) / 2} if low <= high else {}
+    """The middle of an interval and half its width."""
+    return {key: (low + high) / 2, f"{key}_error": (high - low) / 2}
 
 
 def _is_number(value: Any) -> bool:

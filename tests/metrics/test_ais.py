@@ -201,6 +201,11 @@ def test_samples_of_another_distribution_make_the_bounds_cross_with_a_warning():
     assert "cross" in told[0]
 
 
+def test_bounds_of_the_nll_contain_the_intervals_of_both_bounds_if_these_cross():
+    found = ais.nll(torch.tensor([5.0, 5.0]), (2.0, 0.1), (1.5, 0.2))
+    assert found == {"ais_nll_lower": pytest.approx(6.3), "ais_nll_upper": pytest.approx(7.1)}
+
+
 def test_degenerate_weights_give_a_warning():
     told = []
     context = mixture_case(20, std=0.1, warn=told.append)
