@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick gpu-check digits-mixture mutants docs clean
+.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick benchmark-tables benchmark-tables-quick tune-tables gpu-check digits-mixture mutants docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,17 @@ sweep-table: $(READY) ## run the sweep shown in docs/: three objectives, four le
 
 defaults: $(READY) ## run the searches behind the defaults in conf/ (an hour on two idle cores)
 	$(BIN)/python scripts/tune_defaults.py
+
+tune-tables: $(READY) ## run the searches behind the settings for tables (two hours on two idle cores)
+	$(BIN)/python scripts/tune_tables.py
+
+benchmark-tables: $(READY) ## run or continue the benchmark of likelihoods on real tables (hours on two cores)
+	$(BIN)/python scripts/table_likelihoods.py run
+	$(BIN)/python scripts/table_likelihoods.py report
+
+benchmark-tables-quick: $(READY) ## run it on five small tables
+	$(BIN)/python scripts/table_likelihoods.py run --quick
+	$(BIN)/python scripts/table_likelihoods.py report --quick
 
 methods: $(READY) ## train every objective on two datasets with three seeds and check bounds (half an hour on two idle cores)
 	$(BIN)/python scripts/methods.py
