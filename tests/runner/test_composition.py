@@ -18,7 +18,8 @@ from ebm_cli.runner.composition import Composition
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs import catalog
 
-TRAIN = ("dataset=table", "energy=quadratic", "trainer.n_steps=25", "draws.n_samples=20", "draws.n_steps=4", "device=cpu")
+AS_USUAL = ("objective=ssm", "reference=gaussian", "optimizer=adam", "trainer.select=null")  # not what tables choose
+TRAIN = ("dataset=table", "energy=quadratic", *AS_USUAL, "trainer.n_steps=25", "draws.n_samples=20", "draws.n_steps=4", "device=cpu")
 PLACES = {"a": ([10.0, -3.0], [2.0, 0.5]), "b": ([13.0, -2.0], [1.0, 1.5])}
 
 
@@ -156,7 +157,7 @@ def test_quadrature_is_proposed_for_at_most_three_columns(ebm, tmp_path, n_colum
 
 def test_runs_without_an_energy_or_with_another_shape_are_refused(runs, ebm, tmp_path):
     score = ("objective=ssm", "energy=score_mlp", "sampler=langevin", "metric=[]", "energy.hidden=[4]")
-    code, _, err = ebm("train", *TRAIN[2:], *score, "experiment=smoke")
+    code, _, err = ebm("train", *TRAIN[len(AS_USUAL) + 2 :], *score, "experiment=smoke")
     assert code == 0, err
     with pytest.raises(InputError, match="outputs the score"):
         composed([runs["a"], "last"], "product")
