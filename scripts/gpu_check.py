@@ -75,6 +75,9 @@ class Skip(Exception):
     """A check does not apply; the message is the reason."""
 
 
+N_RESUME = 20  # steps of the check of checkpoints; beyond the last step a model does not change
+
+
 @dataclass
 class Row:
     """A check and its result."""
@@ -143,7 +146,7 @@ class Checker:
 
     def experiment(self, words: Sequence[str], device: torch.device | str) -> Experiment:
         """The experiment of a config on a device."""
-        line = with_words(["metric=[]", f"trainer.n_steps={self.n_steps}", "device=cpu", *self.words], words)
+        line = with_words(["metric=[]", f"trainer.n_steps={max(self.n_steps, N_RESUME)}", "device=cpu", *self.words], words)
         experiment = Experiment.of(compose.compose(line))
         return Experiment(experiment.config, experiment.dataset, torch.device(device), experiment.run)
 
@@ -171,13 +174,13 @@ class Checker:
         return numbers
 
     def resume(self, words: Sequence[str]) -> dict[str, Any]:
-        """Twenty steps, and ten steps before and ten after a checkpoint, on the device."""
+        """N_RESUME steps, and half of them before and half after a checkpoint, on the device."""
         whole, before, after = (self.trainer(words, self.device) for _ in range(3))
-        for trainer, n in ((whole, 20), (before, 10)):
+        for trainer, n in ((whole, N_RESUME), (before, N_RESUME // 2)):
             for _ in range(n):
                 trainer.step()
         checkpoint.load(checkpoint.save(self.folder / "checkpoints", before), after)
-        for _ in range(10):
+        for _ in range(N_RESUME // 2):
             after.step()
         return {"deviation": (whole.state.theta - after.state.theta).abs().max().item(), "tolerance": 0.0}
 

@@ -4,7 +4,7 @@
     python scripts/table_likelihoods.py report [--quick]                                 write results/table_likelihoods.json and .md
 
 A cell is a table, a split seed and a method. `default` is the line `ebm train dataset=table dataset.path=FILE`; the other models are that
-line with another objective, or with `energy=reference`. The baselines are fitted to the same training rows, in the same coordinates, and
+line with another objective, or with `energy=reference`. The baselines are fitted to the same training rows, in standardized coordinates, and
 their settings are chosen on the same validation rows; then they are fitted to both. All densities are of the same dequantized rows. Stored
 are the NLL of every test row, in nats and data units, so that methods are compared row by row: the standard error of a difference is that
 of the mean over the rows of a split, and differences are averaged over the splits.
@@ -85,7 +85,9 @@ def model(table: str, split: int, method: str) -> None:
     x = experiment.dataset.split("test", 10**6, trained.rng).x
     facts = {key: summary.get(key) for key in ("log_z", "log_z_error", "log_z_by", "selected_step", "n_steps", "train_seconds")}
     facts |= {"reason": summary["reasons"].get("log_z", ""), "seconds": seconds, "n_columns": x.shape[1], "words": words[4:]}
-    nll = np.empty(0) if summary["log_z"] is None else (energy_of(trained.model, trained.params, x) + summary["log_z"]).numpy()
+    units = experiment.dataset.standardization
+    energy = energy_of(trained.model, trained.params, x) - units.log_warp(units.to_data(x))
+    nll = np.empty(0) if summary["log_z"] is None else (energy + summary["log_z"]).numpy()
     store(cell(table, split, method), nll, **facts)
 
 
@@ -94,7 +96,10 @@ def baseline(table: str, split: int, method: str) -> None:
     from sklearn.mixture import GaussianMixture
     from sklearn.neighbors import KernelDensity
 
-    start, experiment = time.perf_counter(), Experiment.of(compose.compose([*line(table, split), "device=cpu", "reference=gaussian"]))
+    start, experiment = (
+        time.perf_counter(),
+        Experiment.of(compose.compose([*line(table, split), "device=cpu", "reference=gaussian", "dataset.transform=standard"])),
+    )
     dataset, rng = experiment.dataset, torch_rng()
     train, validation, test = (dataset.split(name, 10**6, rng).x.double().numpy() for name in ("train", "validation", "test"))
     both, chosen = np.concatenate([train, validation]), {}

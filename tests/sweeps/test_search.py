@@ -83,7 +83,7 @@ def values(outcomes, key):
         ("trainer.batch_size=range(16,65,16)", Choices(["16", "32", "48", "64"], True)),
         ("objective=ssm,nce", Choices(["ssm", "nce"], False)),
         ("objective=choice(ssm,nce)", Choices(["ssm", "nce"], False)),
-        ("optimizer=glob(a*)", Choices(["adam", "adamw"], False)),
+        ("optimizer=glob(a*)", Choices(["adam", "adamw", "adamw_small"], False)),
         ("optimizer.lr=shuffle(3,1,2)", Choices(["3", "1", "2"], False)),
         ("energy.hidden=[8],[8,8]", Choices(["[8]", "[8,8]"], False)),
     ],
@@ -255,8 +255,10 @@ def finished():
 
 
 def test_a_killed_search_continues_and_trains_nothing_twice(ebm_process):
-    Path("data.csv").write_text("a\n" + "\n".join(str(i * i % 7) for i in range(60)))  # a table: figures would take half of each run
-    data = ("dataset=table", "dataset.path=data.csv")
+    Path("data.csv").write_text(
+        "a\n" + "\n".join(str(i * i % 7 + i / 100) for i in range(60))
+    )  # a table: figures would take half of each run
+    data = ("dataset=table", "dataset.path=data.csv", "metric=[]", "reference=gaussian", "trainer.select=null")
     line = ("train", "-m", "experiment=search_lr", "objective=nce", *data, *TINY, "hydra.sweeper.n_trials=20")
     process, end = ebm_process(*line, start_new_session=True), time.monotonic() + 100
     while len(finished()) < 8:
