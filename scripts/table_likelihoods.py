@@ -4,8 +4,8 @@
     python scripts/table_likelihoods.py report [--quick]                                 write results/table_likelihoods.json and .md
 
 A cell is a table, a split seed and a method. `default` is the line `ebm train dataset=table dataset.path=FILE`; the other models are that
-line with another objective, or with `energy=reference`. The baselines are fitted to the same training rows, in standardized coordinates, and
-their settings are chosen on the same validation rows; then they are fitted to both. All densities are of the same dequantized rows. Stored
+line with another objective, or with `energy=reference`. The baselines are fitted to the same training rows, in standardized coordinates.
+Their settings are chosen on the same validation rows; then they are fitted to both. All densities are of the same dequantized rows. Stored
 are the NLL of every test row, in nats and data units, so that methods are compared row by row: the standard error of a difference is that
 of the mean over the rows of a split, and differences are averaged over the splits.
 """
