@@ -96,8 +96,12 @@ class Reference(Protocol):
 
     requires: ClassVar[frozenset[str]] = REAL
     smoothable: ClassVar[bool] = False  # whether `tilt` and `score` take a noise level: q_sigma is the distribution of x + sigma z
-    bound: ClassVar[float | None] = None  # networks tilted by it depart from log q by at most so many nats; None: no bound
     starts_at_zero: ClassVar[bool] = True  # whether a network tilted by it is initialized to f = 0, so that the initial model is q
+
+    @property
+    def bound_of_networks(self) -> float | None:
+        """The largest |f| of a network that is tilted by it, in nats; None: no bound."""
+        return None
 
     def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         """The fitted tensors, each of shape (*m, ...). `shape` is that of the events before they became vectors.

@@ -101,7 +101,7 @@ class EnergyNetwork(Network):
 
     def forward(self, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
         f, u, _ = self.evaluate(x, noise_level)
-        energy = minus_log(bounded(f.squeeze(-1), self.q.bound if self.tilt else None), self.positive)
+        energy = minus_log(bounded(f.squeeze(-1), self.q.bound_of_networks if self.tilt else None), self.positive)
         return energy + self.tilt * self.q.tilt(self.reference.params(), x.flatten(1), u.flatten(1), noise_level) if self.tilt else energy
 
 

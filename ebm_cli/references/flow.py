@@ -48,6 +48,10 @@ class Flow(Reference):
     patience: Count
     bound: Positive | None
 
+    @property
+    def bound_of_networks(self) -> float | None:
+        return self.bound
+
     def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         network = self._network(x.shape[-1])  # refuses a missing package before it asks for events
         if held_out is None or not held_out.shape[-2]:

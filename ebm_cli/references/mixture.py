@@ -65,6 +65,10 @@ class Mixture(Reference):
     bound: Positive | None
     smoothable: ClassVar[bool] = True
 
+    @property
+    def bound_of_networks(self) -> float | None:
+        return self.bound
+
     def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         chosen = self._chosen()
         if chosen and (held_out is None or not held_out.shape[-2]):

@@ -130,7 +130,7 @@ FAULTS = [
     (
         "train reference=bernoulli",
         "reference=bernoulli needs binary events, but dataset=moons has events of another kind",
-        "reference=full_gaussian",
+        "reference=flow or full_gaussian",
     ),
     ("sample .", ". is not a run: config.yaml or environment.json is missing", "ebm runs"),
     ("sample 0123456789", "there is no run '0123456789'", "ebm train"),
