@@ -95,7 +95,7 @@ def test_it_draws_from_no_global_generator():
 
 
 def test_a_stack_and_streams():
-    q = Fitted(1, 4, (8,), 0.01, 30, 2)
+    q = Fitted(1, 4, (8,), 0.01, 30, 2, None)
     check_stack(q, torch.stack([bent(60, 1), 2 * bent(60, 2) - 1]))
     check_streams(q, bent(60, 1), n=5000)
     check_no_score(q, bent(60, 1), bent(20, 2))
