@@ -87,8 +87,8 @@ def test_a_complete_run(ebm, space):
         values, reasons = summary["per_seed"].get(name), summary["reasons"].get(name, [None, None])
         if values is not None:  # a cost has one number
             assert all((value is None) == isinstance(reason, str) for value, reason in zip(values, reasons, strict=True)), name
-    reasons = summary["reasons"].get("kl", [""])
-    assert reasons[0].startswith(REASONS.get(space, "")) if space in REASONS else "kl" not in summary["reasons"]
+    reasons = summary["reasons"].get("entropy", [""])  # of the quadrature alone
+    assert reasons[0].startswith(REASONS.get(space, "")) if space in REASONS else "entropy" not in summary["reasons"]
     assert summary["sliced_wasserstein"] > 0
     assert (summary["enumerated_kl"] is not None) == (space == "binary")
     assert sorted(path.name for path in run.figures.iterdir()) == FIGURES[space]
