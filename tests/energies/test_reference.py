@@ -18,7 +18,7 @@ FEW = ("energy=reference", "figure=[]", "draws.n_samples=100", "draws.n_steps=20
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3)])
-@pytest.mark.parametrize("reference", [Mixture(2, 1.0), Uniform(0.5)])
+@pytest.mark.parametrize("reference", [Mixture(2, 1.0, None), Uniform(0.5)])
 def test_the_energy_is_minus_the_log_density(reference, shape):
     """For each model of a stack, with its own tensors; the score is the gradient of the log-density, 0 for a constant density."""
     x = Rng((0, 1)).normal("x", 200, *shape)
