@@ -13,6 +13,7 @@ def test_noise_that_is_too_easy_is_said_once_with_the_cure(ebm, tmp_path):
     """Twenty bits of two values each: the Gaussian noise has almost no points near any of them."""
     np.save("bits.npy", np.random.default_rng(0).integers(0, 2, (300, 20)) + np.random.default_rng(1).normal(0, 1e-3, (300, 20)))
     words = (*NCE, "dataset=table", "dataset.path=bits.npy", "reference=uniform", "reference.margin=20", "seeds=2", "trainer.n_steps=300")
+    words = (*words, "optimizer=adam")
     ended = ebm("train", *words)
     assert ended.code == 0, ended
     assert ended.err.count(WARNING) == 1, ended.err

@@ -16,7 +16,7 @@ def table(tmp_path):
         path = tmp_path / f"{d}.csv"
         rows = [[(31 * i * (j + 3) % 97) / 10 for j in range(d)] for i in range(80)]
         path.write_text("\n".join(",".join(map(str, row)) for row in [[f"c{j}" for j in range(d)], *rows]) + "\n")
-        return "dataset=table", f"dataset.path={path}"
+        return "dataset=table", f"dataset.path={path}", "metric=[quadrature,sliced_wasserstein]", "reference=gaussian"
 
     return write
 
