@@ -150,7 +150,7 @@ def units_of(metrics: Mapping[str, Metric], *, dequantized: bool = False) -> dic
     `dequantized` marks negative log-likelihoods, whose names contain the word nll, as those of data with noise.
     """
     own = {key: unit for metric in metrics.values() for key, unit in metric.units.items()}
-    units = estimators.UNITS | own | Quadrature.units | evaluate.LOSS | COSTS
+    units = dict.fromkeys(("kl", "kl_error"), "nats") | estimators.UNITS | own | Quadrature.units | evaluate.LOSS | COSTS
     noisy = [key for key in units if dequantized and "nll" in key.split("_") and not key.endswith("_error")]
     return units | {key: f"{units[key]}, dequantized" for key in noisy}
 
