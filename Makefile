@@ -62,7 +62,7 @@ sweep-table: $(READY) ## run the sweep shown in docs/: three objectives, four le
 defaults: $(READY) ## run the searches behind the defaults in conf/ (an hour on two idle cores)
 	$(BIN)/python scripts/tune_defaults.py
 
-tune-tables: $(READY) ## run the searches behind the settings for tables (two hours on two idle cores)
+tune-tables: $(READY) ## compare the settings for tables with others, on splits of their own (hours on two cores)
 	$(BIN)/python scripts/tune_tables.py
 
 benchmark-tables: $(READY) ## run or continue the benchmark of likelihoods on real tables (hours on two cores)

@@ -1,4 +1,4 @@
-"""The searches behind the settings that `dataset=table` chooses, on splits of real tables that the reported results do not use.
+"""Compares the settings that `dataset=table` chooses with others, on splits of real tables that the reported results do not use.
 
     python scripts/tune_tables.py [name ...]
 

@@ -15,9 +15,9 @@ Where g = 0 the energy would be infinite. FLOOR is therefore added to the square
 at g = 1, and softplus is expanded where it underflows. Near a zero of g the curvature is of order 1/FLOOR: use square and abs with
 objectives that evaluate energies, not scores. f grows at most linearly, so that a tilt above 0 keeps Z finite.
 
-A reference may have a `bound` b: then b tanh(f / b) replaces f. The density of the model stays within a factor e^(2b) of a multiple of q,
-and the weights exp(-f) of importance sampling, from which log Z is known, have bounded ratios. It also prevents the overfitting of small
-tables. Measured in scripts/tune_tables.py.
+A reference may have a bound b: then b tanh(f / b) replaces f. The density of the model stays within a factor e^(2b) of a multiple of q,
+and the ratios of the weights exp(-f) of importance sampling, from which log Z is known, are bounded. It also limits the overfitting of
+small tables. scripts/tune_tables.py compares bounds.
 
 A noise-conditional network also takes the standard deviation sigma of the noise, and is one model for all noise levels (the
 preconditioning of Karras et al. 2022, arXiv:2206.00364, for energies):
