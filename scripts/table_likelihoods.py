@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from measured import ROOT
 
 from ebm_cli.config import compose
 from ebm_cli.core.pointwise import energy_of
+from ebm_cli.core.rng import Rng
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs import provenance
@@ -92,61 +94,58 @@ def model(table: str, split: int, method: str) -> None:
 
 
 def baseline(table: str, split: int, method: str) -> None:
-    """Fit a baseline, and store the NLL of the test rows."""
+    """Fit a baseline, and store the NLL of the test rows. One search serves both mixtures."""
+    start = time.perf_counter()
+    dataset = Experiment.of(
+        compose.compose([*line(table, split), "device=cpu", "reference=gaussian", "dataset.transform=standard"])
+    ).dataset
+    train, validation, test = (dataset.split(name, 10**6, Rng(0)).x.double().numpy() for name in ("train", "validation", "test"))
+    for name, (fitted, chosen) in fits(method, train, validation).items():
+        nll = dataset.standardization.log_det - fitted.score_samples(test)
+        store(cell(table, split, name), nll, **chosen, seconds=time.perf_counter() - start, n_columns=train.shape[1])
+
+
+def fits(method: str, train: np.ndarray, validation: np.ndarray) -> dict[str, tuple]:
+    """The fitted densities of a baseline by name, each with the settings that were chosen on the validation rows."""
     from sklearn.mixture import GaussianMixture
     from sklearn.neighbors import KernelDensity
 
-    start, experiment = (
-        time.perf_counter(),
-        Experiment.of(compose.compose([*line(table, split), "device=cpu", "reference=gaussian", "dataset.transform=standard"])),
-    )
-    dataset, rng = experiment.dataset, torch_rng()
-    train, validation, test = (dataset.split(name, 10**6, rng).x.double().numpy() for name in ("train", "validation", "test"))
-    both, chosen = np.concatenate([train, validation]), {}
+    both = np.concatenate([train, validation])
     if method == "gaussian":
-        fitted = GaussianMixture(1, reg_covar=1e-6).fit(both)
-    elif method == "kde":
-        widths = np.geomspace(0.03, 2, 25)
-        width = max(widths, key=lambda h: KernelDensity(bandwidth=h).fit(train).score(validation))
-        fitted, chosen = KernelDensity(bandwidth=width).fit(both), {"width": float(width)}
-    else:
-        best = -math.inf
-        for floor in FLOORS:
-            worse = 0
-            for n in (n for n in COMPONENTS if n < len(train) / 2):
-                found = GaussianMixture(n, reg_covar=floor, max_iter=100, random_state=0).fit(train)
-                score = found.score(validation)
-                worse = 0 if score > best else worse + 1
-                if score > best:
-                    best, fitted, chosen = score, found, {"n_components": n, "floor": floor}
-                if worse == 3:
-                    break
-        if method == "mixture refitted":
-            fitted = GaussianMixture(
-                chosen["n_components"], reg_covar=chosen["floor"], max_iter=100, random_state=0, means_init=fitted.means_
-            ).fit(both)
-    nll = dataset.standardization.log_det - fitted.score_samples(test)
-    store(cell(table, split, method), nll, **chosen, seconds=time.perf_counter() - start, n_columns=train.shape[1])
-
-
-def torch_rng():
-    from ebm_cli.core.rng import Rng
-
-    return Rng(0)
+        return {method: (GaussianMixture(1, reg_covar=1e-6).fit(both), {})}
+    if method == "kde":
+        width = max(np.geomspace(0.03, 2, 25), key=lambda h: KernelDensity(bandwidth=h).fit(train).score(validation))
+        return {method: (KernelDensity(bandwidth=width).fit(both), {"width": float(width)})}
+    mixture = partial(GaussianMixture, max_iter=100, random_state=0)
+    best, fitted, chosen = -math.inf, None, {}
+    for floor in FLOORS:
+        worse = 0
+        for n in (n for n in COMPONENTS if n < len(train) / 2):
+            found = mixture(n, reg_covar=floor).fit(train)
+            score = found.score(validation)
+            worse = 0 if score > best else worse + 1
+            if score > best:
+                best, fitted, chosen = score, found, {"n_components": n, "floor": floor}
+            if worse == 3:
+                break
+    refitted = mixture(chosen["n_components"], reg_covar=chosen["floor"], means_init=fitted.means_).fit(both)
+    return {"mixture": (fitted, chosen), "mixture refitted": (refitted, chosen)}
 
 
 def run(tables: tuple[str, ...], splits: tuple[int, ...], methods: tuple[str, ...]) -> None:
     """Make the cells that are missing, as many at a time as there are cores."""
     for table in tables:
         real_tables.path(table)
-    todo = [(t, s, m) for t in tables for s in splits for m in methods if not cell(t, s, m).exists()]
+    todo = [(t, s, m) for m in methods for t in tables for s in splits if not cell(t, s, m).exists()]
 
     def one(job: tuple[str, int, str]) -> None:
+        if cell(*job).exists():  # a search for another method has made it
+            return
         command = [sys.executable, __file__, "cell", job[0], str(job[1]), job[2]]
         subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
         print(*job, "done" if cell(*job).exists() else "FAILED", flush=True)
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(int(os.environ.get("JOBS", 0)) or len(os.sched_getaffinity(0))) as pool:
         list(pool.map(one, todo))
 
 

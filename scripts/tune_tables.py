@@ -20,12 +20,13 @@ TABLES = ("breast_cancer", "wine", "diabetes", "pima", "vehicle", "segment", "ph
 SPLITS = "dataset.split_seed=100,101"
 COMMON = ("dataset=table", "dataset.label=label", SPLITS, "metric=[importance,bridge]", "figure=[]", "device=cpu", "draws.n_samples=1000")
 SETTINGS = {
-    "bound": ("reference.bound=2.0", "reference.bound=6.0", "reference.bound=null"),
-    "rate": ("optimizer.lr=0.001", "optimizer.lr=0.004"),
-    "decay": ("optimizer.weight_decay=0.0", "optimizer.weight_decay=0.1", "optimizer.weight_decay=3.0"),
-    "steps": ("trainer.n_steps=1500", "trainer.n_steps=6000"),
-    "selection": ("trainer.select=loss", "trainer.select=null", "trainer.refit=true"),
-    "energy": ("energy=mlp", "energy.n_blocks=1", "energy.width=128"),
+    "transform": ("dataset.transform=standard", "dataset.transform=robust"),
+    "selection": ("trainer.refit=true", "trainer.select=loss", "trainer.select=null"),
+    "bound": ("reference.bound=2.0", "reference.bound=8.0", "reference.bound=null"),
+    "rate": ("optimizer.lr=0.001", "optimizer.lr=0.005"),
+    "energy": ("energy=mlp", "energy.width=128"),
+    "steps": ("trainer.n_steps=6000",),
+    "decay": ("optimizer.weight_decay=0.1", "optimizer.weight_decay=3.0"),
     "noise": ("objective.n_noise=1", "objective.n_noise=8"),
 }
 

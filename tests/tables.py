@@ -3,7 +3,8 @@
 from ebm_cli.config.compatibility import options
 from ebm_cli.datasets.table import TableDataset
 
-DEFAULTS = {name: value for name, value in options("dataset", [])["table"].items() if name != "_target_"}
+TRANSFORM = {"transform": "standard"}  # tests of the other keys read its numbers off the data
+DEFAULTS = {name: value for name, value in options("dataset", [])["table"].items() if name != "_target_"} | TRANSFORM
 
 
 def table(path, columns=None, **values):

@@ -126,7 +126,7 @@ class Standardization:
         It is 0 without a warp, and with a matrix.
         """
         batch = y.shape[: y.ndim - self.mean.ndim]
-        return self.warp.log_slope(y).reshape(*batch, -1).sum(-1) if self.changes_energy else torch.zeros(batch, dtype=torch.double)
+        return self.warp.log_slope(y).flatten(len(batch)).sum(-1) if self.changes_energy else torch.zeros(batch, dtype=torch.double)
 
     def score_of(self, score: Tensor, y: Tensor) -> Tensor:
         """grad log p(y) per unit of the data, (N, *d), for the score in the coordinates u at the same points, (N, *d). No matrix.

@@ -69,7 +69,7 @@ class Warp:
 
     def _by_column(self, function: Any, y: Tensor) -> Tensor:
         """Apply a function of (C, n) to values (..., C), in parts."""
-        flat = y.double().reshape(-1, len(self.center))
+        flat = y.double().reshape(y.numel() // len(self.center), len(self.center))  # there may be no values
         parts = [function(part.T.contiguous()).T for part in flat.split(max(CHUNK // len(self.center), 1))]
         return torch.cat(parts).reshape(y.shape) if parts else flat.reshape(y.shape)
 

@@ -147,3 +147,9 @@ def test_robust_takes_the_median_and_the_interquartile_range():
     assert math.isclose(units.scale.item(), (3.0 - 1.0) / 1.3489795, rel_tol=1e-6)
     normal = Standardization.of(torch.from_numpy(np.random.default_rng(0).normal(1.0, 4.0, (100_000, 1))), "robust")
     assert abs(normal.scale.item() - 4.0) < 0.08  # five standard errors
+
+
+def test_no_rows_are_mapped_to_no_rows():
+    units, none = Standardization.of(torch.from_numpy(TABLE), "quantile"), torch.empty(0, TABLE.shape[1], dtype=torch.double)
+    assert units.from_data(none).shape == units.to_data(none).shape == none.shape
+    assert units.log_warp(none).shape == (0,)

@@ -18,7 +18,14 @@ from ebm_cli import __main__
 from ebm_cli.runs.catalog import find
 
 SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=200", "draws.n_steps=60", "device=cpu"]
-AS_USUAL = ("reference=gaussian", "optimizer=adam", "trainer.select=null", "metric=[quadrature,sliced_wasserstein]")  # not as tables choose
+# the choices of other data, not of tables
+AS_USUAL = (
+    "reference=gaussian",
+    "optimizer=adam",
+    "trainer.select=null",
+    "dataset.transform=standard",
+    "metric=[quadrature,sliced_wasserstein]",
+)
 TABLES = {"wine": load_wine, "cancer": load_breast_cancer}  # 13 and 30 columns
 N_ROWS, N_COLUMNS = {"wine": 178, "cancer": 569}, {"wine": 13, "cancer": 30}
 
@@ -219,7 +226,7 @@ def test_the_first_row_of_a_file_is_decided_by_names_by_a_note_or_by_a_key(ebm):
     rows = np.random.default_rng(0).standard_normal((40, 2))
     Path("bare.csv").write_text("".join(f"{a},{b}\n" for a, b in rows.tolist()))
     Path("named.csv").write_text("0,1\n" + Path("bare.csv").read_text())
-    words = ("dataset=table", *AS_USUAL[:3], *SMALL, "metric=[]", "figure=[]", "trainer.n_steps=2")
+    words = ("dataset=table", *AS_USUAL[:4], *SMALL, "metric=[]", "figure=[]", "trainer.n_steps=2")
     code, _, err = ebm("train", *words, "dataset.path=bare.csv")
     assert (code, err.count("note: bare.csv has no header: its first row (")) == (0, 1)
     (note,) = find("last").read("dataset.json")["notes"]
