@@ -34,9 +34,13 @@ GROUPS = option_files.groups([OPTIONS])
 SHIPPED = option_files.groups()
 EXCUSED: dict[str, str] = {}  # why the loss or step of an option does not trace into a single graph
 SMALL = ["trainer.batch_size=32", "trainer.n_steps=50", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
-OWN = {chosen["dataset"]: space for space, chosen in SPACES.items()}  # the space of each dataset of SPACES
 REFUSED = {("image", "exact"): "at most 2 coordinates"}  # why an objective is refused once the events are known
-NARROW = {"hidden": "energy.hidden=[16,16]", "width": "energy.width=16", "channels": "energy.channels=2"}  # for energies with these keys
+NARROW = {
+    "n_hidden": "energy.n_hidden=5",
+    "hidden": "energy.hidden=[16,16]",
+    "width": "energy.width=16",
+    "channels": "energy.channels=2",
+}  # for energies with these keys
 SHORT = {  # small values that are not neutral
     "cd": ["objective.n_steps=3", "objective.kl_weight=0.3"],
     "exact": ["objective.n_points=20"],
@@ -73,6 +77,13 @@ def options(group, known=GROUPS):
 def nodes(group, known=GROUPS):
     """The node of every option, read from its file."""
     return {option: option_files.node_of(found.path) for option, found in known[group].items()}
+
+
+def space_of(group, option):
+    """The space of SPACES on which a dataset or an energy is tested."""
+    target = compatibility.class_of(nodes(group)[option], group)
+    kind = "binary" if "binary" in (target.provides if group == "dataset" else target.requires) else "real"
+    return next((space for space, chosen in SPACES.items() if chosen.get(group) == option), kind)
 
 
 def table(tmp_path):
@@ -118,25 +129,31 @@ def pairs():
     trainable = sorted(
         (name for name, node in nodes("energy").items() if compatibility.trainable(node)), key=lambda name: (len(name), name)
     )
-    own = {SPACES[space]["energy"] for space in SPACES if space != "real"}
-    for space, chosen in SPACES.items():
-        energies = [chosen["energy"]] if space != "real" else [name for name in trainable if name not in own]
+    for space in SPACES:
+        energies = [name for name in trainable if space_of("energy", name) == space]
         found = [(name, next((energy for energy in energies if fits(space, name, energy)), None)) for name in objectives]
         found += [(next((name for name in objectives if fits(space, name, energy)), None), energy) for energy in energies]
         for objective, energy in dict.fromkeys(pair for pair in found if None not in pair and (space, pair[0]) not in REFUSED):
             yield pytest.param(space, f"objective={objective}", f"energy={energy}", id=f"{space}-{objective}-{energy}")
 
 
+def kernels():
+    """On each space, every sampler with the first energy that it can sample."""
+    for space, chosen in SPACES.items():
+        first = chosen.get("energy", "mlp")
+        energies = [first, *(name for name in nodes("energy") if name != first and space_of("energy", name) == space)]
+        for sampler, node in nodes("sampler").items():
+            needs = compatibility.requires(node, "sampler") - {"noise_level"}
+            found = [name for name in energies if needs <= offered(space, name) and compatibility.trainable(nodes("energy")[name])]
+            yield from [(space, sampler, name) for name in found[:1]]
+
+
 with pytest.MonkeyPatch.context() as patch:  # during the collection of tests
     patch.setenv("EBM_ALLOW", ALLOWED)
     PAIRS = list(pairs())
     FEW = [pair for pair in PAIRS if pair.values[0] in TRACED or pair.values[1].partition("=")[2] in ("ssm", "nce", "pcd")]
-    KERNELS = [
-        pytest.param(space, sampler, id=f"{space}-{sampler}")
-        for space in SPACES
-        for sampler, node in nodes("sampler").items()
-        if compatibility.requires(node, "sampler") - {"noise_level"} <= offered(space, SPACES[space].get("energy"))
-    ]
+    KERNELS = [pytest.param(*kernel, id="-".join(kernel)) for kernel in kernels()]
+    PLAIN = [option for option in options("dataset") if space_of("dataset", option) == "real" and option != SPACES["real"]["dataset"]]
     LEARNED = [option for option, node in nodes("energy").items() if not compatibility.analytic(node)]
 
 
@@ -232,7 +249,7 @@ def test_a_step_copies_nothing_between_host_and_device(tmp_path, space, objectiv
 @pytest.mark.parametrize(
     ("space", "objective", "energy", "dataset"),
     [pytest.param(*pair.values, f"dataset={SPACES[pair.values[0]]['dataset']}", id=pair.id) for pair in FEW]
-    + [pytest.param("real", "objective=nce", "energy=mlp", f"dataset={name}", id=name) for name in options("dataset") if name not in OWN],
+    + [pytest.param("real", "objective=nce", "energy=mlp", f"dataset={name}", id=name) for name in PLAIN],
 )
 def test_a_stack_equals_its_models(tmp_path, space, objective, energy, dataset):
     """Model m of a stack equals the single run with its seed: draws bit by bit, and parameters after 15 steps to within 1e-5."""
@@ -284,9 +301,9 @@ def asked(kernel, trainer, *, outputs_score=False):
 
 
 @pytest.mark.parametrize("seeds", [None, 3])
-@pytest.mark.parametrize(("space", "sampler"), KERNELS)
-def test_sampler(tmp_path, space, sampler, seeds, tracing):
-    trainer = trainer_of(tmp_path, "objective=nce", f"seeds={'null' if seeds is None else seeds}", space=space)
+@pytest.mark.parametrize(("space", "sampler", "energy"), KERNELS)
+def test_sampler(tmp_path, space, sampler, energy, seeds, tracing):
+    trainer = trainer_of(tmp_path, "objective=nce", f"energy={energy}", f"seeds={'null' if seeds is None else seeds}", space=space)
     kernel = schema.build(nodes("sampler")[sampler])
     model, params = asked(kernel, trainer)
     m, shape = () if seeds is None else (3,), trainer.dataset.shape
@@ -335,7 +352,7 @@ def test_a_sampler_requires_what_it_uses(tmp_path, sampler):
 
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_dataset(tmp_path, dataset):
-    data = experiment(tmp_path, f"dataset={dataset}", "objective=nce", space=OWN.get(dataset, "real")).dataset
+    data = experiment(tmp_path, f"dataset={dataset}", "objective=nce", space=space_of("dataset", dataset)).dataset
     assert data.space.kind in data.provides
     assert data.shape == data.space.shape
     for rng, m in ((Rng(3), ()), (Rng((3, 4)), (2,))):
@@ -388,7 +405,7 @@ def test_the_custom_densities_are_those_of_their_draws(tmp_path):
 def built(energy, seed=0):
     """The energy of an option with random weights, 8 events of its space, and labels if it takes them."""
     node = nodes("energy")[energy]
-    space = next((space for space, chosen in SPACES.items() if chosen.get("energy") == energy), "real")
+    space = space_of("energy", energy)
     shape = {"image": (1, 8, 8), "binary": (16,)}.get(space, (2,))
     x = (Rng(0).normal("x", 8, *shape) > 0).float() if space == "binary" else Rng(0).normal("x", 8, *shape)
     params = {"label": Rng(0).integers("label", 2, 8)} if space == "labelled" else {}
@@ -410,7 +427,7 @@ def test_energy(energy):
     params = [{k: v.detach() for k, v in tensors(module).items()} for module in modules]
     model = Model(modules[0], event_ndim=x.ndim - 1, stacked=False)
     ask = model.score if model.outputs_score else model.energy
-    for reach in (1.0,) if energy == "couplings" else (1.0, 30.0):
+    for reach in (1.0,) if space_of("energy", energy) == "binary" else (1.0, 30.0):
         far = reach * x
         level = (torch.linspace(0.05, 3.0, 8),) if "noise_level" in model.provides else ()
         answer = ask(params[0] | label, far, *level)

@@ -66,19 +66,20 @@ def without_a_run(words: Sequence[str], dirs: Sequence[Path]) -> int:
     chosen = {key: value for key, _, value in (word.partition("=") for word in words)}
     if "energy" not in chosen:
         raise bad("an energy is needed if no run is named", "ebm sample last, or ebm sample energy=four_wells")
-    settings = settings_of(words, dirs)
+    settings, sampler = settings_of(words, dirs)
     line = [*(f"--config-dir={folder}" for folder in dirs), *words]
 
     from ebm_cli.runner.sample import sample_energy
 
-    sample_energy(settings, {"sampler": option_files.train_defaults()["sampler"], **chosen}, line)
+    sample_energy(settings, {**chosen, "sampler": sampler}, line)
     return 0
 
 
-def settings_of(words: Sequence[str], dirs: Sequence[Path]) -> dict[str, Any]:
-    """Components and draws as in the config of `ebm train`, with the keys of `ebm sample`."""
+def settings_of(words: Sequence[str], dirs: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """Components and draws as in the config of `ebm train`, with the keys of `ebm sample`; and the option of the sampler."""
     of_groups = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] in GROUPS]
     composed = compose.compose(of_groups, dirs)
     base = {**composed.config["draws"], **OWN}
     own = compose.amend(base, [word for word in words if word not in of_groups], problems=composed.problems)
-    return {group: composed.config.get(group, {}) for group in GROUPS} | own  # an empty list of figures is left out
+    components = {group: composed.config.get(group, {}) for group in GROUPS}  # an empty list of figures is left out
+    return components | own, composed.choices["sampler"]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ebm_cli.config import option_files, schema
 from ebm_cli.config.compose import Composed
+from ebm_cli.config.overrides import key_of
 from ebm_cli.core import model
 from ebm_cli.errors import InputError, Problem
 
@@ -34,6 +35,7 @@ VOCABULARY = {
     "density": Capability("dataset", "a known density", "has none", "the true density of this dataset is not known"),
     "energy": Capability("energy", "an energy", "outputs the score itself", "the network outputs the score itself: there is no energy"),
     "noise_level": Capability("energy", "an energy with a noise level", "takes no noise level", "the energy takes no noise level"),
+    "block_gibbs": Capability("energy", "block-Gibbs transitions", "has none", "the energy has no block-Gibbs transitions"),
     "unconditional": Capability("energy", "an energy without labels", "takes labels", "the energy depends on a label"),
 }
 NOT_GIVEN = {  # by class attribute of an energy: the message if the objective does not provide this input of the energy
@@ -109,19 +111,36 @@ def _hint(composed: Composed, fault: Fault) -> str:
         works = [
             option
             for option, node in options(group, composed.dirs).items()
-            if (group != "energy" or trainable(node)) and others.issuperset(_faults(_with(composed.config, group, node)))
+            if (group != "energy" or trainable(node)) and others.issuperset(_faults(_with(composed, group, option, node)))
         ]
         if works or group in schema.KINDS_OF_LISTS:
             repairs.append(f"{group}={' or '.join(works) or '[]'}")
     return ", or ".join(repairs)
 
 
-def _with(nodes: Mapping[str, Any], group: str, node: Any) -> dict[str, Any]:
-    """A config with another option of a group. If the objective uses the sampler of the config, a new sampler replaces both."""
-    objective = nodes.get("objective")
-    if group == "sampler" and isinstance(objective, Mapping) and objective.get("sampler") == nodes.get("sampler"):
-        return {**nodes, group: node, "objective": {**objective, "sampler": node}}
-    return {**nodes, group: node}
+def _with(composed: Composed, group: str, option: str, node: Any) -> dict[str, Any]:
+    """The config with another option of a group, and with the options of other groups that follow from it."""
+    nodes, known = {**composed.config, group: node}, option_files.groups(composed.dirs)
+    objective = composed.config.get("objective")
+    shared = isinstance(objective, Mapping) and objective.get("sampler") == composed.config.get("sampler")
+    for other, name in _following(composed, group, known[group][option].path).items():
+        nodes[other] = option_files.node_of(known[other][name].path)
+    if shared and group != "objective" and nodes["sampler"] != composed.config.get("sampler"):
+        nodes["objective"] = {**nodes["objective"], "sampler": nodes["sampler"]}
+    return nodes
+
+
+def _following(composed: Composed, group: str, path: Path) -> dict[str, str]:
+    """The options that follow from another option of a group, unless the line gives them: {group: option}."""
+    given, usual = {key_of(word) for word in composed.words}, option_files.train_defaults()
+    own = option_files.defaults(path)
+    if group == "energy":
+        known = option_files.groups(composed.dirs)["objective"]
+        of_objective = option_files.defaults(known[composed.choices["objective"]].path) if composed.choices["objective"] in known else {}
+        own = {"sampler": (usual | of_objective | own)["sampler"]}
+    elif group != "dataset":
+        return {}
+    return {other: name for other, name in own.items() if other in ASKING and isinstance(name, str) and other not in given}
 
 
 def provides(nodes: Mapping[str, Any]) -> frozenset[str]:

@@ -20,6 +20,8 @@ from ebm_cli.io import yaml_text
 
 MAX_CHECKED = 20  # at most so many values of a swept key are checked before the sweep starts
 MISSING = "???"
+AUTO = "sampler=auto"  # the same as no word: the sampler is that of the energy, or else that of the objective
+OF_ENERGIES = ("sampler", "regularizer")  # groups for which the choice of an energy's file comes before that of an objective with chains
 FOLDERS: ContextVar[tuple[Path, ...]] = ContextVar("FOLDERS", default=())  # the user's folders of options that Hydra searches now
 
 
@@ -37,12 +39,15 @@ class Composed:
 
 
 def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
-    """Compose the config of one run from its overrides, and collect the problems that can be found before types are checked."""
+    """Compose the config of one run from its overrides, and collect the problems that can be found before types are checked.
+
+    Without a word for the sampler (or with `sampler=auto`) it is the one that suits the energy, the objective and the kind of events.
+    """
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    options, values, problems = sort(words, groups(dirs))
+    options, values, problems = sort([word for word in words if word != AUTO], groups(dirs))
     try:
         composed, choices, params = deepcopy(_with_options(tuple(options.values()), tuple(dirs)))
         searched = tuple(key for key in params if key not in {**options, **values})
@@ -67,10 +72,32 @@ def _with_options(options: tuple[str, ...], dirs: tuple[Path, ...]) -> tuple[Any
     from omegaconf import OmegaConf
 
     composed = by_hydra(options, dirs)
+    if own := _of_the_energy(options, composed.hydra.runtime.choices, OmegaConf.to_container(composed), dirs):
+        composed = by_hydra((*options, *own), dirs)
     choices, params = dict.fromkeys(OPTIONAL) | dict(composed.hydra.runtime.choices), list(composed.hydra.sweeper.get("params") or ())
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     return composed, choices, params
+
+
+def _of_the_energy(options: Sequence[str], choices: Mapping[str, Any], config: Mapping[str, Any], dirs: Sequence[Path]) -> list[str]:
+    """Words for the options that the file of the energy chooses, and that the objective would choose for real events.
+
+    An objective whose chains use the sampler of the config chooses one for real events, with which others cannot be sampled. Hydra would
+    prefer it, because the objective comes after the energy. The line and a preset have priority over both.
+    """
+    known = groups(dirs)
+    if look(config, "objective.sampler") != "${sampler}" or choices.get("energy") not in known["energy"]:
+        return []
+    wanted = option_files.defaults(known["energy"][choices["energy"]].path)
+    preset = known["experiment"].get(choices.get("experiment"))
+    given = {key_of(word) for word in options} | ({*option_files.defaults(preset.path)} if preset else set())
+    return [f"{group}={_written(wanted[group])}" for group in OF_ENERGIES if group in wanted and group not in given]
+
+
+def _written(option: Any) -> str:
+    """The value of an override that chooses an option, or a list of options."""
+    return f"[{','.join(option)}]" if isinstance(option, list) else str(option)
 
 
 def by_hydra(options: Sequence[str], dirs: Sequence[Path]) -> Any:

@@ -71,7 +71,8 @@ class Energy(Protocol):
     and `scale` (*d) of the training data, and the fitted `reference`. A class with `outputs_score = True` returns the score (B, *d)
     instead of the energy. With `takes_noise_level = True` the module is called with `noise_level=` (B,), the standard deviation of the
     noise; with `takes_labels = True` it is called with `label=` (B,). A class with `trainable = False` is analytic: it is built from its
-    config alone and has nothing to train (see energies/analytic.py). A class with `learns = False` has no parameters: a run of it takes no
+    config alone and has nothing to train (see energies/analytic.py). A class with the methods of `BlockGibbs` (core/block_gibbs.py)
+    provides transitions to the sampler block_gibbs. A class with `learns = False` has no parameters: a run of it takes no
     training steps (see energies/reference.py).
     """
 

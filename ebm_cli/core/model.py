@@ -108,6 +108,22 @@ class Model:
             # the gradient of a sum, because grad_outputs would import sympy: half a second at every start
             return score, *(torch.autograd.grad((score * direction).sum(), x, create_graph=True)[0] for direction in v)
 
+    def sweep(self, params: Params, x: Tensor, u: Tensor, beta: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """x after one block-Gibbs transition, (*m, B, *d); see core/block_gibbs.py. u are uniforms (*m, B, n_uniforms).
+
+        By default beta, (*m, B), is one and bias, (*m, *d), is zero: the transition leaves the model invariant.
+        """
+        return self.call(params, "sweep", x, u, *self._annealed(x, beta, bias)).detach()
+
+    def annealed_energy(self, params: Params, x: Tensor, beta: Tensor, bias: Tensor | None = None) -> Tensor:
+        """E_beta(x), (*m, B), which the transitions of `sweep` leave invariant."""
+        return self.call(params, "annealed_energy", x, *self._annealed(x, beta, bias))
+
+    def _annealed(self, x: Tensor, beta: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        axis = x.ndim - self.event_ndim - 1
+        beta = x.new_ones(()).expand(x.shape[: axis + 1]) if beta is None else beta
+        return beta, x.new_zeros(()).expand(x.shape[:axis] + x.shape[axis + 1 :]) if bias is None else bias
+
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product over the event axes, (*m, B, *d) -> (*m, B)."""
         return (a * b).sum(self.event_axes)
@@ -154,9 +170,10 @@ class CountingModel:
 
 
 def provides(network: nn.Module | type[nn.Module]) -> frozenset[str]:
-    """The capabilities of a network or its class: `energy`, `noise_level`, and `unconditional` if it takes no labels."""
+    """The capabilities of a network or its class: `energy`, `noise_level`, `block_gibbs`, and `unconditional` if it takes no labels."""
     flags = {name: getattr(network, name, False) for name in ("outputs_score", "takes_noise_level", "takes_labels")}
     found = {"energy": not flags["outputs_score"], "noise_level": flags["takes_noise_level"], "unconditional": not flags["takes_labels"]}
+    found["block_gibbs"] = hasattr(network, "sweep")
     return frozenset(name for name, provided in found.items() if provided)
 
 

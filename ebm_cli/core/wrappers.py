@@ -46,6 +46,10 @@ class Wrapper(Model):
     def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         return self.base.score(params, x, noise_level, create_graph=create_graph)
 
+    def sweep(self, params: Params, x: Tensor, u: Tensor, beta: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """Only wrappers whose distribution has block-Gibbs transitions override this. p(x)^(1/T) of an RBM has none."""
+        raise TypeError(f"{type(self).__name__} has no block-Gibbs transitions")
+
 
 class Tempered(Wrapper):
     """p(x)^(1/T): E / T and s / T."""

@@ -185,6 +185,13 @@ PAIRS = [  # capability, line, message, and for each group an option that the hi
         "energy=mlp",
     ),
     (
+        "block_gibbs",
+        f"dataset=coins {COINS} sampler=block_gibbs".replace("sampler=flips ", ""),
+        "sampler=block_gibbs needs block-Gibbs transitions, but energy=coin_energy has none",
+        "sampler=flips",
+        "energy=rbm",
+    ),
+    (
         "unconditional",
         "dataset=classes energy=labelled objective=without_labels",
         "objective=without_labels needs an energy without labels, but energy=labelled takes labels",
@@ -228,11 +235,13 @@ def test_every_objective_is_compatible_with_its_own_defaults(objective):
 
 
 @pytest.mark.parametrize("energy", TRAINABLE)
-def test_every_trainable_energy_has_an_objective(energy):
-    (problem, *_) = [*problems(f"energy={energy}"), None]
+def test_every_trainable_energy_has_an_objective(own, energy):
+    bits = "binary" in compatibility.requires(option_files.node_of(GROUPS["energy"][energy].path), "energy")
+    line = f"energy={energy}{' dataset=coins reference=coin_reference' if bits else ''}"
+    (problem, *_) = [*problems(line, own), None]
     for way in ways(problem.hint) if problem else ["objective=ssm"]:
         if way.startswith("objective="):
-            assert problems(f"energy={energy} {way}") == []
+            assert problems(f"{line} {way}", own) == []
             return
     pytest.fail(f"no objective trains {energy}")
 
