@@ -19,6 +19,7 @@ Positives = Annotated[Sequence[Positive], MinLen(1)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
+Shares = Annotated[Sequence[Share], MinLen(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Count = Annotated[int, Ge(1)]
 Natural = Annotated[int, Ge(0)]
@@ -37,7 +38,12 @@ class Space(NamedTuple):
 
     shape: tuple[int, ...]  # d: (2,), (30,), (1, 28, 28)
     kind: Literal["real", "binary", "categorical"] = "real"  # binary coordinates are 0 or 1, categorical ones 0 .. n_states - 1
-    n_states: int | None = None  # the number of states of a categorical coordinate
+    n_states: int | tuple[int, ...] | None = None  # of a categorical coordinate; a tuple has the number of each, in row-major order
+
+
+def implied(words: frozenset[str]) -> frozenset[str]:
+    """Capabilities with those that follow from them: binary and categorical events are discrete."""
+    return words | {"discrete"} if words & {"binary", "categorical"} else words
 
 
 class Batch(NamedTuple):

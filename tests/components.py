@@ -4,7 +4,7 @@ Their options are the files of tests/options. A command uses them with `--config
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,18 +14,16 @@ import torch
 from matplotlib.figure import Figure as Drawing
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
-from torch.nn.functional import softplus
 
-from ebm_cli.core.contracts import Dataset, Energy, Objective, Reference, Sampler
+from ebm_cli.core.contracts import Energy, Reference, Sampler
 from ebm_cli.core.densities import Density
+from ebm_cli.core.discrete_density import DiscreteDensity
 from ebm_cli.core.figure import Figure, Scene
 from ebm_cli.core.fitted_reference import FittedReference
-from ebm_cli.core.metric import Metric, MetricContext
 from ebm_cli.core.model import Model, constant
-from ebm_cli.core.pointwise import energy_of
 from ebm_cli.core.rng import Rng
 from ebm_cli.energies.network import EnergyNetwork, Positivity
-from ebm_cli.types import Batch, Best, Count, Info, NonNegative, Params, Share, Space, SplitName
+from ebm_cli.types import Batch, Count, Info, NonNegative, Params, Share, Space, SplitName
 
 OPTIONS = Path(__file__).parent / "options"
 ALLOWED = "components"
@@ -38,13 +36,11 @@ SPACES = {  # the options of each space by group, where they differ from the def
 
 
 @dataclass(frozen=True)
-class ChainOfBits(Dataset):
+class ChainOfBits(DiscreteDensity):
     """A Markov chain of `n_bits` bits. The first bit is fair; each other bit differs from the previous bit with probability `flip`."""
 
     n_bits: Count
     flip: Share
-    provides: ClassVar[frozenset[str]] = frozenset({"binary", "density"})
-    n_train: ClassVar[None] = None
 
     @property
     def space(self) -> Space:
@@ -58,12 +54,6 @@ class ChainOfBits(Dataset):
     def log_prob(self, x: Tensor) -> Tensor:
         flips = (x[..., 1:] - x[..., :-1]).abs().sum(-1).double()
         return -math.log(2) + flips * math.log(self.flip) + (self.n_bits - 1 - flips) * math.log1p(-self.flip)
-
-    def batch(self, step: int, n: int, rng: Rng) -> Batch:
-        return Batch(self.draw(n, rng.at("data").at(step)))
-
-    def split(self, name: SplitName, n: int, rng: Rng) -> Batch:
-        return Batch(self.draw(n, rng.at("split").at(name)))
 
 
 @dataclass(frozen=True)
@@ -226,42 +216,6 @@ class Gibbs(Sampler):
             on = torch.sigmoid(energy_off - energy_on).reshape(*x.shape[: x.ndim - model.event_ndim], *[1] * model.event_ndim)
             x = off + unit * (noise[0] < on)
         return State(x), {"divergence": torch.zeros(x.shape[: x.ndim - model.event_ndim], dtype=torch.bool, device=x.device)}
-
-
-@dataclass(frozen=True)
-class PseudoLikelihood(Objective):
-    """-sum_i log p(x_i | the other bits) = sum_i softplus(E(x) - E(x with bit i flipped)). Besag 1975."""
-
-    requires: ClassVar[frozenset[str]] = frozenset({"binary", "energy"})
-
-    def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
-        shape, batch = x.shape[x.ndim - model.event_ndim :], -1 - model.event_ndim
-        units = torch.eye(shape.numel(), dtype=x.dtype, device=x.device).unflatten(-1, shape)
-        flipped = [(x - unit).abs() for unit in units]
-        here, *others = model.energy(params, torch.cat([x, *flipped], batch)).chunk(1 + len(flipped), -1)
-        return sum(softplus(here - other) for other in others), {"energy": here}
-
-
-@dataclass(frozen=True)
-class Enumeration(Metric):
-    """log Z and the KL divergence of a model of a few bits, by a sum over all states."""
-
-    requires: ClassVar[frozenset[str]] = frozenset({"binary", "density", "energy", "unconditional"})
-    units: ClassVar[Mapping[str, str]] = {"enumerated_kl": "nats", "enumerated_log_z": "nats"}
-    headline: ClassVar[Sequence[str]] = ("enumerated_kl",)
-    best: ClassVar[Mapping[str, Best]] = {"enumerated_kl": "min"}
-
-    def __call__(self, context: MetricContext) -> dict[str, float | str]:
-        x = states(context.dataset.space)
-        log_p, energy = context.dataset.log_prob(x), energy_of(context.model, context.params, x)
-        log_z = torch.logsumexp(-energy, 0)
-        return {"enumerated_kl": (log_p.exp() * (log_p + energy + log_z)).sum().item(), "enumerated_log_z": log_z.item()}
-
-
-def states(space: Space) -> Tensor:
-    """Every state of the bits of a space, (2^D, *d)."""
-    n = math.prod(space.shape)
-    return (torch.arange(2**n).unsqueeze(-1) >> torch.arange(n) & 1).to(torch.get_default_dtype()).unflatten(-1, space.shape)
 
 
 @dataclass(frozen=True)

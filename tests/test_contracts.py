@@ -11,7 +11,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from components import ALLOWED, OPTIONS, SPACES, states
+from components import ALLOWED, OPTIONS, SPACES
 from standard import gaussian
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,6 +23,7 @@ from ebm_cli.core.metric import MetricContext
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import event_scale
+from ebm_cli.core.states import states
 from ebm_cli.core.wrappers import AtNoiseLevel
 from ebm_cli.errors import InputError
 from ebm_cli.runner import estimators, evaluate

@@ -10,6 +10,7 @@ from ebm_cli.config.compose import Composed
 from ebm_cli.config.overrides import key_of
 from ebm_cli.core import model
 from ebm_cli.errors import InputError, Problem
+from ebm_cli.types import implied
 
 
 class Capability(NamedTuple):
@@ -30,6 +31,7 @@ VOCABULARY = {
     "real": _kind("real"),
     "binary": _kind("binary"),
     "categorical": _kind("categorical"),
+    "discrete": _kind("discrete"),  # binary or categorical
     "labels": Capability("dataset", "labels", "has none", "the data have no labels"),
     "anomalies": Capability("dataset", "labels of anomalies", "has none", "the data have no labels of anomalies (dataset.anomaly)"),
     "density": Capability("dataset", "a known density", "has none", "the true density of this dataset is not known"),
@@ -56,7 +58,7 @@ class Fault(NamedTuple):
 
 def lacking(requires: frozenset[str], provides: frozenset[str]) -> str | None:
     """The reason why something with these requirements does not apply; None if it applies."""
-    words = [word for word in VOCABULARY if word in requires - provides]
+    words = [word for word in VOCABULARY if word in requires - implied(provides)]
     if unknown := sorted(requires - VOCABULARY.keys()):
         return f"it requires {unknown[0]!r}, which nothing provides"
     return VOCABULARY[words[0]].reason if words else None
@@ -147,7 +149,7 @@ def provides(nodes: Mapping[str, Any]) -> frozenset[str]:
     """The capabilities of the dataset and the model of a config. An invalid node counts as providing the usual ones."""
     dataset, energy = class_of(nodes.get("dataset"), "dataset"), class_of(nodes.get("energy"), "energy")
     of_model = model.provides(energy) if energy else frozenset({"energy", "unconditional"})
-    return of_model | (dataset.provided(nodes["dataset"]) if dataset else frozenset({"real", "density", "labels", "anomalies"}))
+    return of_model | (implied(dataset.provided(nodes["dataset"])) if dataset else frozenset({"real", "density", "labels", "anomalies"}))
 
 
 def analytic(energy: Any) -> bool:

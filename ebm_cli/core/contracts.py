@@ -74,6 +74,9 @@ class Energy(Protocol):
     config alone and has nothing to train (see energies/analytic.py). A class with the methods of `BlockGibbs` (core/block_gibbs.py)
     provides transitions to the sampler block_gibbs. A class with `learns = False` has no parameters: a run of it takes no
     training steps (see energies/reference.py).
+
+    An energy of bits may have closed forms: `flip_differences`, x (B, *d) -> E(x with bit i flipped) - E(x), (B, D); and
+    `log_partition`, () -> log Z in nats, (), by a sum of `n_partition_terms` terms.
     """
 
     requires: ClassVar[frozenset[str]] = REAL

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.types import Params
+from ebm_cli.types import Params, Space
 
 
 class Model:
@@ -30,12 +30,13 @@ class Model:
 
     temperature = 1.0  # the temperature T of the chains with which the network was trained: they sample exp(-E / T)
 
-    def __init__(self, module: nn.Module, *, event_ndim: int, stacked: bool) -> None:
+    def __init__(self, module: nn.Module, *, event_ndim: int, stacked: bool, space: Space | None = None) -> None:
+        """`space` is that of the events. Without it they are real, or bits where something needs discrete events."""
         device = next((tensor.device for tensor in tensors(module).values()), None)  # None if the module has no tensors
         self.outputs_score: bool = getattr(module, "outputs_score", False)
         self.takes_labels: bool = getattr(module, "takes_labels", False)
         self.provides = provides(module)
-        self.module, self.event_ndim, self.stacked = deepcopy(module).eval(), event_ndim, stacked
+        self.module, self.event_ndim, self.stacked, self.space = deepcopy(module).eval(), event_ndim, stacked, space
         self.event_axes = tuple(range(-event_ndim, 0))
         self.names = list(tensors(self.module))
         self.learned = [name for name, _ in self.module.named_parameters()]

@@ -1,10 +1,11 @@
 """log Z and the NLL of a model, from the first of the estimators that has a number.
 
 Each estimator is a metric with numbers of its own, `importance_log_z` for example. A summary also has `log_z`, `log_z_error`, `nll` and
-`nll_error`, whatever was measured: those of the quadrature, which is exact, else of importance sampling, bridge sampling or annealed
-importance sampling, in this order. `log_z_by` names the estimator. AIS gives stochastic bounds with errors: the smallest interval that
-contains the 95 % intervals of both bounds is taken, its middle as the number and half its width as the error. If the bounds cross by less
-than their errors, it still contains both intervals, since the upper bound is too low if the samples do not quite follow the model.
+`nll_error`, whatever was measured: those of an exact sum (a quadrature, or on discrete events an enumeration), else of importance sampling,
+bridge sampling or annealed importance sampling, in this order. `log_z_by` names the estimator. AIS gives stochastic bounds with errors: the
+smallest interval that contains the 95 % intervals of both bounds is taken, its middle as the number and half its width as the error. If the
+bounds cross by less than their errors, it still contains both intervals, since the upper bound is too low if the samples do not quite
+follow the model.
 """
 
 from collections.abc import Mapping
@@ -14,28 +15,35 @@ from ebm_cli.types import Numbers
 
 COMMON = ("nll", "nll_error", "log_z", "log_z_error")
 UNITS = dict.fromkeys(COMMON, "nats")
-SOURCES = {
+EXACT = {  # metrics whose numbers have the names in COMMON
     "quadrature": "by quadrature",
+    "enumeration": "by enumeration of all states",
+}
+SOURCES = EXACT | {
     "importance": "by importance sampling from the reference",
     "bridge": "by bridge sampling",
     "ais": "between the bounds of annealed importance sampling",
 }
-UNMEASURED = "none of the metrics quadrature, importance, bridge and ais was selected"
+UNMEASURED = f"none of the metrics {', '.join([*SOURCES][:-1])} and {[*SOURCES][-1]} was selected"
 
 
-def adopt(row: Numbers) -> tuple[Numbers, str]:
-    """A row of numbers with those of COMMON, and the name of the estimator they come from; "" if log Z is unknown."""
-    for name in SOURCES:
+def adopt(row: Numbers, exact: str = "quadrature") -> tuple[Numbers, str]:
+    """A row of numbers with those of COMMON, and the name of the estimator they come from; "" if log Z is unknown.
+
+    `exact` is the metric that the numbers with the names in COMMON come from.
+    """
+    sources = [exact, *(name for name in SOURCES if name not in EXACT)]
+    for name in sources:
         found = _of_estimator(row, name)
         if _is_number(found.get("log_z")):
             return row | {key: found.get(key) for key in COMMON if key in found}, name
-    reasons = [found["log_z"] for found in (_of_estimator(row, name) for name in SOURCES) if isinstance(found.get("log_z"), str)]
+    reasons = [found["log_z"] for found in (_of_estimator(row, name) for name in sources) if isinstance(found.get("log_z"), str)]
     return row | dict.fromkeys(COMMON, reasons[-1] if reasons else UNMEASURED), ""
 
 
 def _of_estimator(row: Numbers, name: str) -> dict[str, Any]:
     """The numbers of an estimator, or the reasons for their absence, by their names in COMMON; {} if it was not selected."""
-    if name == "quadrature":
+    if name in EXACT:
         return {key: row[key] for key in COMMON if key in row}
     if name != "ais":
         return {key: row[f"{name}_{key}"] for key in COMMON if f"{name}_{key}" in row}

@@ -11,6 +11,7 @@ from ebm_cli.config import compatibility
 from ebm_cli.core.contracts import Dataset, Objective
 from ebm_cli.core.metric import Metric, MetricContext, NoEvents, no_events
 from ebm_cli.core.student_t import interval, mean
+from ebm_cli.runner import estimators
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
 from ebm_cli.types import Best, Numbers
@@ -51,6 +52,13 @@ def evaluate_models(
             row |= {key: value for key, value in found.items() if key in expected or key not in row}  # two metrics may have a `kl`
         rows.append(row)
     return rows
+
+
+def exact(metrics: Mapping[str, Metric], trained: TrainedModel, dataset: Dataset) -> str:
+    """The name of the metric whose log Z a row contains as `log_z`: the last that applies, as in `evaluate_models`."""
+    provides = trained.model.provides | dataset.provides
+    fitting = [name for name, metric in metrics.items() if name in estimators.EXACT and "log_z" in metric.expected(dataset)]
+    return next((name for name in fitting[::-1] if not compatibility.lacking(requirements(metrics[name]), provides)), "quadrature")
 
 
 def requirements(metric: Metric) -> frozenset[str]:

@@ -49,7 +49,7 @@ def finalize_run(
     for line in warnings:
         console.say(f"warning: {line}")
     losses = evaluate.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
-    adopted = [estimators.adopt(row) for row in rows]
+    adopted = [estimators.adopt(row, evaluate.exact(metrics, trained, experiment.dataset)) for row in rows]
     absent = dict.fromkeys((key for key in Quadrature.units if key not in estimators.COMMON), "metric=quadrature was not selected")
     rows = [absent | row | loss for (row, _), loss in zip(adopted, losses, strict=True)]  # every summary has the keys of a quadrature
     by = [name for _, name in adopted]

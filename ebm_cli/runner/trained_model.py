@@ -26,7 +26,7 @@ from ebm_cli.references.gaussian import Gaussian
 from ebm_cli.runs.run import RUN_AGAIN, Run
 from ebm_cli.training import checkpoint
 from ebm_cli.training.trainer import Trainer
-from ebm_cli.types import Info, Params, Space
+from ebm_cli.types import Info, Params, Space, implied
 
 N_LABELS = 10_000  # maximum number of training labels from which the labels of samples are drawn
 
@@ -59,7 +59,7 @@ class TrainedModel:
     @property
     def provides(self) -> frozenset[str]:
         """The words that the model and the kind of its events provide."""
-        return self.model.provides | {self.space.kind}
+        return implied(self.model.provides | {self.space.kind})
 
     @classmethod
     def of(cls, trainer: Trainer) -> "TrainedModel":
@@ -80,13 +80,13 @@ class TrainedModel:
         if run.state() == "diverged":
             console.say(f"warning: {run.path.name}: {run.read('status.json').get('reason', 'diverged')}")
         shape, stacked = tuple(data["shape"]), bool(config["seeds"])
-        space = Space(shape, data["kind"], data["n_states"])
+        space = space_of(data)
         check_shapes(run, config, space, stored)
         groups = results_of(stored), "carry", "fit"
         params, carry, fit = ({name: value.to(device) for name, value in stored[group].items()} for group in groups)
         reference = FittedReference.of(schema.build(config["reference"]), params, shape)
         module = build_energy(config, space, reference.select(0) if stacked else reference)
-        model = Model(module.to(device), event_ndim=len(shape), stacked=stacked)
+        model = Model(module.to(device), event_ndim=len(shape), stacked=stacked, space=space)
         rng = Rng(tuple(seeds_of(config)) if stacked else config["seed"], device)
         trained = schema.build(config["objective"]).trained(model)
         coordinates = Standardization.from_json(data), rng, data["columns"], space
@@ -97,9 +97,8 @@ class TrainedModel:
     def of_analytic(cls, energy: Any, seed: int, device: torch.device) -> "TrainedModel":
         """An analytic energy (energies/analytic.py) in the form of a trained model."""
         params = {name: value.to(device) for name, value in tensors(energy).items()}
-        model = Model(energy.to(device), event_ndim=len(energy.shape), stacked=False)
-        fit = {name: params[name] for name in ("mean", "scale")}
-        space = Space(tuple(energy.shape))
+        fit, space = {name: params[name] for name in ("mean", "scale")}, Space(tuple(energy.shape))
+        model = Model(energy.to(device), event_ndim=len(energy.shape), stacked=False, space=space)
         reference = FittedReference(Gaussian(), {name: value.flatten() for name, value in fit.items()}, space.shape)
         coordinates = energy.standardization, Rng(seed, device), energy.column_names, space
         return cls(model, model, params | reference.named, {}, fit, reference, *coordinates)
@@ -155,6 +154,12 @@ class TrainedModel:
         coordinates = self.rng, self.standardization, [_label(name) for name in self.column_names]
         shown = dataset, samples, log_z, rows, _label(title), tracked or {}, frame, self.space.kind
         return Scene(self.model, self.params, *coordinates, *shown)
+
+
+def space_of(stored: Mapping[str, Any]) -> Space:
+    """The space of events that dataset.json stores."""
+    n_states = stored["n_states"]
+    return Space(tuple(stored["shape"]), stored["kind"], tuple(n_states) if isinstance(n_states, list) else n_states)
 
 
 def newest_checkpoint(run: Run) -> Path:

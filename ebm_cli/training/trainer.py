@@ -82,7 +82,7 @@ class Trainer:
         self.fit = {"mean": x.mean(len(m)), "scale": event_scale(x, len(dataset.shape))}
         self.reference = fit(x, self.rng.at("reference"))
         modules = [self._build(self.energy, k).to(device) for k in range(len(self.rng.seed_list))]
-        self.model = Model(modules[0], event_ndim=len(dataset.shape), stacked=bool(m))
+        self.model = Model(modules[0], event_ndim=len(dataset.shape), stacked=bool(m), space=dataset.space)
         leaves = {
             name: torch.stack([tensors(module)[name].detach() for module in modules]).reshape(m + leaf.shape)
             for name, leaf in tensors(modules[0]).items()

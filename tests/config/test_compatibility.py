@@ -133,6 +133,13 @@ PAIRS = [  # capability, line, message, and for each group an option that the hi
     ("binary", "reference=bernoulli", "reference=bernoulli needs binary events, but dataset=moons has ev", "reference=uniform", ""),
     ("binary", "sampler=flips", "sampler=flips needs binary events, but dataset=moons has events of another kind", "sampler=mala", ""),
     ("binary", f"dataset=dice {COINS}", "sampler=flips needs binary events, but dataset=dice has events of anoth", "", "dataset=coins"),
+    (
+        "discrete",
+        "objective=pseudo_likelihood",
+        "objective=pseudo_likelihood needs discrete events, but dataset=moons has events of another kind",
+        "objective=ssm",
+        "",
+    ),
     ("categorical", "energy=dice_energy", "energy=dice_energy needs categorical events, but dataset=moons has ", "energy=mlp", ""),
     ("labels", "energy=labelled", "energy=labelled needs labels, but dataset=moons has none", "energy=residual_mlp", "dataset=classes"),
     (
@@ -229,9 +236,24 @@ def test_compatible_components_are_accepted(own):
     assert problems("dataset=classes energy=labelled objective=ssm", own) == []
 
 
-@pytest.mark.parametrize("objective", GROUPS["objective"])
+def needs_discrete(group, option):
+    """Whether an option of the package is for discrete events only, which the default dataset does not have."""
+    node = option_files.node_of(GROUPS[group][option].path)
+    return bool(compatibility.requires(node, group) & {"binary", "categorical", "discrete"})
+
+
+@pytest.mark.parametrize("objective", [option for option in GROUPS["objective"] if not needs_discrete("objective", option)])
 def test_every_objective_is_compatible_with_its_own_defaults(objective):
     assert problems(f"objective={objective}") == []
+
+
+@pytest.mark.parametrize("objective", ["pseudo_likelihood", "energy_discrepancy", "exact", "nce"])
+def test_objectives_of_discrete_events_accept_bits_and_categories(own, objective):
+    for data in ("coin", "dice"):
+        line = f"dataset={data if data == 'dice' else 'coins'} energy={data}_energy objective={objective}"
+        assert not [message for message, _ in problems(line, own) if message.startswith(f"objective={objective}")]
+    refused = [message for message, _ in problems("dataset=dice energy=dice_energy objective=ratio_matching", own)]
+    assert "objective=ratio_matching needs binary events, but dataset=dice has events of another kind" in refused
 
 
 @pytest.mark.parametrize("energy", TRAINABLE)
@@ -305,7 +327,8 @@ def test_invalid_nodes_are_ignored():
 
 @pytest.mark.parametrize("word", VOCABULARY)
 def test_the_reason_if_one_capability_is_missing(word):
-    assert compatibility.lacking(frozenset({word}), frozenset(VOCABULARY) - {word}) == VOCABULARY[word].reason
+    others = frozenset(VOCABULARY) - {word} - ({"binary", "categorical"} if word == "discrete" else set())  # they imply it
+    assert compatibility.lacking(frozenset({word}), others) == VOCABULARY[word].reason
     assert compatibility.lacking(frozenset({word}), frozenset({word})) is None
 
 

@@ -58,12 +58,12 @@ def test_checking_a_checked_config_changes_nothing():
 def test_a_wrong_value_of_a_union_gives_one_problem(value, message):
     """The parameter takes a number or a list of numbers. Only the error of the member that was meant is reported."""
     problems = []
-    schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0}, "objective", problems)
+    schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0, "flip": 0.1}, "objective", problems)
     assert [problem.message for problem in problems] == [message]
 
 
 @pytest.mark.parametrize("value", [0.3, [0.3], [0.3, 2.0]])
 def test_every_member_of_a_union_is_accepted(value):
     problems = []
-    assert schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0}, "objective", problems)["t"] == value
+    assert schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0, "flip": 0.1}, "objective", problems)["t"] == value
     assert problems == []

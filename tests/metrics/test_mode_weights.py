@@ -14,7 +14,7 @@ from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics.mode_weights import ModeWeights
 
-METRIC = ModeWeights(tolerance=0.01, margin=1.5)
+METRIC = ModeWeights(tolerance=0.01, margin=1.5, max_states=1 << 20)
 DATASET = {"centres": [[-2.0, 0.0], [2.0, 1.0], [1.0, -3.0]], "weights": [0.5, 0.3, 0.2], "std": 0.3}
 
 

@@ -4,12 +4,15 @@ import math
 
 import pytest
 import torch
+from discrete import SPACES, Table, gradient_of
 from targets import LogGamma, Quadratic, log_gamma_nodes, spread_points
 
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.states import states
 from ebm_cli.errors import InputError
 from ebm_cli.objectives.exact import ExactLikelihood
+from ebm_cli.types import Space
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -118,3 +121,51 @@ def test_grid_covers_the_box_of_the_data_with_margin_and_shifts_by_less_than_a_s
 def test_three_coordinates_are_refused(shape):
     with pytest.raises(InputError, match="at most 2 coordinates"):
         ExactLikelihood(10, 0.1).init(Model(Quadratic(), event_ndim=len(shape), stacked=False), {}, torch.zeros(4, *shape), Rng(0))
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_the_loss_of_discrete_events_is_the_negative_log_likelihood(kind):
+    """E(x) + log sum exp(-E) for any energy; the gradient is p_model - p_data up to its sign, and vanishes at the truth."""
+    space, exact = SPACES[kind], ExactLikelihood(60, 0.1)
+    truth, value = (Table(space, seed=seed).value.detach() for seed in (1, 2))
+    p = (-truth).softmax(0)
+    loss, gradient = gradient_of(exact, space, value, p)
+    assert loss == pytest.approx((p @ value + (-value).logsumexp(0)).item())
+    torch.testing.assert_close(gradient, p - (-value).softmax(0))
+    torch.testing.assert_close(gradient_of(exact, space, truth, p)[1], torch.zeros_like(p), atol=1e-12, rtol=0)
+
+
+class Known(Table):
+    """An energy that states its log Z, wrongly by 5, as a sum of `n_partition_terms` terms."""
+
+    n_partition_terms = 8
+
+    def log_partition(self):
+        return (-self.value).logsumexp(0) + 5
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_an_energy_that_knows_its_log_z_is_not_summed(stacked):
+    space, exact = SPACES["bits"], ExactLikelihood(60, 0.1)
+    model = Model(Known(space), event_ndim=2, stacked=stacked, space=space)
+    value, x = Known(space).value.detach(), states(space)[:3]
+    value, x = (torch.stack([value, -value]), torch.stack([x, x])) if stacked else (value, x)
+    aux, _, _ = exact.prepare(model, {"value": value}, {}, x, Rng(0))
+    assert aux == {}
+    loss, info = exact.loss(model, {"value": value}, x, aux)
+    torch.testing.assert_close(loss, value[..., :3] + (-value).logsumexp(-1, keepdim=True) + 5)
+    assert info["log_z"].shape == ((2,) if stacked else ())
+
+
+def test_too_many_states_are_refused():
+    class Ones(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1).sum(-1)
+
+    for n, refused in ((16, False), (17, True)):
+        model = Model(Ones(), event_ndim=1, stacked=False, space=Space((n,), "binary"))
+        if not refused:
+            assert ExactLikelihood(60, 0.1).init(model, {}, torch.zeros(5, n), Rng(0)) == ({}, {})
+            continue
+        with pytest.raises(InputError, match="at most 65536 states"):
+            ExactLikelihood(60, 0.1).init(model, {}, torch.zeros(5, n), Rng(0))
