@@ -83,7 +83,7 @@ def nodes(group, known=GROUPS):
 def space_of(group, option):
     """The space of SPACES on which a dataset or an energy is tested."""
     target = compatibility.class_of(nodes(group)[option], group)
-    kind = "binary" if "binary" in (target.provides if group == "dataset" else target.requires) else "real"
+    kind = "binary" if {"binary", "discrete"} & (target.provides if group == "dataset" else target.requires) else "real"
     return next((space for space, chosen in SPACES.items() if chosen.get(group) == option), kind)
 
 

@@ -75,8 +75,8 @@ class Energy(Protocol):
     provides transitions to the sampler block_gibbs. A class with `learns = False` has no parameters: a run of it takes no
     training steps (see energies/reference.py).
 
-    An energy of bits may have closed forms: `flip_differences`, x (B, *d) -> E(x with bit i flipped) - E(x), (B, D); and
-    `log_partition`, () -> log Z in nats, (), by a sum of `n_partition_terms` terms.
+    An energy of bits may have closed forms: `flip_differences`, x (B, *d) -> E(x with bit i flipped) - E(x), (B, D); and, if its
+    `has_log_partition` is true, `log_partition`, () -> log Z in nats, ().
     """
 
     requires: ClassVar[frozenset[str]] = REAL

@@ -23,12 +23,12 @@ from ebm_cli.core.states import n_states, parts, states
 from ebm_cli.metrics.quadrature import at_data
 from ebm_cli.types import Best, Count
 
-MOST_IN_TRAINING = 1 << 17  # the largest sum, in terms, that is computed during training
+MOST_IN_TRAINING = 1 << 17  # the largest number of states that are summed during training
 
 
 @dataclass(frozen=True)
 class Enumeration(Metric):
-    """`max_states` is the largest number of terms of a sum."""
+    """`max_states` is the largest number of states of a sum."""
 
     max_states: Count
     requires: ClassVar[frozenset[str]] = frozenset({"discrete", "energy", "unconditional"})
@@ -59,8 +59,7 @@ class Enumeration(Metric):
     def log_z(self, context: MetricContext) -> float | str:
         """log Z in nats, or the reason why it is not known."""
         model = context.model
-        n_terms = getattr(model.module, "n_partition_terms", None) if model.temperature == 1 else None
-        if n_terms is not None and n_terms <= min(self.most(context), n_states(context.dataset.space)):
+        if model.temperature == 1 and getattr(model.module, "has_log_partition", False):
             return context.once("log_partition", lambda: model.call(context.params, "log_partition").detach().double().item())
         if not self.enumerable(context):
             return self.too_many(context)
@@ -83,7 +82,7 @@ class Enumeration(Metric):
         return log_z if isinstance(log_z, str) else (-self.energies(context) - log_z).exp()
 
     def most(self, context: MetricContext) -> int:
-        """The largest number of terms of a sum at this time."""
+        """The largest number of states of a sum at this time."""
         return self.max_states if context.final else min(self.max_states, MOST_IN_TRAINING)
 
     def enumerable(self, context: MetricContext) -> bool:

@@ -71,7 +71,8 @@ class ExactLikelihood(Objective):
 
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
         if closed_form(model):
-            energy, log_z = model.energy(params, x), model.call(params, "log_partition")
+            energy = model.energy(params, x)
+            log_z = model.call(params, "log_partition").to(energy)
             return energy + log_z.unsqueeze(-1), {"energy": energy, "log_z": log_z}
         n = x.shape[x.ndim - 1 - model.event_ndim]
         energy = model.energy(params, torch.cat([x, aux["grid"]], -1 - model.event_ndim))
@@ -80,10 +81,8 @@ class ExactLikelihood(Objective):
 
 
 def closed_form(model: Model) -> bool:
-    """Whether the energy knows its log Z by a smaller sum than that over all states."""
-    return is_discrete(model.space) and getattr(model.module, "n_partition_terms", MOST_STATES + 1) <= min(
-        MOST_STATES, n_states(model.space)
-    )
+    """Whether the energy knows its log Z by a sum of its own."""
+    return is_discrete(model.space) and getattr(model.module, "has_log_partition", False)
 
 
 def check_number(model: Model) -> None:
