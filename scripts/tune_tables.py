@@ -16,16 +16,16 @@ from measured import ROOT, made_by, sweep
 
 RESULTS = ROOT / "results" / "tune_tables.json"
 OUTPUTS = ROOT / "outputs" / "tune_tables"
-TABLES = ("breast_cancer", "wine", "diabetes", "pima", "vehicle", "segment", "phoneme")
+TABLES = ("breast_cancer", "diabetes", "pima", "vehicle", "phoneme")
 SPLITS = "dataset.split_seed=100,101"
 COMMON = ("dataset=table", "dataset.label=label", SPLITS, "metric=[importance,bridge]", "figure=[]", "device=cpu", "draws.n_samples=1000")
 SETTINGS = {
-    "transform": ("dataset.transform=standard", "dataset.transform=robust"),
-    "selection": ("trainer.refit=true", "trainer.select=loss", "trainer.select=null"),
+    "selection": ("trainer.refit=true",),
     "bound": ("reference.bound=2.0", "reference.bound=8.0", "reference.bound=null"),
     "rate": ("optimizer.lr=0.001", "optimizer.lr=0.005"),
+    "steps": ("trainer.n_steps=1500", "trainer.n_steps=6000"),
+    "transform": ("dataset.transform=standard", "dataset.transform=robust"),
     "energy": ("energy=mlp", "energy.width=128"),
-    "steps": ("trainer.n_steps=6000",),
     "decay": ("optimizer.weight_decay=0.1", "optimizer.weight_decay=3.0"),
     "noise": ("objective.n_noise=1", "objective.n_noise=8"),
 }
