@@ -18,15 +18,15 @@ RESULTS = ROOT / "results" / "tune_tables.json"
 OUTPUTS = ROOT / "outputs" / "tune_tables"
 TABLES = ("breast_cancer", "diabetes", "pima", "vehicle", "phoneme")
 SPLITS = "dataset.split_seed=100,101"
-COMMON = ("dataset=table", "dataset.label=label", SPLITS, "metric=[importance,bridge]", "figure=[]", "device=cpu", "draws.n_samples=1000")
+CHEAP = ("metric=[importance]", "figure=[]", "device=cpu", "draws.n_samples=100", "draws.n_steps=5")
+COMMON = ("dataset=table", "dataset.label=label", SPLITS, *CHEAP)
 SETTINGS = {
-    "selection": ("trainer.refit=true",),
-    "bound": ("reference.bound=2.0", "reference.bound=8.0", "reference.bound=null"),
-    "rate": ("optimizer.lr=0.001", "optimizer.lr=0.005"),
-    "steps": ("trainer.n_steps=1500", "trainer.n_steps=6000"),
     "transform": ("dataset.transform=standard", "dataset.transform=robust"),
+    "selection": ("trainer.refit=false", "trainer.patience=null"),
+    "decay": ("optimizer.weight_decay=0.1", "optimizer.weight_decay=1.0"),
+    "rate": ("optimizer.lr=0.001", "optimizer.lr=0.005"),
+    "bound": ("reference.bound=2.0", "reference.bound=8.0", "reference.bound=null"),
     "energy": ("energy=mlp", "energy.width=128"),
-    "decay": ("optimizer.weight_decay=0.1", "optimizer.weight_decay=3.0"),
     "noise": ("objective.n_noise=1", "objective.n_noise=8"),
 }
 

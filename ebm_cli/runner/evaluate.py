@@ -17,7 +17,7 @@ from ebm_cli.runs.run import Run
 from ebm_cli.types import Best, Numbers
 
 N_TEST = 4096  # maximum number of test points for the loss
-LOSS = {"test_loss": "", "log_z_learned": "nats", "selected_step": ""}  # the numbers that `test_loss` returns, with their units
+LOSS = {"test_loss": "", "log_z_learned": "nats", "selected_step": "", "selected_validation": ""}  # the numbers of `test_loss`
 BEST: dict[str, Best] = {"test_loss": "min"}  # ranks runs of one objective only: different objectives have losses on different scales
 
 Tell = Callable[[str], None]
@@ -68,7 +68,7 @@ def requirements(metric: Metric) -> frozenset[str]:
 
 
 def test_loss(trained: TrainedModel, dataset: Dataset, objective: Objective) -> list[Numbers]:
-    """The mean loss of the objective on the test split, and what training found: the learned log Z and the selected step, if any."""
+    """The mean loss of the objective on the test split, and what training found: log Z, the selected step and its number."""
     rows = []
     for k, _ in enumerate(trained.rng.seed_list):
         model, row = trained.select(k), {}
@@ -84,8 +84,10 @@ def test_loss(trained: TrainedModel, dataset: Dataset, objective: Objective) -> 
             row["test_loss"] = "the loss of this objective does not measure the fit"
         if "log_z" in model.params:
             row["log_z_learned"] = model.params["log_z"].item() + model.standardization.log_det
-        if model.selected_step is not None:
-            row["selected_step"] = int(model.selected_step)
+        if model.selection is not None:
+            number = model.selection["number"].item()
+            known = number if math.isfinite(number) else "the number on the validation events was not known at any step"
+            row |= {"selected_step": int(model.selection["step"]), "selected_validation": known}
         rows.append(row)
     return rows
 

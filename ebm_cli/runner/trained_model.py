@@ -45,7 +45,7 @@ class TrainedModel:
     rng: Rng
     column_names: Sequence[str]
     space: Space
-    selected_step: Tensor | None = None  # (*m,), the step of the parameters, if they were selected by a number on the validation events
+    selection: Params | None = None  # the `step` of the parameters and their `number`, (*m,), if the validation events selected them
 
     @property
     def digest(self) -> str:
@@ -68,8 +68,8 @@ class TrainedModel:
         model, data = trainer.model, trainer.dataset
         trained, reference = trainer.objective.trained(model), trainer.reference
         coordinates = data.standardization, trainer.rng, list(data.column_names), data.space
-        step = trainer.state.selection["step"] if trainer.settings.select else None
-        return cls(model, trained, params, trainer.state.carry, trainer.fit, reference, *coordinates, step)
+        selection = trainer.state.selection if trainer.settings.select else None
+        return cls(model, trained, params, trainer.state.carry, trainer.fit, reference, *coordinates, selection)
 
     @classmethod
     def load(cls, run: Run, device: torch.device) -> "TrainedModel":
@@ -90,8 +90,8 @@ class TrainedModel:
         rng = Rng(tuple(seeds_of(config)) if stacked else config["seed"], device)
         trained = schema.build(config["objective"]).trained(model)
         coordinates = Standardization.from_json(data), rng, data["columns"], space
-        step = stored["trainer"]["selection.step"] if config["trainer"]["select"] else None
-        return cls(model, trained, params, carry, fit, reference, *coordinates, step)
+        selection = {name: stored["trainer"][f"selection.{name}"] for name in ("step", "number")} if config["trainer"]["select"] else None
+        return cls(model, trained, params, carry, fit, reference, *coordinates, selection)
 
     @classmethod
     def of_analytic(cls, energy: Any, seed: int, device: torch.device) -> "TrainedModel":
@@ -112,8 +112,8 @@ class TrainedModel:
             return self
         params, carry, fit = ({name: value[model] for name, value in part.items()} for part in (self.params, self.carry, self.fit))
         single = replace(self, network=self.network.alone(), model=self.model.alone(), params=params, carry=carry, fit=fit)
-        step = None if self.selected_step is None else self.selected_step[model]
-        return replace(single, reference=self.reference.select(model), rng=self.rng.of(model), selected_step=step)
+        selection = None if self.selection is None else {name: value[model] for name, value in self.selection.items()}
+        return replace(single, reference=self.reference.select(model), rng=self.rng.of(model), selection=selection)
 
     def draw(
         self, sampler: Sampler, draws: Draws, *, seed: int = 0, start: Tensor | None = None, dataset: Dataset | None = None

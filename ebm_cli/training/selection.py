@@ -26,19 +26,21 @@ from ebm_cli.types import Params
 
 N_EVENTS = 4096  # maximum number of validation events; fewer events are repeated, with other noise, for the loss
 N_DRAWS = 8192  # draws from the reference
+OFF = {"patience": "trainer.patience=null", "refit": "trainer.refit=false"}
 FEW = 0.02  # smallest effective sample size, as a fraction of N_DRAWS
 
 
 def problems(trainer: Mapping[str, Any], dataset: Mapping[str, Any]) -> list[Problem]:
     """The settings of a trainer that need `trainer.select` or validation events, but do not have them."""
-    if trainer.get("select") is not None and dataset.get("validation") == 0:
-        return [
-            Problem("trainer.select needs validation events, but dataset.validation=0", "dataset.validation=0.1, or trainer.select=null")
-        ]
     needing = [key for key in ("patience", "refit") if trainer.get(key)]
+    without = " ".join(["trainer.select=null", *(OFF[key] for key in needing)])
+    if trainer.get("select") is not None and dataset.get("validation") == 0:
+        return [Problem("trainer.select needs validation events, but dataset.validation=0", f"dataset.validation=0.1; or {without}")]
     if trainer.get("select") is not None or not needing:
         return []
-    return [Problem(f"trainer.{key} needs a selection of the step, but trainer.select=null", "trainer.select=auto") for key in needing]
+    named, verb = " and ".join(f"trainer.{key}" for key in needing), "need" if len(needing) > 1 else "needs"
+    hint = f"trainer.select=auto; or {' '.join(OFF[key] for key in needing)}"
+    return [Problem(f"{named} {verb} a selection of the step, but trainer.select=null", hint)]
 
 
 class Selection:

@@ -81,6 +81,8 @@ def test_without_held_out_rows_reasons_replace_numbers(ebm):
         "dataset.test=0",
         "dataset.validation=0",
         "trainer.select=null",
+        "trainer.patience=null",
+        "trainer.refit=false",
         "reference=gaussian",
     )
     metrics = "metric=[auroc,ais,quadrature,sliced_wasserstein,generalization_gap,mmd,ksd,c2st]"

@@ -68,11 +68,11 @@ def test_a_table_and_a_refit(ebm, tmp_path):
     x = Rng(0).normal("x", 80, 2) @ torch.tensor([[1.0, 0.7], [0.0, 0.3]])
     (tmp_path / "x.csv").write_text("a,b\n" + "".join(f"{a:.6f},{b:.6f}\n" for a, b in x.tolist()))
     words = (*FEW, "reference=full_gaussian", "metric=[]", "dataset=table", f"dataset.path={tmp_path / 'x.csv'}", "dataset.validation=0.3")
-    for more in ([], ["trainer.select=auto", "trainer.refit=true"]):
-        assert ebm("train", *words, *more)[0] == 0
+    for refit in (False, True):
+        assert ebm("train", *words, f"trainer.refit={refit}")[0] == 0
         experiment = Experiment.load(find("last"), torch.device("cpu"))
         parts = {name: experiment.dataset.split(name, 100, Rng(0)).x.double() for name in ("train", "validation", "test")}
-        rows = torch.cat([parts["train"], parts["validation"]]) if more else parts["train"]
+        rows = torch.cat([parts["train"], parts["validation"]]) if refit else parts["train"]
         covariance = rows.T.cov(correction=0)
         away = parts["test"] - rows.mean(0)
         square = (away @ torch.linalg.inv(covariance) * away).sum(-1)

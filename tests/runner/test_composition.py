@@ -19,7 +19,15 @@ from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs import catalog
 
 # the choices of other data, not of tables
-AS_USUAL = ("objective=ssm", "reference=gaussian", "optimizer=adam", "trainer.select=null", "dataset.transform=standard")
+AS_USUAL = (
+    "objective=ssm",
+    "reference=gaussian",
+    "optimizer=adam",
+    "trainer.select=null",
+    "trainer.patience=null",
+    "trainer.refit=false",
+    "dataset.transform=standard",
+)
 TRAIN = ("dataset=table", "energy=quadratic", *AS_USUAL, "trainer.n_steps=25", "draws.n_samples=20", "draws.n_steps=4", "device=cpu")
 PLACES = {"a": ([10.0, -3.0], [2.0, 0.5]), "b": ([13.0, -2.0], [1.0, 1.5])}
 

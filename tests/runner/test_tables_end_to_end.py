@@ -23,6 +23,8 @@ AS_USUAL = (
     "reference=gaussian",
     "optimizer=adam",
     "trainer.select=null",
+    "trainer.patience=null",
+    "trainer.refit=false",
     "dataset.transform=standard",
     "metric=[quadrature,sliced_wasserstein]",
 )
@@ -226,7 +228,7 @@ def test_the_first_row_of_a_file_is_decided_by_names_by_a_note_or_by_a_key(ebm):
     rows = np.random.default_rng(0).standard_normal((40, 2))
     Path("bare.csv").write_text("".join(f"{a},{b}\n" for a, b in rows.tolist()))
     Path("named.csv").write_text("0,1\n" + Path("bare.csv").read_text())
-    words = ("dataset=table", *AS_USUAL[:4], *SMALL, "metric=[]", "figure=[]", "trainer.n_steps=2")
+    words = ("dataset=table", *AS_USUAL[:-1], *SMALL, "metric=[]", "figure=[]", "trainer.n_steps=2")
     code, _, err = ebm("train", *words, "dataset.path=bare.csv")
     assert (code, err.count("note: bare.csv has no header: its first row (")) == (0, 1)
     (note,) = find("last").read("dataset.json")["notes"]

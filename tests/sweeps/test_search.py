@@ -258,7 +258,15 @@ def test_a_killed_search_continues_and_trains_nothing_twice(ebm_process):
     Path("data.csv").write_text(
         "a\n" + "\n".join(str(i * i % 7 + i / 100) for i in range(60))
     )  # a table: figures would take half of each run
-    data = ("dataset=table", "dataset.path=data.csv", "metric=[]", "reference=gaussian", "trainer.select=null")
+    data = (
+        "dataset=table",
+        "dataset.path=data.csv",
+        "metric=[]",
+        "reference=gaussian",
+        "trainer.select=null",
+        "trainer.patience=null",
+        "trainer.refit=false",
+    )
     line = ("train", "-m", "experiment=search_lr", "objective=nce", *data, *TINY, "hydra.sweeper.n_trials=20")
     process, end = ebm_process(*line, start_new_session=True), time.monotonic() + 100
     while len(finished()) < 8:

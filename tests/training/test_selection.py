@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from lines import last_of_each_key
 from sklearn.datasets import load_wine
 
 from ebm_cli.config.roles import identity
@@ -12,7 +13,8 @@ from ebm_cli.errors import InputError
 from ebm_cli.runs import catalog
 from ebm_cli.training import checkpoint
 
-SELECT = ("trainer.select=auto", "trainer.n_steps=40", "trainer.batch_size=32", "energy=mlp", "energy.hidden=[8]")
+SELECT = ("trainer.select=auto", "trainer.patience=null", "trainer.refit=false", "trainer.n_steps=40", "trainer.batch_size=32")
+SMALL = ("energy=mlp", "energy.hidden=[8]", "dataset.transform=standard")
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def wine(tmp_path):
     path = tmp_path / "wine.csv"
     rows = load_wine().data[:, :4]
     path.write_text("a,b,c,d\n" + "".join(",".join(map(str, row)) + "\n" for row in rows.tolist()))
-    return "dataset=table", f"dataset.path={path}", "objective=nce", "reference=full_gaussian", *SELECT
+    return "dataset=table", f"dataset.path={path}", "objective=nce", "reference=full_gaussian", *SELECT, *SMALL
 
 
 def script(trainer, numbers):
@@ -122,14 +124,15 @@ def test_without_an_energy_the_loss_selects(trainer, wine):
     [
         (("trainer.select=loss", "objective=pcd"), "does not measure the fit", "trainer.select=nll"),
         (("trainer.select=nll", "objective=dsm", "energy=score_mlp"), "needs an energy", "trainer.select=loss"),
-        (("trainer.select=null", "trainer.patience=3"), "trainer.patience needs", "trainer.select=auto"),
-        (("trainer.select=null", "trainer.refit=true"), "trainer.refit needs", "trainer.select=auto"),
+        (("trainer.select=null", "trainer.patience=3"), "trainer.patience needs", "trainer.select=auto; or trainer.patience=null"),
+        (("trainer.select=null", "trainer.refit=true"), "trainer.refit needs", "trainer.select=auto; or trainer.refit=false"),
         (("trainer.refit=true", "dataset=moons"), "draws new events", "trainer.refit=false"),
-        (("dataset.validation=0",), "needs validation events", "dataset.validation=0.1, or trainer.select=null"),
+        (("dataset.validation=0",), "needs validation events", "dataset.validation=0.1; or trainer.select=null"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(trainer, wine, words, message, hint):
-    words = [word for word in (*wine, *words) if "dataset=moons" not in words or not word.startswith(("dataset=table", "dataset.path"))]
+    moons = "dataset=moons" in words
+    words = [word for word in (*wine, *words) if not moons or word == "dataset=moons" or not word.startswith("dataset")]
     with pytest.raises(InputError) as caught:
         trainer(*words)
     (problem,) = caught.value.problems
@@ -205,13 +208,14 @@ def test_the_steps_of_evaluation_are_part_of_the_identity_only_with_a_selection(
 
 def test_a_run_with_a_selection(ebm, wine, tmp_path):
     words = (*wine, "trainer.evaluate_every=10", "trainer.refit=true", "metric=[]", "figure=[]", "draws.n_samples=20", "draws.n_steps=20")
-    assert ebm("train", *words)[0] == 0
+    assert ebm(*last_of_each_key(["train", *words]))[0] == 0
     run = catalog.find("last")
     rows, summary = run.rows(), run.read("summary.json")
     numbers = {row["step"]: row["validation_nll"] for row in rows if "validation_nll" in row}
     assert numbers.keys() == {10, 20, 30, 40}
     assert summary["selected_step"] in {0, *numbers}
     assert summary["n_steps"] == 40 + summary["selected_step"]
+    assert summary["selected_validation"] == numbers.get(summary["selected_step"], summary["selected_validation"]) <= min(numbers.values())
     assert json.loads((run.path / "environment.json").read_text())["schema"] == 5
 
 
