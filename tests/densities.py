@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import torch
-import yaml
 from scipy.stats import chisquare
 
 from ebm_cli.config import option_files, schema
@@ -17,12 +16,12 @@ from ebm_cli.metrics import quadrature
 
 def option(name, **changes):
     """The dataset of conf/dataset/NAME.yaml, with some values changed."""
-    return schema.build(yaml.safe_load(option_files.groups()["dataset"][name].path.read_text()) | changes)
+    return schema.build(option_files.node_of(option_files.groups()["dataset"][name].path) | changes)
 
 
 def check_refused(name, **changes):
     """Each of the changed values is refused because of its type, and the problem names its key."""
-    node = yaml.safe_load(option_files.groups()["dataset"][name].path.read_text())
+    node = option_files.node_of(option_files.groups()["dataset"][name].path)
     for key, value in changes.items():
         problems = []
         schema.check_node(node | {key: value}, "dataset", schema.KINDS["dataset"], problems)

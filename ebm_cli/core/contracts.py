@@ -107,6 +107,10 @@ class Reference(Protocol):
         """The largest |f| of a network that is tilted by it, in nats; None: no bound."""
         return None
 
+    def on(self, space: Space) -> Reference:
+        """The reference that is fitted to events of this space."""
+        return self
+
     def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
         """The fitted tensors, each of shape (*m, ...). `shape` is that of the events before they became vectors.
 

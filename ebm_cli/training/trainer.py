@@ -106,7 +106,7 @@ class Trainer:
 
     def _fitted(self, reference: Reference, x: Tensor, rng: Rng) -> FittedReference:
         held_out = self.dataset.split("validation", N_FIT, self.rng).x
-        return FittedReference.fit(reference, x, self.dataset.shape, rng, held_out)
+        return FittedReference.fit(reference.on(self.dataset.space), x, self.dataset.shape, rng, held_out)
 
     def begin_selection(self) -> None:
         """Forget which step was selected."""
