@@ -83,7 +83,8 @@ def nodes(group, known=GROUPS):
 def space_of(group, option):
     """The space of SPACES on which a dataset or an energy is tested."""
     target = compatibility.class_of(nodes(group)[option], group)
-    kind = "binary" if {"binary", "discrete"} & (target.provides if group == "dataset" else target.requires) else "real"
+    words = target.provided(nodes(group)[option]) if group == "dataset" else target.requires
+    kind = "categorical" if "categorical" in words else "binary" if {"binary", "discrete"} & words else "real"
     return next((space for space, chosen in SPACES.items() if chosen.get(group) == option), kind)
 
 
@@ -351,9 +352,18 @@ def test_a_sampler_requires_what_it_uses(tmp_path, sampler):
     assert x.shape == (16, 2)
 
 
+def dataset_of(tmp_path, dataset):
+    """The dataset of an option; tables of bits and of categories have 8 columns of two values."""
+    if dataset not in ("binary_table", "categorical_table"):
+        return experiment(tmp_path, f"dataset={dataset}", "objective=nce", space=space_of("dataset", dataset)).dataset
+    rows = Rng(0).integers("bits", 2, 60, 8).tolist()
+    (tmp_path / "bits.csv").write_text("\n".join(",".join("xy"[bit] for bit in row) for row in rows))
+    return schema.build(nodes("dataset")[dataset] | {"path": str(tmp_path / "bits.csv"), "header": False})
+
+
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_dataset(tmp_path, dataset):
-    data = experiment(tmp_path, f"dataset={dataset}", "objective=nce", space=space_of("dataset", dataset)).dataset
+    data = dataset_of(tmp_path, dataset)
     assert data.space.kind in data.provides
     assert data.shape == data.space.shape
     for rng, m in ((Rng(3), ()), (Rng((3, 4)), (2,))):
@@ -461,7 +471,11 @@ def test_a_tilted_convolution_starts_at_the_reference(tmp_path):
     assert trainer.model.score(trainer.frozen, x).shape == x.shape
 
 
-SMALL_REFERENCES = {"mixture": {"n_components": 3, "shrinkage": 1.0}, "flow": {"n_steps": 10, "hidden": [8]}}
+SMALL_REFERENCES = {
+    "mixture": {"n_components": 3, "shrinkage": 1.0},
+    "bernoulli_mixture": {"n_components": 3},
+    "flow": {"n_steps": 10, "hidden": [8]},
+}
 REFERENCES = [pytest.param(option, id=option) for option in options("reference")]
 
 
@@ -471,7 +485,7 @@ def test_reference(reference):
     node = nodes("reference")[reference]
     q = schema.build(node | SMALL_REFERENCES.get(reference, {}))
     x = Rng((0, 1)).normal("x", 200, 2, 3)
-    x = (x > 0).float() if "binary" in q.requires else x
+    x = (x > 0).float() if {"binary", "discrete"} & q.requires else x
     stack, alone = FittedReference.fit(q, x, (2, 3), Rng((0, 1)), x), FittedReference.fit(q, x[1], (2, 3), Rng(1), x[1])
     assert all(value.shape[0] == 2 for value in stack.params.values())
     for name, value in stack.select(1).params.items():

@@ -258,8 +258,8 @@ def test_objectives_of_discrete_events_accept_bits_and_categories(own, objective
 
 @pytest.mark.parametrize("energy", TRAINABLE)
 def test_every_trainable_energy_has_an_objective(own, energy):
-    bits = "binary" in compatibility.requires(option_files.node_of(GROUPS["energy"][energy].path), "energy")
-    line = f"energy={energy}{' dataset=coins reference=coin_reference' if bits else ''}"
+    bits = needs_discrete("energy", energy)
+    line = f"energy={energy}{' dataset=coins reference=coin_reference sampler=flips' if bits else ''}"
     (problem, *_) = [*problems(line, own), None]
     for way in ways(problem.hint) if problem else ["objective=ssm"]:
         if way.startswith("objective="):
