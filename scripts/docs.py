@@ -120,7 +120,20 @@ def coverage():
     return log_z_coverage.table(json.loads(log_z_coverage.RESULTS.read_text()))
 
 
-PARTS = {"options": options, "methods": methods, "benchmark": benchmark, "results": results, "sweep": sweep, "log_z_coverage": coverage}
+def tables():
+    """The table of results/table_likelihoods.md."""
+    return (ROOT / "results" / "table_likelihoods.md").read_text().strip()
+
+
+PARTS = {
+    "options": options,
+    "methods": methods,
+    "benchmark": benchmark,
+    "results": results,
+    "sweep": sweep,
+    "log_z_coverage": coverage,
+    "tables": tables,
+}
 
 
 def pages():
