@@ -30,6 +30,7 @@ from torch import Tensor
 from ebm_cli.core import chain
 from ebm_cli.core.contracts import Sampler
 from ebm_cli.core.metric import Metric, MetricContext
+from ebm_cli.core.pointwise import beside
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import event_scale
 from ebm_cli.core.student_t import quantile
@@ -104,7 +105,7 @@ class AnnealedImportanceSampling(Metric):
 
     def _coordinates(self, context: MetricContext) -> Params:
         """The mean and scale of the path's coordinates. Real events are standardized by the training data."""
-        x = context.split("train", N_DATA).to(context.params[context.model.names[0]])
+        x = beside(context.model, context.params, context.split("train", N_DATA))
         if "real" not in context.dataset.provides:
             return {"wrapper.mean": torch.zeros_like(x[0]), "wrapper.scale": torch.ones_like(x[0])}
         return {"wrapper.mean": x.mean(0), "wrapper.scale": event_scale(x, len(context.dataset.shape))}

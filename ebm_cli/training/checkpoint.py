@@ -96,7 +96,7 @@ def load(path: Path, trainer: Trainer) -> None:
 def read(path: Path) -> dict[str, Params]:
     """The tensors of an intact checkpoint by group: params, ema, selected, optimizer, carry, fit, trainer."""
     groups: dict[str, Params] = {group: {} for group in GROUPS}
-    for key, value in safetensors.torch.load(_content(path, STATE)).items():
+    for key, value in sorted(safetensors.torch.load(_content(path, STATE)).items()):  # its own order differs from process to process
         group, _, name = key.partition(".")
         groups[group][name] = value
     return groups

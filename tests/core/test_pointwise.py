@@ -87,3 +87,25 @@ def test_a_function_of_any_shape():
     torch.testing.assert_close(
         in_chunks(lambda part: part.unsqueeze(-1) * part.unsqueeze(-2), x), torch.einsum("ni,nj->nij", x, x).double()
     )
+
+
+class Masked(nn.Module):
+    """E(x) = the sum of the coordinates that the mask keeps. Its first tensors are integers and bits, as those of a flow or a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.tensor(7))
+        self.register_buffer("mask", torch.tensor([True, False]))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, x):
+        return self.scale * (x * self.mask).sum(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_events_have_the_precision_of_the_first_tensor_of_real_numbers(dtype):
+    module = Masked().to(dtype)
+    model, x = Model(module, event_ndim=1, stacked=False), Rng(0).normal("x", 5, 2)
+    params = {name: value.detach() for name, value in module.named_buffers()}
+    assert pointwise.beside(model, params, x).dtype == dtype
+    torch.testing.assert_close(energy_of(model, params, x), x[:, 0].double(), atol=0, rtol=0)
