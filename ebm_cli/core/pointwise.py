@@ -30,7 +30,7 @@ def score_of(model: Model, params: Params, x: Tensor) -> Tensor:
 
 
 def beside(model: Model, params: Params, x: Tensor) -> Tensor:
-    """x on the device and in the precision of the tensors of the model. Tensors of integers and of bits, such as masks, have no precision."""
+    """x on the device of the model, in the precision of its tensors. Tensors of integers or bits, such as masks, have none."""
     tensors = [params[name] for name in model.names]
     like = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
     return x.to(like) if like is not None else x.to(tensors[0].device) if tensors else x
