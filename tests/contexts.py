@@ -61,7 +61,7 @@ def context_of(module, dataset, samples=None, *, seed=0, final=True, reference=N
     params, rng = {name: value.detach() for name, value in tensors(module).items()}, Rng(seed)
     x = dataset.split("train", N_FIT, rng).x
     fitted = FittedReference.fit(reference or Gaussian(), x, dataset.shape, rng.at("reference"))
-    model = Model(module, event_ndim=len(dataset.shape), stacked=False)
+    model = Model(module, event_ndim=len(dataset.shape), stacked=False, space=dataset.space)
     return MetricContext(model, params, dataset, rng, samples, final, reference=fitted, **more)
 
 

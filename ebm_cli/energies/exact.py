@@ -21,6 +21,8 @@ class Exact(Analytic):
     def __init__(self, *, dataset: Dataset) -> None:
         if "density" not in dataset.provides:
             raise bad("energy=exact: the density of this dataset is not known", "dataset=moons")
+        if "real" not in dataset.provides:
+            raise bad("energy=exact: it is for real events, and those of this dataset are discrete", "dataset=moons")
         super().__init__(*dataset.start)
         self.dataset, self.box, self.length_scale = dataset, list(dataset.box), dataset.length_scale
 
