@@ -112,6 +112,10 @@ class FiniteDataset(Dataset):
         """The events of a split in data units, (N, *d), in the precision of `events` and without noise."""
         return self.events[self._rows[name]]
 
+    def exact(self, name: SplitName) -> Tensor:
+        """The events of a split without noise, (N, *d), in the coordinates of the model and in the order of `split`."""
+        return self.standardization.from_data(torch.from_numpy(self.rows(name))).to(torch.get_default_dtype())
+
     def is_anomaly(self, name: SplitName) -> np.ndarray:
         """Whether each event of a split is an anomaly, (N,), in the order of `split`."""
         return self.anomalies[self._rows[name]]

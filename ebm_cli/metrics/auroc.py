@@ -6,8 +6,9 @@ is the area under the ROC curve: 0.5 for a score that knows nothing, 1 if every 
 anomaly is unlikely, and so its energy is high. `average_precision` is the mean, over the anomalies, of the fraction of anomalies among the
 events whose score is at least as great; the fraction of anomalies is its value for a score that knows nothing. Both are computed for the
 energy E(x), and as `..._score_norm` for |grad E(x)| in the coordinates of the model. The events are those of the test split, or, without
-one (`dataset.test` = 0), all events. The labels are used in no other way: a model is neither trained nor selected by them. The cost is
-one energy and one score per event, and a sort.
+one (`dataset.test` = 0), all events. They are scored as they are in the file, without the noise that was added to columns on a grid
+(core/grids.py): equal rows have equal scores, which are those that `ebm score` writes. The labels are used in no other way: a model is
+neither trained nor selected by them. The cost is one energy and one score per event, and a sort.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,7 @@ class Auroc(Metric):
         is_anomaly = data.is_anomaly(split)
         if is_anomaly.all() or not is_anomaly.any():
             return f"{'all' if is_anomaly.any() else 'none'} of the {len(is_anomaly)} events are anomalies: both kinds are needed"
-        x = context.split(split, len(is_anomaly))
+        x = data.exact(split)
         energy: Tensor | str = "the network outputs the score itself: there is no energy"
         if "energy" in context.model.provides:
             energy = context.energy(x)
