@@ -74,10 +74,10 @@ class Mixture(Reference):
         if chosen and (held_out is None or not held_out.shape[-2]):
             hint = {"n_components": "reference.n_components=8", "shrinkage": "reference.shrinkage=1.0"}[chosen[0]]
             raise bad(f"reference.{chosen[0]} is chosen on validation events, and there are none", hint)
-        held = None if held_out is None else _models(held_out)
+        held = _models(held_out) if chosen else None
         return self._tensors(
             [
-                mixture_fit.fit(points, self.n_components, self.shrinkage, rng.of(k).at("mixture"), held[k] if chosen else None)
+                mixture_fit.fit(points, self.n_components, self.shrinkage, rng.of(k).at("mixture"), held[k] if held is not None else None)
                 for k, points in enumerate(_models(x))
             ],
             x,

@@ -9,6 +9,7 @@ from targets import log_integral, normal_nodes
 
 from ebm_cli.core.rng import Rng
 from ebm_cli.errors import InputError
+from ebm_cli.references.full_gaussian import FullGaussian
 from ebm_cli.references.mixture import Components, Mixture
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -234,3 +235,12 @@ def test_a_choice_without_held_out_points_is_refused(n_components, shrinkage, ke
         with pytest.raises(InputError) as error:
             Mixture(n_components, shrinkage, None).fit(x, (2,), Rng(0), held_out)
         assert f"reference.{key}" in error.value.problems[0].hint
+
+
+def test_given_settings_need_no_held_out_points():
+    """A table whose rows are all trained on (dataset.validation=0) has an empty split."""
+    x = draw_known(50, 1)
+    for q in (Mixture(2, 1.0, None), FullGaussian()):
+        alone = q.fit(x, (2,), Rng(0))
+        for name, value in q.fit(x, (2,), Rng(0), x[:0]).items():
+            assert torch.equal(value, alone[name])
