@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick benchmark-tables benchmark-tables-quick benchmark-discrete tune-tables gpu-check digits-mixture mutants docs clean
+.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick benchmark-tables benchmark-tables-quick benchmark-discrete benchmark-anomalies tune-tables gpu-check digits-mixture mutants docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,13 @@ benchmark-tables: $(READY) ## run or continue the benchmark of likelihoods on re
 benchmark-tables-quick: $(READY) ## run it on five small tables
 	$(BIN)/python scripts/table_likelihoods.py run --quick
 	$(BIN)/python scripts/table_likelihoods.py report --quick
+
+benchmark-anomalies: $(READY) ## run or continue the benchmark of anomaly detection, with pyod's detectors (half an hour on two idle cores)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[anomalies]'
+	$(BIN)/python scripts/anomaly_detection.py search
+	$(BIN)/python scripts/anomaly_detection.py run
+	$(BIN)/python scripts/anomaly_detection.py report
+	$(BIN)/python scripts/docs.py
 
 methods: $(READY) ## train every objective on two datasets with three seeds and check bounds (half an hour on two idle cores)
 	$(BIN)/python scripts/methods.py

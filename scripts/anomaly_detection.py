@@ -51,12 +51,13 @@ DETECTORS = {"IForest": "iforest", "KNN": "knn", "ECOD": "ecod", "OCSVM": "ocsvm
 SEEDED = ("IForest",)  # the detectors with random numbers
 MOST_ROWS = {"OCSVM": 10_000}  # its cost grows with the square of the number of rows: 49,000 rows take an hour of a core
 COMMON = (  # the words of every line: all rows are trained on and scored, and no samples are needed
-    *("dataset=table", "dataset.label=label", "dataset.test=0", "dataset.validation=0", "trainer.select=null", "metric=[auroc]"),
-    *("figure=[]", "device=cpu", "draws.n_samples=20", "draws.n_chains=20", "draws.n_steps=4"),
+    *("dataset=table", "dataset.label=label", "dataset.test=0", "dataset.validation=0", "dataset.transform=standard"),
+    *("trainer.select=null", "metric=[auroc]", "figure=[]", "device=cpu", "draws.n_samples=20", "draws.n_chains=20", "draws.n_steps=4"),
 )
 LINES = {  # the reported lines
     "anomalies": ("experiment=anomalies",),
 }
+SHORT = ("trainer.n_steps=500", "trainer.ema_decay=0.99")  # of the networks in the search
 SEARCH = {  # the candidates; `energy=reference` is the reference alone as a model
     "gaussian": ("reference=full_gaussian", "energy=reference"),
     "gaussian_quantile": ("reference=full_gaussian", "energy=reference", "dataset.transform=quantile"),
@@ -64,9 +65,12 @@ SEARCH = {  # the candidates; `energy=reference` is the reference alone as a mod
         f"mixture_{n}_{points}": ("reference=mixture", f"reference.n_components={n}", f"reference.shrinkage={points}", "energy=reference")
         for n, points in ((2, 16), (4, 0), (4, 16), (4, 64), (4, 256), (8, 16), (8, 256), (16, 16))
     },
-    "nce_4_16": ("reference=mixture", "reference.n_components=4", "reference.shrinkage=16"),
-    "dsm_1": ("reference=full_gaussian", "objective=dsm", "objective.sigma=1.0", "trainer.n_steps=1000"),
-    "dsm_multi_0.5": ("reference=full_gaussian", "objective=dsm_multi", "objective.sigma_min=0.5", "trainer.n_steps=1000"),
+    "mixture_4_16_quantile": (
+        *("reference=mixture", "reference.n_components=4", "reference.shrinkage=16", "energy=reference", "dataset.transform=quantile"),
+    ),
+    "nce_4_16": ("reference=mixture", "reference.n_components=4", "reference.shrinkage=16", *SHORT),
+    "dsm_1": ("reference=full_gaussian", "objective=dsm", "objective.sigma=1.0", *SHORT),
+    "dsm_multi_0.5": ("reference=full_gaussian", "objective=dsm_multi", "objective.sigma_min=0.5", *SHORT),
 }
 SCORES = {"energy": "", "score_norm": "_score_norm"}
 
@@ -117,7 +121,6 @@ def words_of(method: str, name: str, seed: int) -> list[str]:
 
 def train(method: str, name: str, seed: int) -> dict:
     """The numbers of a line: those of the energy, and those of the norm of the score."""
-    os.environ["EBM_OUTPUTS"] = str(CELLS / "runs")
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         code = __main__.main(["train", *words_of(method, name, seed)])
@@ -201,6 +204,7 @@ def table(found: dict, number: str, score: str = "energy") -> str:
     """A table of one number in Markdown: methods and sets."""
     lines = [f"| | {' | '.join(SETS)} | mean |", "|---" * (len(SETS) + 2) + "|"]
     rows = {method: scores[score][number] for method, scores in found.items() if score in scores}
+    rows = {method: by_set for method, by_set in rows.items() if any(isinstance(value, list) for value in by_set.values())}
     overall = {method: means(by_set) for method, by_set in rows.items()}
     for method in sorted(rows, key=lambda method: -statistics.mean(overall[method] or [0.0])):
         cells = [f"{statistics.mean(value):.3f}" if isinstance(value, list) else "-" for value in map(rows[method].get, SETS)]
@@ -222,14 +226,30 @@ def report() -> dict:
 
 
 def text(found: dict) -> str:
-    """The results in Markdown."""
-    parts = ["# Anomaly detection", "AUROC of the energy, or of the detector:", table(found["results"], "auroc")]
-    parts += ["Average precision:", table(found["results"], "average_precision")]
-    parts += ["AUROC of the norm of the score:", table(found["results"], "auroc", "score_norm")]
-    parts += [f"The search, on seeds {', '.join(map(str, found['search_seeds']))} (AUROC of the energy):", table(found["search"], "auroc")]
-    parts += ["The search, AUROC of the norm of the score:", table(found["search"], "auroc", "score_norm")]
+    """The results in Markdown: those of the page, the norm of the score, and the search."""
+    parts = ["# Anomaly detection", page(found), "AUROC of the norm of the score:", table(found["results"], "auroc", "score_norm")]
+    parts += [f"The search, on seeds {' and '.join(map(str, found['search_seeds']))}: AUROC of the energy", table(found["search"], "auroc")]
+    parts += ["The search: AUROC of the norm of the score", table(found["search"], "auroc", "score_norm")]
     parts += ["\n".join(f"- `{method}`: `{words}`" for method, words in found["lines"].items())]
     return "\n\n".join(parts) + "\n"
+
+
+def page(found: dict) -> str:
+    """The part of docs/tables.md: both numbers, the counts, and what made them."""
+    spread = {method: means(scores["energy"]["auroc"]) for method, scores in found["results"].items()}
+    ranges = [f"{method} {min(row):.4f} to {max(row):.4f}" for method, row in spread.items() if row and len(row) > 1]
+    header = "| | in ADBench | rows | columns | anomalies | repeated rows | published differently |\n" + "|---" * 7 + "|"
+    sets = [header]
+    for name, row in found["counts"].items():
+        differs = ", ".join(f"{value} {key}" for key, value in row["published_differently"].items()) or "-"
+        cells = [row["name_in_adbench"], *(str(row[key]) for key in ("rows", "columns", "anomalies", "repeated_rows")), differs]
+        sets.append(f"| {name} | {' | '.join(cells)} |")
+    versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
+    parts = ["AUROC, the mean over the seeds:", table(found["results"], "auroc")]
+    parts += [f"The range over seeds of the mean over the sets: {', '.join(ranges)}." if ranges else ""]
+    parts += ["Average precision:", table(found["results"], "average_precision"), "The sets:", "\n".join(sets)]
+    parts += [f"Measured by `make benchmark-anomalies` at commits {', '.join(c[:10] for c in found['commits'])}, with {versions}."]
+    return "\n\n".join(part for part in parts if part)
 
 
 def main() -> None:
@@ -243,6 +263,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda word: tuple(map(int, word.split(","))))
     given = parser.parse_args()
     if given.what == "cells":
+        os.environ["EBM_OUTPUTS"] = str(CELLS / "runs")
         for job in jobs(given.methods, given.sets, given.seeds):
             measure(*job)
     elif given.what == "run":

@@ -4,8 +4,9 @@
 
 `options` comes from the files of conf/, `methods` from results/methods.json (made by scripts/methods.py), `sweep` from
 results/sweep.json (made by scripts/sweep_table.py), `log_z_coverage` from results/log_z_coverage.json (made by
-scripts/log_z_coverage.py), `benchmark` and `results` from results/benchmark.jsonl (made by
-scripts/benchmark.py). With --check nothing is written, and the exit code is 1 if a part is out of date.
+scripts/log_z_coverage.py), `anomalies` from results/anomaly_detection.json (made by scripts/anomaly_detection.py), `benchmark` and
+`results` from results/benchmark.jsonl (made by scripts/benchmark.py). With --check nothing is written, and the exit code is 1 if a part is
+out of date.
 """
 
 import json
@@ -15,6 +16,7 @@ import statistics
 import sys
 from pathlib import Path
 
+import anomaly_detection
 import benchmark_tables
 import log_z_coverage
 from measured import maker
@@ -125,6 +127,11 @@ def tables():
     return (ROOT / "results" / "table_likelihoods.md").read_text().strip()
 
 
+def anomalies():
+    """Anomaly detection on the sets of ADBench."""
+    return anomaly_detection.page(json.loads(anomaly_detection.RESULTS.with_suffix(".json").read_text()))
+
+
 PARTS = {
     "options": options,
     "methods": methods,
@@ -133,6 +140,7 @@ PARTS = {
     "sweep": sweep,
     "log_z_coverage": coverage,
     "tables": tables,
+    "anomalies": anomalies,
 }
 
 
