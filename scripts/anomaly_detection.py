@@ -9,8 +9,8 @@ detectors have pyod's defaults and get the columns with mean 0 and variance 1, a
 one cell is then measured for all seeds. The detectors need `pip install -e '.[anomalies]'`.
 
 SEARCH has the lines that were compared, on SEARCH_SEEDS, which the reported results do not use. The one of the greatest mean AUROC over
-the sets is experiment=anomalies. It is one line for all sets, but the choice has seen their labels. The two best lines were measured with
-five seeds, others with fewer where the difference was larger than that between seeds (`--seeds`).
+the sets is experiment=anomalies. It is one line for all sets, but the choice has seen their labels. The best lines were
+measured with five seeds; the others with two, where the difference is larger than that between seeds.
 """
 
 import argparse
