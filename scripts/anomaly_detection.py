@@ -59,7 +59,7 @@ COMMON = (  # the words of every line: all rows are trained on and scored, and n
 LINES = {  # the reported lines
     "anomalies": ("experiment=anomalies",),
 }
-SHORT = ("trainer.n_steps=500", "trainer.ema_decay=0.99")  # of the networks in the search
+SHORT = ("trainer.n_steps=500", "trainer.ema_decay=0.99", "optimizer.weight_decay=1.0")  # of the networks in the search
 SEARCH = {  # the candidates; `energy=reference` is the reference alone as a model
     "gaussian": ("reference=full_gaussian", "energy=reference"),
     "gaussian_quantile": ("reference=full_gaussian", "energy=reference", "dataset.transform=quantile"),
