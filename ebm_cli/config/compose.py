@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ebm_cli.config import option_files
+from ebm_cli.config import energy_choices, option_files
 from ebm_cli.config.option_files import conf_dir, groups, train_defaults
 from ebm_cli.config.overrides import Interval, dimension, key_of, misplaced, note, parse, sort, swept
 from ebm_cli.config.roles import LISTS, OPTIONAL
@@ -21,7 +21,6 @@ from ebm_cli.io import yaml_text
 MAX_CHECKED = 20  # at most so many values of a swept key are checked before the sweep starts
 MISSING = "???"
 AUTO = "sampler=auto"  # the same as no word: the sampler is that of the energy, or else that of the objective
-OF_ENERGIES = ("sampler", "regularizer")  # groups for which the choice of an energy's file comes before that of an objective with chains
 FOLDERS: ContextVar[tuple[Path, ...]] = ContextVar("FOLDERS", default=())  # the user's folders of options that Hydra searches now
 
 
@@ -51,6 +50,7 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     try:
         composed, choices, params = deepcopy(_with_options(tuple(options.values()), tuple(dirs)))
         searched = tuple(key for key in params if key not in {**options, **values})
+        composed = OmegaConf.merge(composed, energy_choices.values(choices, options, dirs))
         plain = OmegaConf.to_container(composed)
         values = {key: word for key, word in values.items() if not note(misplaced(word, key, plain), problems)}
         for key, word in values.items():
@@ -72,32 +72,12 @@ def _with_options(options: tuple[str, ...], dirs: tuple[Path, ...]) -> tuple[Any
     from omegaconf import OmegaConf
 
     composed = by_hydra(options, dirs)
-    if own := _of_the_energy(options, composed.hydra.runtime.choices, OmegaConf.to_container(composed), dirs):
+    if own := energy_choices.words(composed.hydra.runtime.choices, options, OmegaConf.to_container(composed), dirs):
         composed = by_hydra((*options, *own), dirs)
     choices, params = dict.fromkeys(OPTIONAL) | dict(composed.hydra.runtime.choices), list(composed.hydra.sweeper.get("params") or ())
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     return composed, choices, params
-
-
-def _of_the_energy(options: Sequence[str], choices: Mapping[str, Any], config: Mapping[str, Any], dirs: Sequence[Path]) -> list[str]:
-    """Words for the options that the file of the energy chooses, and that the objective would choose for real events.
-
-    An objective whose chains use the sampler of the config chooses one for real events, with which others cannot be sampled. Hydra would
-    prefer it, because the objective comes after the energy. The line and a preset have priority over both.
-    """
-    known = groups(dirs)
-    if look(config, "objective.sampler") != "${sampler}" or choices.get("energy") not in known["energy"]:
-        return []
-    wanted = option_files.defaults(known["energy"][choices["energy"]].path)
-    preset = known["experiment"].get(choices.get("experiment"))
-    given = {key_of(word) for word in options} | ({*option_files.defaults(preset.path)} if preset else set())
-    return [f"{group}={_written(wanted[group])}" for group in OF_ENERGIES if group in wanted and group not in given]
-
-
-def _written(option: Any) -> str:
-    """The value of an override that chooses an option, or a list of options."""
-    return f"[{','.join(option)}]" if isinstance(option, list) else str(option)
 
 
 def by_hydra(options: Sequence[str], dirs: Sequence[Path]) -> Any:

@@ -37,6 +37,7 @@ class RBM(nn.Module, Energy, BlockGibbs):
         super().__init__()
         n = prod(space.shape)
         self.n_visible, self.n_hidden, self.n_uniforms, self.shape = n, n_hidden, n + n_hidden, tuple(space.shape)
+        self.has_log_partition = rbm.can_be_summed(n, n_hidden)  # log Z is a sum over few enough states
         self.weight = nn.Parameter(std * torch.randn(n, n_hidden))
         self.visible_bias = nn.Parameter(torch.logit(mean.flatten().clamp(LEAST, 1 - LEAST)))
         self.hidden_bias = nn.Parameter(torch.zeros(n_hidden))
@@ -74,11 +75,6 @@ class RBM(nn.Module, Energy, BlockGibbs):
         before = v @ self.weight + c
         after = before.unsqueeze(-2) + change.unsqueeze(-1) * self.weight
         return -change * b - (softplus(after) - softplus(before).unsqueeze(-2)).sum(-1)
-
-    @property
-    def has_log_partition(self) -> bool:
-        """Whether log Z is a sum over few enough states."""
-        return rbm.can_be_summed(self.n_visible, self.n_hidden)
 
     def log_partition(self) -> Tensor:
         """log Z in nats, a scalar in double precision, by a sum over the states of the smaller side. It is differentiable."""

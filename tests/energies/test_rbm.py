@@ -66,6 +66,7 @@ def test_log_z_is_summed_in_parts_of_bounded_memory(monkeypatch):
 def test_large_machines_have_no_exact_log_z():
     energy = machine(21, 22)
     assert not energy.has_log_partition
+    assert machine(20, 22).has_log_partition
     with pytest.raises(ValueError, match="at most 20"):
         energy.log_partition()
 
