@@ -30,14 +30,19 @@ def words(choices: Mapping[str, Any], options: Sequence[str], config: Mapping[st
 
 
 def values(choices: Mapping[str, Any], given: Mapping[str, Any], dirs: Sequence[Path]) -> dict[str, Any]:
-    """The values for the energy and the objective together: {group: {key: value}}. `given` are the groups whose options the line chooses."""
+    """The values for the energy and the objective together: {group: {key: value}}.
+
+    `given` are the groups whose options the line chooses: these keep the values of their options.
+    """
     path = _pair(choices, dirs)
     if path is None:
         return {}
     chosen, own = _preset(choices, dirs)
-    free = {group: inner for group, inner in option_files.load(path).items() if group == "objective" or group not in {*given, *chosen}}
+    kept = {"defaults", *given, *chosen} - {"objective"}
     return {
-        group: {key: inner[key] for key in inner.keys() - (own.get(group) or {})} for group, inner in free.items() if group != "defaults"
+        group: {key: value for key, value in inner.items() if key not in (own.get(group) or {})}
+        for group, inner in option_files.load(path).items()
+        if group not in kept
     }
 
 

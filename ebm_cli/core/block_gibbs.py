@@ -17,6 +17,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from ebm_cli.core.wrappers import Wrapper
 from ebm_cli.types import Params
@@ -45,11 +46,21 @@ class BlockGibbs(Protocol):
 class BlockGibbsPath(Wrapper):
     """The model at an inverse temperature beta of the path from independent bits with log-odds `bias` to the model.
 
-    `params` holds `wrapper.beta` (*m) and `wrapper.bias` (*m, *d), so that a new beta compiles nothing.
+    It works on a single model, not on a stack. `params` holds `wrapper.beta` () and `wrapper.bias` (*d).
     """
 
     def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
         return self.base.annealed_energy(params, x, self._beta(params, x), params["wrapper.bias"])
+
+    def fall(self, params: Params, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """E_before(x) - E_after(x), (B,), for two values of beta. The model and the path have the same constant at beta = 1."""
+        return self.energy(params | {"wrapper.beta": before}, x) - self.energy(params | {"wrapper.beta": after}, x)
+
+    def log_z_of_start(self, params: Params) -> Tensor:
+        """log Z at beta = 0: there -E_0(x) = bias'x + constant."""
+        bias = params["wrapper.bias"]
+        at_zero = self.energy(params | {"wrapper.beta": torch.zeros_like(params["wrapper.beta"])}, torch.zeros_like(bias).unsqueeze(0))
+        return softplus(bias).sum() - at_zero.squeeze(-1)
 
     def sweep(self, params: Params, x: Tensor, u: Tensor, beta: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         if beta is not None or bias is not None:

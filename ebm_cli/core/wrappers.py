@@ -164,6 +164,10 @@ class AnnealingPath(Wrapper):
         score = self.base.score(params, self.place(params, x), noise_level, create_graph=create_graph)
         return torch.lerp(self._start(params, x)[1], params["wrapper.scale"] * score, params["wrapper.beta"])
 
+    def fall(self, params: Params, u: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """E_before(u) - E_after(u), (*m, B), for two values of beta."""
+        return (after - before) * self.gap(params, u)
+
     def gap(self, params: Params, u: Tensor) -> Tensor:
         """-log q(x) - E(x), (*m, B): the decrease of the energy along the path per unit of beta."""
         return self.start_energy(params, u) - self.base.energy(params, self.place(params, u)).detach()

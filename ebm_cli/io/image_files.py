@@ -1,7 +1,8 @@
 """Gray images from files of the user's own: IDX (the format of MNIST), NPY and NPZ. IDX files may be compressed by gzip.
 
 An IDX file of images begins with the bytes 0, 0, 8 (unsigned bytes), 3 (axes) and three sizes, (N, height, width), as big-endian 32-bit
-integers. LeCun et al. 1998. An NPZ file has one array (N, height, width), or several, of which `x` is taken. Values are 0 to 255, or 0 to 1.
+integers. LeCun et al. 1998. An NPZ file has one array (N, height, width), or several, of which `x` is taken. Values are 0 to 255, or 0
+to 1.
 """
 
 import struct

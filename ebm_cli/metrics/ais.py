@@ -34,7 +34,7 @@ from ebm_cli.core.pointwise import beside
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import event_scale
 from ebm_cli.core.student_t import quantile
-from ebm_cli.core.wrappers import AnnealingPath
+from ebm_cli.core.wrappers import AnnealingPath, Wrapper
 from ebm_cli.metrics.quadrature import Quadrature, at_data
 from ebm_cli.types import Best, Count, Params
 
@@ -97,9 +97,13 @@ class AnnealedImportanceSampling(Metric):
         betas, n = schedule(self.n_temperatures).to(ends), self.n_repeats * self.n_chains
         steps = self._pilot(path, params, in_coordinates(params, reference.draw(n, rng.at("pilot"))), betas, rng.at("pilot"))
         starts = in_coordinates(params, reference.draw(n, rng))
-        up = self._weights(path, params, starts, betas, steps, rng.at("up"), upwards=True).view(self.n_repeats, -1)
-        down = self._weights(path, params, ends, betas, steps, rng.at("down"), upwards=False).view(self.n_repeats, -1)
-        constant = context.dataset.standardization.log_det
+        up, _ = self._weights(path, params, starts, betas, steps, rng.at("up"), upwards=True)
+        down, _ = self._weights(path, params, ends, betas, steps, rng.at("down"), upwards=False)
+        return self._bounds(up, down, context.dataset.standardization.log_det)
+
+    def _bounds(self, up: Tensor, down: Tensor, constant: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+        """The lower and upper bounds and the effective sample size of each repeat, from all weights, (n_repeats * n_chains,)."""
+        up, down = up.view(self.n_repeats, -1), down.view(self.n_repeats, -1)
         ess = (2 * up.logsumexp(-1) - (2 * up).logsumexp(-1)).exp() / up.shape[-1]
         return log_mean_exp(up) + constant, constant - log_mean_exp(-down), ess
 
@@ -135,20 +139,20 @@ class AnnealedImportanceSampling(Metric):
         return found
 
     def _weights(
-        self, path: AnnealingPath, params: Params, u: Tensor, betas: Tensor, steps: list[Tensor | None], rng: Rng, *, upwards: bool
-    ) -> Tensor:
-        """w of each chain, (n,), in double precision on the CPU."""
+        self, path: Wrapper, params: Params, u: Tensor, betas: Tensor, steps: list[Tensor | None], rng: Rng, *, upwards: bool
+    ) -> tuple[Tensor, Tensor]:
+        """w of each chain, (n,), in double precision on the CPU, and the final states, (n, *d)."""
         w = torch.zeros(len(u), dtype=torch.double, device=u.device)
         for k in range(len(steps)) if upwards else reversed(range(len(steps))):
             if not upwards:
                 u, _ = self._move(path, params, betas[k + 1], steps[k], u, rng.at(k))
-            w += (betas[k + 1] - betas[k]) * path.gap(params, u)
+            w += path.fall(params, u, betas[k], betas[k + 1])
             if upwards:
                 u, _ = self._move(path, params, betas[k + 1], steps[k], u, rng.at(k))
-        return w.cpu()
+        return w.cpu(), u
 
     def _move(
-        self, path: AnnealingPath, params: Params, beta: Tensor, step_size: Tensor | None, u: Tensor, rng: Rng
+        self, path: Wrapper, params: Params, beta: Tensor, step_size: Tensor | None, u: Tensor, rng: Rng
     ) -> tuple[Tensor, Tensor | None]:
         """The state after one transition at a temperature, and the mean acceptance rate."""
         params = params | {"wrapper.beta": beta}
