@@ -355,7 +355,8 @@ def test_a_sampler_requires_what_it_uses(tmp_path, sampler):
 def dataset_of(tmp_path, dataset):
     """The dataset of an option; tables of bits and of categories have 8 columns of two values."""
     if dataset not in ("binary_table", "categorical_table"):
-        return experiment(tmp_path, f"dataset={dataset}", "objective=nce", space=space_of("dataset", dataset)).dataset
+        words = ["dataset.validation=0.1"] if "validation" in nodes("dataset")[dataset] else []
+        return experiment(tmp_path, f"dataset={dataset}", "objective=nce", *words, space=space_of("dataset", dataset)).dataset
     rows = Rng(0).integers("bits", 2, 60, 8).tolist()
     (tmp_path / "bits.csv").write_text("\n".join(",".join("xy"[bit] for bit in row) for row in rows))
     return schema.build(nodes("dataset")[dataset] | {"path": str(tmp_path / "bits.csv"), "header": False})
@@ -552,13 +553,19 @@ def test_a_diverged_model_of_a_stack_is_frozen(tmp_path, optimizer):
 @pytest.mark.parametrize("metric", options("metric"))
 def test_metric(tmp_path, metric):
     """Every metric on a space that meets its requirements; test_evaluate.py tests unmet requirements."""
-    space = "binary" if metric in options("metric") and metric not in SHIPPED["metric"] else "real"
+    needs = compatibility.requires({metric: nodes("metric")[metric]}, "metric")
+    space = "binary" if needs & {"binary", "discrete"} or metric not in SHIPPED["metric"] else "real"
     labels = Rng(0).normal("table", 60, 2)[:30, 0].tolist()  # half of the values of a column
-    words = {"ais": ["metric.ais.n_temperatures=30"], "auroc": ["dataset=table", "dataset.label=a", f"dataset.anomaly={labels}"]}
+    blocks = ["energy=rbm", "metric.ais_of_blocks.n_temperatures=20"]
+    words = {
+        "ais": ["metric.ais.n_temperatures=30"],
+        "ais_of_blocks": blocks,
+        "auroc": ["dataset=table", "dataset.label=a", f"dataset.anomaly={labels}"],
+    }
     measured = experiment(tmp_path, "objective=nce", f"metric=[{metric}]", *words.get(metric, ()), space=space)
     (measure,), trainer = measured.metrics().values(), measured.trainer()
     needed = evaluate.requirements(measure) - (measured.dataset.provides if metric == "auroc" else set())
-    assert needed <= offered(space, "couplings" if space == "binary" else "mlp")
+    assert needed <= offered(space, "rbm" if "block_gibbs" in needed else "couplings" if space == "binary" else "mlp")
     samples = (Rng(1).normal("samples", 100, 1) if metric == "auroc" else trainer.dataset.draw(100, Rng(1))).unflatten(0, (20, 5))
     context = [
         MetricContext(trainer.model, trainer.frozen, trainer.dataset, trainer.rng, samples, reference=trainer.reference) for _ in range(2)

@@ -17,11 +17,16 @@ MOST_SUMMED = 20  # the largest number of units on the smaller side over whose s
 AT_ONCE = 1 << 22  # maximum number of entries of a temporary tensor
 
 
+def free_energy(v: Tensor, weight: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """F(v) in nats, (..., D) -> (...)."""
+    return -v @ b - softplus(v @ weight + c).sum(-1)
+
+
 def log_partition(weight: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """log Z in nats, a scalar in double precision: W (D, H), b (D,), c (H,). It is differentiable."""
     weight, outer, inner = _smaller_first(weight.double(), b.double(), c.double())
     total = weight.new_full((), -torch.inf)
-    for states in _states(len(outer), len(inner), weight):
+    for states in all_states(len(outer), len(inner), weight):
         total = torch.logaddexp(total, _log_marginal(states, weight, outer, inner).logsumexp(0))
     return total
 
@@ -33,7 +38,7 @@ def draw(weight: Tensor, b: Tensor, c: Tensor, place: Tensor, u: Tensor) -> Tens
     """
     visible_first = len(b) <= len(c)
     weight, outer, inner = _smaller_first(weight.double(), b.double(), c.double())
-    log_p = torch.cat([_log_marginal(states, weight, outer, inner) for states in _states(len(outer), len(inner), weight)])
+    log_p = torch.cat([_log_marginal(states, weight, outer, inner) for states in all_states(len(outer), len(inner), weight)])
     cumulative = (log_p - log_p.logsumexp(0)).exp().cumsum(0)
     index = torch.searchsorted(cumulative, place * cumulative[-1], right=True).clamp(max=len(log_p) - 1)
     state = bits(index, len(outer))
@@ -59,7 +64,7 @@ def _smaller_first(weight: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor
     return (weight, b, c) if len(b) <= len(c) else (weight.T, c, b)
 
 
-def _states(n: int, width: int, like: Tensor) -> Iterator[Tensor]:
+def all_states(n: int, width: int, like: Tensor) -> Iterator[Tensor]:
     """All states of n bits, in parts (N, n)."""
     size = max(1, AT_ONCE // max(width, n))
     for first in range(0, 1 << n, size):

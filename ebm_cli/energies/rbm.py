@@ -59,8 +59,9 @@ class RBM(nn.Module, Energy, BlockGibbs):
 
     def sweep(self, x: Tensor, u: Tensor, beta: Tensor, bias: Tensor) -> Tensor:
         (b, c), beta = self.biases(), beta.unsqueeze(-1)
-        on = u[:, : self.n_hidden] < torch.sigmoid(beta * (x.flatten(1) @ self.weight + c))
-        field = beta * (on.to(x) @ self.weight.T + b) + (1 - beta) * bias.flatten()
+        h = (u[:, : self.n_hidden] < torch.sigmoid(beta * torch.addmm(c, x.flatten(1), self.weight))).to(x)
+        weights = torch.cat([self.weight.T, torch.stack([b, bias.flatten()])])  # one product gives beta (W h + b) + (1 - beta) bias
+        field = torch.cat([beta * h, beta, 1 - beta], 1) @ weights
         return (u[:, self.n_hidden :] < torch.sigmoid(field)).to(x).view_as(x)
 
     def annealed_energy(self, x: Tensor, beta: Tensor, bias: Tensor) -> Tensor:

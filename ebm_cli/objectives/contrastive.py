@@ -165,7 +165,9 @@ class PersistentContrastiveDivergence(FromReference):
         slots = rng.integers("slots", stratum, n) + stratum * torch.arange(n, device=x.device)
         slots = (slots + rng.integers("first", self.n_chains, 1)) % self.n_chains
         slots = expand(slots, x).expand_as(x)
-        restart = expand(rng.uniform("restart", n) < self.restart, x)
-        start = torch.where(restart, self.starts(model, params, x, rng), carry["buffer"].gather(axis, slots))
+        start = carry["buffer"].gather(axis, slots)
+        if self.restart:
+            restart = expand(rng.uniform("restart", n) < self.restart, x)
+            start = torch.where(restart, self.starts(model, params, x, rng), start)
         aux, carry, info = self._negatives(model, params, carry, start, rng)
         return aux, carry | {"buffer": carry["buffer"].scatter(axis, slots, aux["negatives"])}, info

@@ -7,12 +7,12 @@ import math
 
 import pytest
 import torch
-from components import states
 from scipy.stats import chi2
 
 from ebm_cli.core import rbm
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.states import number, states
 from ebm_cli.energies.rbm import RBM
 from ebm_cli.types import Space
 
@@ -98,7 +98,7 @@ def test_a_sweep_is_a_transition_of_block_gibbs(size, beta):
     x, n_states = states(Space(size[:1], "binary")).double(), 2 ** size[0]
     u = Rng(0).uniform("u", n_states * n, energy.n_uniforms).double()
     after = energy.sweep(x.repeat_interleave(n, 0), u, torch.full((n_states * n,), beta).double(), bias)
-    index = (after @ (2.0 ** torch.arange(size[0])).double()).long().view(n_states, n)
+    index = number(after, Space(size[:1], "binary")).view(n_states, n)
     counts = torch.stack([row.bincount(minlength=n_states) for row in index])
     squared = ((counts - n * kernel).square() / (n * kernel)).sum().item()
     assert squared < chi2.isf(1e-6, n_states * (n_states - 1))
@@ -109,7 +109,7 @@ def test_independent_draws_have_the_frequencies_of_the_model(size):
     energy, n = machine(*size), 50_000
     p = joint(energy).flatten().softmax(0).view(2 ** size[0], -1).sum(1)
     x = energy.draw(Rng(0).uniform("place", n).double(), Rng(0).uniform("u", n, energy.n_uniforms))
-    counts = (x.double() @ (2.0 ** torch.arange(size[0])).double()).long().bincount(minlength=len(p))
+    counts = number(x, Space(size[:1], "binary")).bincount(minlength=len(p))
     assert ((counts - n * p).square() / (n * p)).sum().item() < chi2.isf(1e-6, len(p) - 1)
 
 

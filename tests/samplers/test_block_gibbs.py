@@ -5,13 +5,13 @@ All draws are seeded, and a chi-square test of the frequencies of all states fai
 
 import pytest
 import torch
-from components import states
 from scipy.stats import chi2
 
 from ebm_cli.core import chain
 from ebm_cli.core.block_gibbs import BlockGibbsPath
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
+from ebm_cli.core.states import number, states
 from ebm_cli.core.wrappers import Tempered
 from ebm_cli.energies.rbm import RBM
 from ebm_cli.samplers.block_gibbs import BlockGibbs
@@ -28,11 +28,6 @@ def machine(seed):
     return energy
 
 
-def number(x):
-    """The index of each event in the list of all states."""
-    return (x.flatten(-2) @ 2.0 ** torch.arange(6)).long()
-
-
 def drawn(p, rng):
     """N exact draws from the probabilities of the states, (*m, 64) -> (*m, N, 2, 3)."""
     return X[torch.searchsorted(p.cumsum(-1), rng.uniform("start", N), right=True).clamp(max=63)]
@@ -40,7 +35,7 @@ def drawn(p, rng):
 
 def follows(x, p):
     """Whether events, (N, 2, 3), have the probabilities p, (64,)."""
-    counts = number(x).bincount(minlength=64)
+    counts = number(x, SPACE).bincount(minlength=64)
     likely = N * p >= 5
     pooled = torch.cat([counts[likely], counts[~likely].sum(0, keepdim=True)])
     expected = N * torch.cat([p[likely], p[~likely].sum(0, keepdim=True)]) + 1e-12
