@@ -7,6 +7,7 @@ graph, with the reason.
 
 import csv
 import math
+from functools import cache
 from importlib import import_module
 
 import pytest
@@ -77,7 +78,13 @@ def options(group, known=GROUPS):
 
 def nodes(group, known=GROUPS):
     """The node of every option, read from its file."""
-    return {option: option_files.node_of(found.path) for option, found in known[group].items()}
+    return {option: dict(node) for option, node in read(group, known is GROUPS).items()}
+
+
+@cache
+def read(group, own):
+    """The nodes of the options of a group, with those of the tests, read once."""
+    return {option: option_files.node_of(found.path) for option, found in (GROUPS if own else SHIPPED)[group].items()}
 
 
 def space_of(group, option):
