@@ -219,7 +219,7 @@ class Checker:
         if "runs" in config["energy"]:
             raise Skip("it needs runs: see sweep")
         energies = [schema.build(config["energy"], at="energy") for _ in range(2)]
-        cpu, other = map(TrainedModel.of_analytic, energies, (0, 0), (torch.device("cpu"), self.device))
+        cpu, other = map(TrainedModel.of_target, energies, (0, 0), (torch.device("cpu"), self.device))
         x = cpu.reference.draw(500, cpu.rng)
         found = []
         for trained in (cpu, other):

@@ -34,7 +34,9 @@ from ebm_cli.types import Space
 
 GROUPS = option_files.groups([OPTIONS])
 SHIPPED = option_files.groups()
-EXCUSED: dict[str, str] = {}  # why the loss or step of an option does not trace into a single graph
+EXCUSED = {
+    "wolff": "clusters grow in a loop whose length depends on the values"
+}  # why the loss or step of an option does not trace into a single graph
 SMALL = ["trainer.batch_size=32", "trainer.n_steps=50", "trainer.max_grad_norm=1.0", "metric=[]", "device=cpu"]
 REFUSED = {("image", "exact"): "at most 2 coordinates"}  # why an objective is refused once the events are known
 NARROW = {
@@ -426,13 +428,13 @@ def built(energy, seed=0):
     node = nodes("energy")[energy]
     space = space_of("energy", energy)
     shape = {"image": (1, 8, 8), "binary": (16,)}.get(space, (2,))
-    x = (Rng(0).normal("x", 8, *shape) > 0).float() if space == "binary" else Rng(0).normal("x", 8, *shape)
+    x = (Rng(0).normal("x", 8, *shape) > 0).float() if space in ("binary", "categorical") else Rng(0).normal("x", 8, *shape)
     params = {"label": Rng(0).integers("label", 2, 8)} if space == "labelled" else {}
     if compatibility.analytic(node):
         return schema.build(compose.compose([f"energy={energy}"]).config["energy"]), Rng(0).normal("x", 8, *(2,)), params
     torch.manual_seed(seed)
     mean, scale = torch.ones(shape), torch.linspace(2.0, 0.5, math.prod(shape)).view(shape)
-    events = Space(shape, "binary" if space == "binary" else "real")
+    events = Space(shape, space if space in ("binary", "categorical") else "real", 3 if space == "categorical" else None)
     return schema.build(node, space=events, shape=shape, mean=mean, scale=scale, reference=gaussian(mean, scale)), x, params
 
 
@@ -446,7 +448,7 @@ def test_energy(energy):
     params = [{k: v.detach() for k, v in tensors(module).items()} for module in modules]
     model = Model(modules[0], event_ndim=x.ndim - 1, stacked=False)
     ask = model.score if model.outputs_score else model.energy
-    for reach in (1.0,) if space_of("energy", energy) == "binary" else (1.0, 30.0):
+    for reach in (1.0,) if space_of("energy", energy) in ("binary", "categorical") else (1.0, 30.0):
         far = reach * x
         level = (torch.linspace(0.05, 3.0, 8),) if "noise_level" in model.provides else ()
         answer = ask(params[0] | label, far, *level)

@@ -38,6 +38,7 @@ VOCABULARY = {
     "energy": Capability("energy", "an energy", "outputs the score itself", "the network outputs the score itself: there is no energy"),
     "noise_level": Capability("energy", "an energy with a noise level", "takes no noise level", "the energy takes no noise level"),
     "block_gibbs": Capability("energy", "block-Gibbs transitions", "has none", "the energy has no block-Gibbs transitions"),
+    "ising": Capability("energy", "an Ising energy", "is none", "the energy is not that of an Ising model"),
     "unconditional": Capability("energy", "an energy without labels", "takes labels", "the energy depends on a label"),
 }
 NOT_GIVEN = {  # by class attribute of an energy: the message if the objective does not provide this input of the energy
@@ -155,6 +156,11 @@ def provides(nodes: Mapping[str, Any]) -> frozenset[str]:
 def analytic(energy: Any) -> bool:
     """Whether an energy is built from its config alone, without a run."""
     return not getattr(class_of(energy, "energy"), "trainable", True)
+
+
+def stands_alone(energy: Any) -> bool:
+    """Whether an energy can be sampled without a run."""
+    return analytic(energy) or getattr(class_of(energy, "energy"), "stands_alone", False)
 
 
 def learns(energy: Any) -> bool:

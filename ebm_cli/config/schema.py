@@ -93,7 +93,8 @@ def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict
 def injected(kind: type, target: type) -> tuple[str, ...]:
     """The parameters of a component that come from the data; none if it is built from its config alone."""
     trainable = kind is contracts.Energy and getattr(target, "trainable", True)
-    return tuple(signature(target).parameters.keys() & {*INJECTED}) if trainable else ()
+    own = {"shape"} if getattr(target, "stands_alone", False) else set()  # it takes the shape of its events from `space`
+    return tuple(signature(target).parameters.keys() & {*INJECTED} - own) if trainable else ()
 
 
 def resolve(target: str, key: str, kind: type, problems: list[Problem]) -> type | None:
@@ -160,7 +161,7 @@ def build(node: Mapping[str, Any], *, at: str = "", **offered: Any) -> Any:
         for key, value in node.items()
         if key != "_target_"
     }
-    named = {key: value for key, value in offered.items() if key in signature(target).parameters}
+    named = {key: value for key, value in offered.items() if key in signature(target).parameters and key not in values}
     return target(**named, **values)
 
 

@@ -73,7 +73,8 @@ class Energy(Protocol):
     noise; with `takes_labels = True` it is called with `label=` (B,). A class with `trainable = False` is analytic: it is built from its
     config alone and has nothing to train (see energies/analytic.py). A class with the methods of `BlockGibbs` (core/block_gibbs.py)
     provides transitions to the sampler block_gibbs. A class with `learns = False` has no parameters: a run of it takes no
-    training steps (see energies/reference.py).
+    training steps (see energies/reference.py). A class with `stands_alone = True` can be trained, and can also be sampled without a run: it
+    is then built from its config alone, with `space=None`, and its `shape` is a value of its config (see energies/target.py).
 
     An energy of bits may have closed forms: `flip_differences`, x (B, *d) -> E(x with bit i flipped) - E(x), (B, D); and, if its
     `has_log_partition` is true, `log_partition`, () -> log Z in nats, ().
@@ -85,6 +86,7 @@ class Energy(Protocol):
     takes_labels: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     learns: ClassVar[bool] = True
+    stands_alone: ClassVar[bool] = False
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
 

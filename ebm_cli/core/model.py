@@ -171,10 +171,10 @@ class CountingModel:
 
 
 def provides(network: nn.Module | type[nn.Module]) -> frozenset[str]:
-    """The capabilities of a network or its class: `energy`, `noise_level`, `block_gibbs`, and `unconditional` if it takes no labels."""
+    """The capabilities of a network or its class: `energy`, `noise_level`, `block_gibbs`, `ising`, and `unconditional`, without labels."""
     flags = {name: getattr(network, name, False) for name in ("outputs_score", "takes_noise_level", "takes_labels")}
     found = {"energy": not flags["outputs_score"], "noise_level": flags["takes_noise_level"], "unconditional": not flags["takes_labels"]}
-    found["block_gibbs"] = hasattr(network, "sweep")
+    found |= {"block_gibbs": hasattr(network, "sweep"), "ising": hasattr(network, "bond_couplings")}
     return frozenset(name for name, provided in found.items() if provided)
 
 

@@ -21,7 +21,7 @@ N_BOXES = 3  # number of boxes that are tried, each twice as wide as the previou
 
 def numbers(energy: Any, trained: TrainedModel, samples: Tensor, data: Dataset | None) -> dict[str, Any]:
     """log Z in closed form and by quadrature, and mean energies of samples, grid and data. A missing number is null, with a reason."""
-    params = {name: value.double() for name, value in trained.params.items()}
+    params = {name: value.double() if value.is_floating_point() else value for name, value in trained.params.items()}
     at_samples = energy_of(trained.model, params, samples.flatten(0, 1).cpu())
     found, reasons = {"log_z": energy.log_z, "mean_energy": at_samples.mean().item()}, {}
     if energy.log_z is None:

@@ -84,8 +84,8 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     typed = check(as_typed(settings, words, keys), chosen)
     figures = {name: schema.build(node) for name, node in typed.pop("figure").items()}
     out, device, started = sample_files.check_out(typed.pop("out")), pick_device(typed["device"]), time.perf_counter()
-    energy, sampler = schema.build(typed["energy"], at="energy"), schema.build(typed["sampler"])
-    trained = TrainedModel.of_analytic(energy, typed["seed"], device)
+    energy, sampler = schema.build(typed["energy"], at="energy", space=None), schema.build(typed["sampler"])
+    trained = TrainedModel.of_target(energy, typed["seed"], device)
     draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
     check_memory(draws, len(trained.column_names), 1)
     data, n = getattr(energy, "dataset", None), draws.starts(sampler, trained.model)
@@ -99,7 +99,8 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     log_z = summary["log_z"] if summary["log_z"] is not None else summary.get("log_z_quadrature")
     path = folder_of(typed, chosen)
     own_data = data if chosen["energy"] == "exact" else None
-    frame = None if own_data is not None else analytic_numbers.frame(energy, drawn.samples)
+    of_plane = own_data is None and trained.space.kind == "real"
+    frame = analytic_numbers.frame(energy, drawn.samples) if of_plane else None
     pictures = save_folder(
         path, typed, trained, drawn, summary, figures, trained.scene(own_data, drawn.samples, log_z, path.name, frame=frame)
     )
@@ -132,9 +133,10 @@ def check(settings: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, A
     typed, energy = {}, settings["energy"] or {}
     for group in ("energy", "sampler"):
         target = schema.resolve(str((settings[group] or {}).get("_target_")), group, schema.KINDS[group], problems)
-        if group == "energy" and target is not None and getattr(target, "trainable", True):
+        needs_run = getattr(target, "trainable", True) and not getattr(target, "stands_alone", False)
+        if group == "energy" and target is not None and needs_run:
             message = f"energy={chosen['energy']} must be trained before it can be sampled, and no run is given"
-            analytic = ", ".join(name for name, node in compatibility.options("energy", ()).items() if compatibility.analytic(node))
+            analytic = ", ".join(name for name, node in compatibility.options("energy", ()).items() if compatibility.stands_alone(node))
             raise bad(message, f"ebm train energy={chosen['energy']}, then ebm sample last; these need no training: {analytic}")
         if target is not None:
             typed[group] = schema.check_node(settings[group], group, schema.KINDS[group], problems)

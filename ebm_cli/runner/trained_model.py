@@ -22,6 +22,7 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
 from ebm_cli.core.wrappers import Tempered
 from ebm_cli.errors import bad, printable
+from ebm_cli.references.fair_states import FairStates
 from ebm_cli.references.gaussian import Gaussian
 from ebm_cli.runs.run import RUN_AGAIN, Run
 from ebm_cli.training import checkpoint
@@ -94,12 +95,20 @@ class TrainedModel:
         return cls(model, trained, params, carry, fit, reference, *coordinates, selection)
 
     @classmethod
-    def of_analytic(cls, energy: Any, seed: int, device: torch.device) -> "TrainedModel":
-        """An analytic energy (energies/analytic.py) in the form of a trained model."""
-        params = {name: value.to(device) for name, value in tensors(energy).items()}
-        fit, space = {name: params[name] for name in ("mean", "scale")}, Space(tuple(energy.shape))
-        model = Model(energy.to(device), event_ndim=len(energy.shape), stacked=False, space=space)
-        reference = FittedReference(Gaussian(), {name: value.flatten() for name, value in fit.items()}, space.shape)
+    def of_target(cls, energy: Any, seed: int, device: torch.device) -> "TrainedModel":
+        """An energy that is sampled without a run, in the form of a trained model.
+
+        Chains start from a Gaussian (energies/analytic.py), or from fair bits (energies/target.py).
+        """
+        space = getattr(energy, "space", Space(tuple(energy.shape)))
+        params = {name: value.detach().to(device) for name, value in tensors(energy).items()}
+        model = Model(energy.to(device), event_ndim=len(space.shape), stacked=False, space=space)
+        if space.kind == "real":
+            fit = {name: params[name] for name in ("mean", "scale")}
+            reference = FittedReference(Gaussian(), {name: value.flatten() for name, value in fit.items()}, space.shape)
+        else:
+            fit = {name: torch.full(space.shape, 0.5, device=device) for name in ("mean", "scale")}
+            reference = FittedReference(FairStates(space), {}, space.shape)
         coordinates = energy.standardization, Rng(seed, device), energy.column_names, space
         return cls(model, model, params | reference.named, {}, fit, reference, *coordinates)
 

@@ -1,9 +1,10 @@
-"""Functions that several transitions share: truncated scores, acceptance of proposals, and diagnostics."""
+"""Functions that several transitions share: truncated scores, acceptance of proposals, diagnostics, and changes of discrete events."""
 
 import torch
 from torch import Tensor
 
-from ebm_cli.core.model import Model, expand
+from ebm_cli.core.model import Model, constant, expand
+from ebm_cli.core.states import levels
 
 
 def truncated(model: Model, score: Tensor, max_norm: float | None) -> Tensor:
@@ -35,3 +36,22 @@ def accepted(log_uniform: Tensor, log_alpha: Tensor, before: Tensor, after: Tens
     chain that starts there would never move.
     """
     return (log_uniform < log_alpha) | ((before == torch.inf) & ~after.isnan())
+
+
+def base(model: Model, x: Tensor) -> Tensor:
+    """The number of states of each coordinate of discrete events, (*d)."""
+    shape = x.shape[x.ndim - model.event_ndim :]
+    return constant(levels(model.space, shape.numel()), x).view(shape)
+
+
+def shifted(model: Model, x: Tensor, change: Tensor) -> Tensor:
+    """x_i + change_i modulo the number of states of coordinate i, for changes from 0 to this number less one, (*m, B, *d)."""
+    if model.space is None or model.space.kind == "binary":
+        return (x - change).abs()
+    moved, states = x + change, base(model, x)
+    return torch.where(moved >= states, moved - states, moved)
+
+
+def gain(x: Tensor, score: Tensor) -> Tensor:
+    """d_i = -(2 x_i - 1) s_i, (*m, B, *d): the estimate by the score s of E(x) - E(x with bit i flipped)."""
+    return (1 - 2 * x) * score
