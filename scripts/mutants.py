@@ -1,19 +1,28 @@
 """Mutation tests: inserts the mistakes of scripts/mutants.toml one by one; a test must fail for each.
 
-    python scripts/mutants.py [WORD ...]     only the mutants whose file contains one of the words
+    python scripts/mutants.py [WORD ...] [--store FILE] [--since COMMIT]
+
+    WORD            only the mutants whose file contains one of the words
+    --store FILE    continue: the mutants that died are recorded in this file, and are skipped while they, the file that they change and
+                    their test files are unchanged
+    --since COMMIT  skip the mutants that are the same in this commit, with the same file and the same test files
 
 Each mutant is a copy of the tree in which one piece of text is replaced. Its tests must fail there and pass on an unchanged copy. The exit
 code is 1 if a mutant survives. The mistakes are those seen in public EBM code, and wrong signs and factors.
 """
 
+import argparse
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +50,50 @@ def passes(tests: Sequence[str], mutant: dict[str, Any] | None = None) -> bool:
         return ended.returncode == 0
 
 
-def main() -> int:
+def key(mutant: dict[str, Any], read: Callable[[str], bytes]) -> str:
+    """The sha256 of a mutant, of the file that it changes, and of its test files. Helpers that the tests import are not part of it."""
+    paths = (mutant["file"], *(test.partition("::")[0] for test in mutant["tests"]))
+    contents = [hashlib.sha256(read(path)).hexdigest() for path in paths]
+    return hashlib.sha256(json.dumps([mutant, contents], sort_keys=True).encode()).hexdigest()
+
+
+def keys_of(commit: str) -> set[str]:
+    """The keys of the mutants of a commit."""
+
+    @cache
+    def read(path: str) -> bytes:
+        return subprocess.run(["git", "-C", ROOT, "show", f"{commit}:{path}"], check=True, capture_output=True).stdout
+
+    return {key(mutant, read) for mutant in tomllib.loads(read("scripts/mutants.toml").decode())["mutant"]}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD")
+    parser.add_argument("--store", type=Path, metavar="FILE")
+    parser.add_argument("--since", metavar="COMMIT")
+    args = parser.parse_args(words)
     mutants = tomllib.loads((ROOT / "scripts" / "mutants.toml").read_text())["mutant"]
-    words = sys.argv[1:]
-    mutants = [mutant for mutant in mutants if not words or any(word in mutant["file"] for word in words)]
+    mutants = [mutant for mutant in mutants if not args.words or any(word in mutant["file"] for word in args.words)]
+    died = set(args.store.read_text().split()) if args.store and args.store.exists() else set()
+    known = died | (keys_of(args.since) if args.since else set())
+    keys = [key(mutant, lambda path: (ROOT / path).read_bytes()) for mutant in mutants]
+    n_skipped = sum(name in known for name in keys)
+    pending = [(name, mutant) for name, mutant in zip(keys, mutants, strict=True) if name not in known]
     n_jobs = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(n_jobs) as pool:
-        files = sorted({test for mutant in mutants for test in mutant["tests"]})
+        files = sorted({test for _, mutant in pending for test in mutant["tests"]})
         broken = [file for file, good in zip(files, pool.map(lambda file: passes([file]), files), strict=True) if not good]
         survivors = []
-        for mutant, good in zip(mutants, pool.map(lambda mutant: passes(mutant["tests"], mutant), mutants), strict=True):
+        for (name, mutant), good in zip(pending, pool.map(lambda one: passes(one[1]["tests"], one[1]), pending), strict=True):
             survivors += [mutant] if good else []
             print(f"{'SURVIVES' if good else 'dies    '}  {mutant['file']}: {mutant['old']!r} -> {mutant['new']!r}", flush=True)
+            if args.store and not good and not {*mutant["tests"]} & {*broken}:
+                with open(args.store, "a") as file:
+                    file.write(f"{name}\n")
     for file in broken:
         print(f"BROKEN    {file} fails on the unchanged tree")
-    print(f"{len(mutants)} mutants, {len(survivors)} survive")
+    print(f"{len(pending)} mutants, {len(survivors)} survive" + (f"; {n_skipped} were skipped" if n_skipped else ""))
     return 1 if survivors or broken else 0
 
 
