@@ -77,7 +77,7 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
 
     problems |= dict.fromkeys(search.problems(hydra.sweeper, compose.sweep_space(words, dirs)))
     good = search.GOOD if hydra.sweeper.get("_target_") == search.TARGET else GOOD
-    lines = Lines(tuple(dirs), here=hydra.launcher.get("_target_") in HERE)
+    lines = Lines(tuple(dirs), here=hydra.launcher.get("_target_") in HERE, launcher=hydra.launcher)
     for tried in compose.one_at_a_time(words, dirs):
         problems |= dict.fromkeys(lines.check(tried))
     note, missing = lines.ranking.choose(search=good is search.GOOD)

@@ -1,5 +1,7 @@
 """Files inside a run folder, which may come from somebody else: no link inside it is followed, and no special file is opened.
 
+A file with a second name (a hard link) is read, but never written through: a copy takes its place in the folder first.
+
 Every function takes the folder, `root`, and a path inside it. Each part of the path below `root` is opened by itself with O_NOFOLLOW, so
 nobody can exchange it for a link between a check and its use. Only the standard library is used.
 """
@@ -49,11 +51,21 @@ def replacing(root: Path, path: Path) -> Iterator[BinaryIO]:
 
 def append(root: Path, path: Path, text: str) -> None:
     """Append text to a file, which is created if it does not exist."""
+    unshare(root, path)
     with _parent(root, path) as (folder, name):
         _check(folder, name, path)
         flags = os.O_NOFOLLOW | os.O_NONBLOCK
         with open(name, "a", encoding="utf-8", opener=lambda name, own: os.open(name, own | flags, 0o666, dir_fd=folder)) as file:
             file.write(text)
+
+
+def unshare(root: Path, path: Path) -> None:
+    """If a file has a second name, put a copy in its place, so that what is appended to it does not change the other file."""
+    with suppress(FileNotFoundError):
+        if path.lstat().st_nlink > 1:
+            content = read(root, path, MOST_BINARY)
+            with replacing(root, path) as file:
+                file.write(content)
 
 
 def make_folder(root: Path, path: Path) -> Path:

@@ -44,6 +44,7 @@ def save_figures(folder: Path, figures: Mapping[str, Figure], scene: Scene, name
                 if name in named:
                     console.say(f"note: figure={name} cannot be drawn: {reason}")
                 continue
+            partial.unlink(missing_ok=True)  # a folder from somebody else may have a link of this name
             figure.save(scene, partial)
             partial.replace(path)
             pictures.saved.append(path)

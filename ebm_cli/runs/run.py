@@ -186,6 +186,7 @@ class Run:
             raise bad(f"the run folder {self.path} cannot be created: {error.strerror}", "set EBM_OUTPUTS to another folder") from None
         if wrong := content.fault(self.path):
             raise bad(f"{self.path}: {wrong}", inside.HINT)
+        inside.unshare(self.path, self.path / ".lock")  # some versions of filelock empty it
         try:
             with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
                 for path in self.path.glob(".*.[0-9]*"):

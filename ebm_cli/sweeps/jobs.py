@@ -14,6 +14,7 @@ from ebm_cli.config import compose
 from ebm_cli.config.roles import DRAWS, MEASURES, new_labels, with_role
 from ebm_cli.core.contracts import Follower, RunFolder
 from ebm_cli.errors import Busy, InputError, Interrupted, RunFailed, report
+from ebm_cli.io import inside
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.line import compose_line
 from ebm_cli.runner.progress import Progress, shown
@@ -167,6 +168,7 @@ class EventReporter(Follower):
     def start(self, run: RunFolder, config: Mapping[str, Any], step: int) -> None:
         sys.stdout.flush()
         before = self._log.read_text() if self._log.exists() else ""  # another sweep of the same line may have removed it
+        inside.unshare(run.path, run.path / "output.log")
         redirect(run.path / "output.log")
         sys.stdout.write(before)
         sys.stdout.flush()

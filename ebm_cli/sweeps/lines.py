@@ -1,7 +1,7 @@
 """Checks of the lines of a sweep before its first run: each line on its own and against the earlier lines."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +16,7 @@ from ebm_cli.runner import experiment
 from ebm_cli.runner.draw import check_memory
 from ebm_cli.runner.line import compose_line
 from ebm_cli.sweeps.ranking import Ranking
+from ebm_cli.sweeps.slots import hidden
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Lines:
 
     dirs: tuple[Path, ...]
     here: bool  # whether the jobs run on this machine; other machines may have other devices
+    launcher: Mapping[str, Any] = field(default_factory=dict)  # the settings of the launcher
     first: dict[str, Any] = field(default_factory=dict)  # the config of the first line
     ranking: Ranking = field(default_factory=Ranking)  # the number by which the runs are compared
     _runs: dict[str, Sequence[str]] = field(default_factory=dict)  # lines by the identity of their run
@@ -35,6 +37,8 @@ class Lines:
         try:
             composed = compose_line(line, self.dirs)
             typed = experiment.check(composed)
+            if problem := hidden(typed["device"], self.launcher):
+                return [problem]
             if self.here:
                 pick_device(typed["device"])
             if (data := json.dumps(typed["dataset"])) not in self._data:

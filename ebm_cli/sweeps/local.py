@@ -1,16 +1,13 @@
 """The local launcher, `hydra/launcher=gpu`: creates an engine from its settings."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ebm_cli.config.schema import check_signature
-from ebm_cli.errors import InputError, Problem, bad
+from ebm_cli.errors import InputError, Problem
 from ebm_cli.sweeps.processes import LocalProcesses
 from ebm_cli.sweeps.slots import plan
 from ebm_cli.types import Count, Natural, Positive
-
-INDEXED = re.compile("device=cuda:0*[1-9][0-9]*")  # a GPU other than the first that a process sees
 
 
 def settings(gpus: Literal["auto"] | Natural | list[Natural | str], jobs_per_gpu: Count, cpu_jobs: Count | None, grace_s: Positive) -> None:
@@ -23,9 +20,6 @@ def engine(given: Mapping[str, Any], lines: Sequence[Sequence[str]]) -> LocalPro
     typed = check_signature(settings, dict(given), "hydra.launcher", problems)
     if problems:
         raise InputError(*problems)
-    if indexed := next((word for words in lines for word in words if INDEXED.fullmatch(word)), None):
-        index = indexed.rpartition(":")[2]
-        raise bad(f"{indexed}: a job of a sweep sees only its own GPU", f"device=cuda hydra.launcher.gpus=[{index}]")
     if typed["gpus"] == "auto" and all("device=cpu" in words for words in lines):
         typed["gpus"] = 0
     grace_s = typed.pop("grace_s")

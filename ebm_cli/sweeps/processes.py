@@ -8,22 +8,26 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+from ebm_cli.errors import bad
 from ebm_cli.sweeps.dispatch import Died, Engine, Event, Task
 from ebm_cli.sweeps.slots import Slot
 
 ORPHAN_S = 1.5  # seconds that a task has to save its state after its launcher was killed
 LINGER_S = 5.0  # seconds that a process has to exit after its task has ended; a thread may keep it alive
 TICK_S = 0.25  # the longest wait of a poll, in seconds
+LONGEST_FOLDER = 70  # bytes of TMPDIR; the folder and the name of the socket add 33
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 NO_SERVER = 255  # the exit code reported for a process, possibly alive, whose fork server is gone
 OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)  # a terminal sends them to all processes, but only the launcher handles them
 BLOCKED = (*OF_TERMINALS, signal.SIGTERM)  # in the server
@@ -100,6 +104,7 @@ def warm() -> ForkServerContext:
     mask, environment = signal.pthread_sigmask(signal.SIG_BLOCK, []), dict(os.environ)
     os.environ["PYTHONSAFEPATH"] = "1"  # otherwise the server would import a yaml.py of the working directory
     try:
+        _make_socket_folder()
         resource_tracker.ensure_running()  # otherwise forkserver.ensure_running() starts it, which unblocks the signals
         signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         forkserver.ensure_running()
@@ -108,6 +113,20 @@ def warm() -> ForkServerContext:
         if "PYTHONSAFEPATH" not in environment:
             del os.environ["PYTHONSAFEPATH"]
     return context
+
+
+def _make_socket_folder() -> None:
+    """Create the folder of the server's socket. If TMPDIR is long, it is elsewhere: the path of a socket has at most 104 bytes."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        short = next((place for place in SHORT_FOLDERS if os.access(place, os.W_OK | os.X_OK)), None)
+        if short is None:
+            raise bad(f"TMPDIR: {folder} is too long for the socket of a sweep", f"use a path of at most {LONGEST_FOLDER} bytes")
+        tempfile.tempdir = short
+    try:
+        util.get_temp_dir()  # multiprocessing creates it once, in the folder of tempfile
+    finally:
+        tempfile.tempdir = folder
 
 
 def _start(context: ForkServerContext, number: int, slot: Slot, task: Task) -> tuple[Connection, Worker]:

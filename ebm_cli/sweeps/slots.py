@@ -3,11 +3,12 @@
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ebm_cli.errors import bad, nearest
+from ebm_cli.errors import Problem, bad, nearest
 from ebm_cli.types import Count, Natural
 
 NO_GPU = ("", "-1")  # entries of CUDA_VISIBLE_DEVICES that hide the GPU and all after it
@@ -72,6 +73,22 @@ def choose(gpus: str | int | list, available: list[Gpu], *, key: str = "hydra.la
             raise bad(f"hydra.launcher.gpus: GPU {name} is listed twice", "hydra.launcher.jobs_per_gpu=2 runs two jobs on each GPU")
         chosen += found
     return chosen
+
+
+def hidden(device: str, launcher: Mapping[str, Any]) -> Problem | None:
+    """The problem of a device that a job of this launcher does not see, such as `cuda:1` if it has one GPU; None if there is none."""
+    kind, _, index = device.partition(":")
+    target, one_each = str(launcher.get("_target_")).rpartition(".")[2], "device=cuda is the GPU of the job"
+    n_gpus, hint = {
+        "GpuLauncher": (1, f"device=cuda hydra.launcher.gpus=[{index}]"),
+        "SubmititLauncher": (launcher.get("gpus_per_node") or 1, one_each),
+        "SlurmLauncher": (None if launcher.get("gres") else launcher.get("gpus_per_node") or launcher.get("gpus_per_task") or 1, one_each),
+        "RayLauncher": ((launcher.get("ray") or {}).get("remote", {}).get("num_gpus") or 1, one_each),
+    }.get(target, (None, ""))
+    if kind != "cuda" or not index.isdigit() or not isinstance(n_gpus, int | float) or int(index) < n_gpus:
+        return None
+    sees = "only its own GPU" if n_gpus <= 1 else f"only its own {n_gpus:g} GPUs"
+    return Problem(f"device={device}: a job of this sweep sees {sees}", hint)
 
 
 def visible() -> list[Gpu]:

@@ -42,6 +42,20 @@ def test_links_deeper_in_the_folder(ebm, run, tmp_path, name):
     assert (tree(tmp_path / "mine") if (tmp_path / "mine").is_dir() else (tmp_path / "mine").read_bytes()) == before
 
 
+@pytest.mark.parametrize("name", ["train.log", "metrics.jsonl", "output.log", ".lock", "samples.npz", "config.yaml", "status.json"])
+def test_a_file_with_a_second_name_is_not_written_through(ebm, run, tmp_path, name):
+    """A run folder may hold hard links, for example after `cp -al` or from an archive. The command works, and the other file stays."""
+    (run / name).touch()
+    (tmp_path / "other").write_bytes((run / name).read_bytes() + (b"mine" if name == ".lock" else b""))
+    (run / name).unlink()
+    (run / name).hardlink_to(tmp_path / "other")
+    before = (tmp_path / "other").read_bytes()
+    for words in (("evaluate", run), ("train", *LINE, "group=other"), ("train", "-m", *LINE, "force=true")):
+        ended = ebm(*words)
+        assert ended.code == 0, ended
+        assert (tmp_path / "other").read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "status.json", "metrics.jsonl", "samples.npz", ".lock"])
 def test_special_files_are_refused_without_being_opened(ebm, run, name):
     """To open a pipe that nobody writes to would wait forever."""

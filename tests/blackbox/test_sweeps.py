@@ -38,6 +38,26 @@ def test_a_sweep_of_a_table_is_compared_by_a_number_that_its_runs_have_and_says_
     assert re.search(r"^best: ebm train .*optimizer\.lr=", ended.out, re.MULTILINE)
 
 
+@pytest.mark.parametrize("launcher", ["gpu", "ray", "submitit_slurm", "submitit_local"])
+def test_a_gpu_that_a_job_does_not_see_is_refused(ebm, tmp_path, launcher):
+    if launcher != "gpu":
+        pytest.importorskip("ray" if launcher == "ray" else "submitit")
+    before = tree(tmp_path)
+    refused(
+        ebm("train", *SWEEP[:1], *LINE, f"hydra/launcher={launcher}", "device=cuda:1", "seed=0,1"), "device=cuda:1: a job of this sweep"
+    )
+    assert tree(tmp_path) == before
+
+
+def test_a_long_folder_for_temporary_files(ebm, tmp_path):
+    """The path of a socket has at most 104 bytes."""
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    ended = ebm("train", *SWEEP, "dataset=moons", "metric=[quadrature]", "seed=0,1", TMPDIR=long)
+    assert ended.code == 0, ended
+    assert list(long.iterdir()) == []
+
+
 def test_the_usual_number_needs_no_note(ebm):
     ended = ebm("train", *SWEEP, "dataset=moons", "metric=[quadrature]", "seed=0")
     assert ended.code == 0, ended

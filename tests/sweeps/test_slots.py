@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from ebm_cli.errors import InputError
-from ebm_cli.sweeps import local, slots
+from ebm_cli.errors import InputError, Problem
+from ebm_cli.sweeps import slots
 from ebm_cli.sweeps.slots import Slot, plan
 
 UUIDS = [f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abcd"]
@@ -179,8 +179,30 @@ def test_without_nvidia_smi_the_gpus_are_those_of_torch(tmp_path, monkeypatch, n
     assert [gpu.name for gpu in slots.visible()] == ["0", "1"][:n_seen]
 
 
-def test_a_job_cannot_name_a_gpu_that_it_does_not_see(machine):
-    machine(FOUR)
-    with pytest.raises(InputError, match="device=cuda:3: a job of a sweep sees only its own GPU") as refused:
-        local.engine({"gpus": "auto", "jobs_per_gpu": 1, "cpu_jobs": None, "grace_s": 1.0}, [["seed=0", "device=cuda:3"]])
-    assert refused.value.problems[0].hint == "device=cuda hydra.launcher.gpus=[3]"
+@pytest.mark.parametrize(
+    ("launcher", "device", "message", "hint"),
+    [
+        ({"_target_": "x.GpuLauncher"}, "cuda:3", "its own GPU", "device=cuda hydra.launcher.gpus=[3]"),
+        ({"_target_": "x.SlurmLauncher", "gpus_per_node": 1}, "cuda:1", "its own GPU", "device=cuda is the GPU of the job"),
+        ({"_target_": "x.SlurmLauncher", "gpus_per_node": 2}, "cuda:2", "its own 2 GPUs", "device=cuda is the GPU of the job"),
+        ({"_target_": "x.SubmititLauncher", "gpus_per_node": None}, "cuda:1", "its own GPU", "device=cuda is the GPU of the job"),
+        ({"_target_": "x.RayLauncher", "ray": {"remote": {"num_gpus": 0.5}}}, "cuda:1", "its own GPU", "device=cuda is the GPU of the job"),
+    ],
+)
+def test_a_job_cannot_name_a_gpu_that_it_does_not_see(launcher, device, message, hint):
+    assert slots.hidden(device, launcher) == Problem(f"device={device}: a job of this sweep sees only {message}", hint)
+    assert slots.hidden("cuda", launcher) is None
+    assert slots.hidden("cuda:0", launcher) is None
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        {"_target_": "x.SlurmLauncher", "gpus_per_node": 2},
+        {"_target_": "x.SlurmLauncher", "gpus_per_node": None, "gres": "gpu:2"},
+        {"_target_": "x.RayLauncher", "ray": {"remote": {"num_gpus": 2}}},
+        {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"},
+    ],
+)
+def test_a_job_can_name_each_gpu_that_it_sees(launcher):
+    assert slots.hidden("cuda:1", launcher) is None
