@@ -11,6 +11,8 @@ from typing import NamedTuple
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)  # a name that needs no quotes
 OWN = "--config-dir DIR adds the options of a folder of your own"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is full, or a limit on its use is reached
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+LESS = "reduce the number of points at a time (trainer.batch_size, n_chains, n_samples), of models (seeds), or the size of the energy"
 MOST_NAMED = 12  # a hint lists at most this many words
 
 
@@ -83,7 +85,16 @@ def described(error: BaseException) -> Problem:
     text = str(error).partition("\n")[0]
     if isinstance(error, OSError) and error.filename and error.errno in FULL:
         return Problem(f"{error.filename} cannot be written: {error.strerror}", "free disk space, or set EBM_OUTPUTS to another folder")
+    if is_memory(error):
+        asked = re.search(r"\d[\d.]* ?(?:[KMGTP]i?B|bytes)", str(error))
+        return Problem(f"out of memory{f': {asked[0]} could not be allocated' if asked else ''}{place(error)}", LESS)
     return Problem(f"{type(error).__name__}: {text}{place(error)}", "set EBM_DEBUG=1 to see the traceback")
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an allocation failed. torch has no exception class for this on the CPU."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY))
 
 
 def place(error: BaseException) -> str:

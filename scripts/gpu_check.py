@@ -104,12 +104,13 @@ class Row:
 
 @dataclass
 class Checker:
-    """The settings of all checks. `words` are added to every config of a training run."""
+    """The settings of all checks. `words` are added to every config of a training run, `words_of` to that of one option."""
 
     device: torch.device
     n_steps: int
     words: tuple[str, ...] = ()
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gpu_check_")))
+    words_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def checks(self) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
         """Each check with its component and the function that makes its numbers."""
@@ -126,7 +127,8 @@ class Checker:
         for group in ("regularizer", "optimizer", "reference"):
             for name in options(group):
                 choice = f"{group}=[{name}]" if group == "regularizer" else f"{group}={name}"
-                yield group, name, partial(self.training, ("objective=nce", "energy=mlp", choice), self.n_steps // 4)
+                words = ("objective=nce", "energy=mlp", choice, *self.words_of.get(name, ()))
+                yield group, name, partial(self.training, words, self.n_steps // 4)
         for group, check in {"dataset": self.dataset, "sampler": self.sampler, "metric": self.metric}.items():
             for name in options(group):
                 yield group, name, partial(check, name)

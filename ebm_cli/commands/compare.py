@@ -24,6 +24,7 @@ from ebm_cli.comparison.compare import Comparison, compare
 from ebm_cli.core.student_t import interval
 from ebm_cli.errors import bad
 from ebm_cli.io import streams
+from ebm_cli.runner import marks
 from ebm_cli.runs import catalog, run
 
 FLAGS = {"--metric": True, "--budget": True, "--json": False, "--csv": False, "--markdown": False}
@@ -54,12 +55,14 @@ def runs_of(names: Sequence[str]) -> list[run.Run]:
                     console.say(f"warning: {member.path.name} is damaged and is left out: {damage.message}")
                 else:
                     member.check_schema()
+                    marks.check(member)
                     whole.append(member)
             if not whole:
                 raise bad(f"all runs of {name} are damaged", "name other runs; `ebm rm` removes damaged ones")
             found += whole
             continue
         named = catalog.find(name, groups)
+        marks.check(named)
         if not named.read("summary.json") and (state := named.state()) != "diverged":
             hint = f"leave it out, or train it: `ebm show {named.id}` prints its command"
             raise bad(f"{named.path.name} has no results; its state is {state}", hint)

@@ -70,11 +70,14 @@ def sweep(overrides: Sequence[str], dirs: Sequence[Path]) -> int:
         from ebm_cli.sweeps import processes
 
         processes.warm()  # the server imports what the jobs need while this process checks the line
+    from ebm_cli.config.text_values import with_quotes
     from ebm_cli.sweeps import search
     from ebm_cli.sweeps.jobs import GOOD, Job
     from ebm_cli.sweeps.lines import Lines, id_of
     from ebm_cli.sweeps.sweep import Sweep
 
+    if not problems:
+        words, overrides = (with_quotes(found, dirs) for found in (words, overrides))
     problems |= dict.fromkeys(search.problems(hydra.sweeper, compose.sweep_space(words, dirs)))
     good = search.GOOD if hydra.sweeper.get("_target_") == search.TARGET else GOOD
     lines = Lines(tuple(dirs), here=hydra.launcher.get("_target_") in HERE, launcher=hydra.launcher)

@@ -63,7 +63,7 @@ def compose(words: Sequence[str], dirs: Sequence[Path] = ()) -> Composed:
     return Composed(_without_missing(config), choices, differs, problems, tuple(words), tuple(dirs), searched)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _with_options(options: tuple[str, ...], dirs: tuple[Path, ...]) -> tuple[Any, dict[str, Any], list[str]]:
     """The config with these options, the chosen option of every group, and the keys in the search space of a preset.
 

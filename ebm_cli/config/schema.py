@@ -81,6 +81,9 @@ def check_node(node: Any, key: str, kind: type, problems: list[Problem]) -> dict
     """A component's node with typed values. Its problems are added to `problems`."""
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         hint = f"choose an option of the group: {key.partition('.')[0]}=..."
+        inner = next(iter(node.items()), ("", None)) if isinstance(node, Mapping) and len(node) == 1 else ("", None)
+        if _names_a_target(inner[1]):
+            hint = f"its keys are nested under {inner[0]!r}; in a file of this group they are not: remove that line, and indent no other"
         problems.append(Problem(f"{key}: {node!r} is not a component: it has no _target_", hint))
         return {}
     target = resolve(node["_target_"], key, kind, problems)

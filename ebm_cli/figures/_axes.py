@@ -15,7 +15,7 @@ def plane(scene: Scene) -> str | None:
     """The reason why a scene has no points in the plane to show; None if it has some."""
     if not scene.is_plane:
         return "the events are not points in the plane"
-    return None if len(scene.samples) else "no sample is finite"
+    return None if len(scene.samples) else "there are no finite samples"
 
 
 def is_analytic(scene: Scene) -> bool:

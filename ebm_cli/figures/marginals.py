@@ -19,7 +19,7 @@ class Marginals(Figure):
     def lacking(self, scene: Scene) -> str | None:
         if scene.is_plane:
             return "figure=density and figure=samples show events in the plane"
-        return None if len(scene.samples) else "no sample is finite"
+        return None if len(scene.samples) else "there are no finite samples"
 
     def plot(self, scene: Scene) -> Drawing:
         n = min(scene.n_columns, MOST)

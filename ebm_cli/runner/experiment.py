@@ -17,7 +17,7 @@ from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
 from ebm_cli.core.figure import Figure
 from ebm_cli.core.metric import Metric
-from ebm_cli.errors import InputError, Problem, bad
+from ebm_cli.errors import InputError, Problem, bad, described
 from ebm_cli.loggers.guarded_logger import GuardedLogger
 from ebm_cli.objectives.nothing import Nothing
 from ebm_cli.runner import marks
@@ -126,9 +126,23 @@ def check(composed: Composed) -> dict[str, Any]:
         problems.append(Problem("trainer.n_steps: 0 steps train nothing", "use a number above 0; energy=reference needs no training"))
     typed = schema.check(as_typed(composed.config, composed.words), problems)
     typed = typed if learns else without_training(typed)
+    check_figures(typed["figure"])
     if typed["logger"]:
         schema.build(typed["logger"]).check(typed)
     return typed
+
+
+def check_figures(figures: Mapping[str, Any]) -> None:
+    """Build every figure. They are drawn after training, when it is too late for an error in their values."""
+    problems = []
+    for name, node in figures.items():
+        try:
+            schema.build(node)
+        except InputError as error:
+            problems += error.problems
+        except Exception as error:  # of a figure of the user's own
+            problems.append(Problem(f"figure.{name}: {described(error).message}", "correct its values, or leave it out: figure=[]"))
+    schema.refuse(problems)
 
 
 def without_training(typed: dict[str, Any]) -> dict[str, Any]:

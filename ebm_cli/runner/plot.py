@@ -30,7 +30,7 @@ def save_figures(folder: Path, figures: Mapping[str, Figure], scene: Scene, name
     """
     inside.make_folder(folder.parent, folder)
     if not len(scene.samples):
-        console.say("there are no pictures of the samples, because no sample is finite")
+        console.say("there are no pictures of the samples, because there are no finite samples")
     pictures = Pictures([], {}, {})
     for name, figure in figures.items():
         path, partial = folder / f"{name}{figure.suffix}", folder / f".{os.getpid()}.{name}{figure.suffix}"

@@ -7,14 +7,12 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from ebm_cli import console
 from ebm_cli.config import schema
 from ebm_cli.config.compose import Composed
 from ebm_cli.config.roles import DRAWS, MEASURES, new_labels, with_role
 from ebm_cli.core.contracts import Follower
-from ebm_cli.errors import Interrupted, RunFailed, bad, described
+from ebm_cli.errors import Interrupted, RunFailed, bad, described, is_memory
 from ebm_cli.io import yaml_text
 from ebm_cli.runner import marks, results
 from ebm_cli.runner.experiment import Experiment
@@ -217,7 +215,8 @@ def fail(run: Run, error: BaseException) -> None:
         raise RunFailed(f"{cause}; the failure cannot be recorded in the run folder: {second}") from error
     if os.environ.get("EBM_DEBUG"):
         raise error
-    hint = f"the traceback is in {run.path / 'train.log'}; the same command continues from step {_newest_step(run)}"
+    less = f"{described(error).hint}; " if is_memory(error) else ""
+    hint = f"{less}the traceback is in {run.path / 'train.log'}; the same command continues from step {_newest_step(run)}"
     raise RunFailed(cause, hint) from None
 
 
@@ -226,8 +225,6 @@ def _cause(error: BaseException) -> str:
     text = str(error).partition("\n")[0]
     if isinstance(error, SystemExit):
         return f"a component called sys.exit({text})"
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text or "not enough memory" in text:
-        return f"allocation failed: {text or 'out of memory'}"  # torch has no exception class for memory errors on the CPU
     return described(error).message
 
 

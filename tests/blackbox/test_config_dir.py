@@ -92,3 +92,13 @@ def test_a_group_can_be_set_to_null(ebm, tmp_path):
     assert ebm(*line, "-m", "optimizer.lr=0.1,0.2").code == 0
     assert not [*tmp_path.rglob("*tfevents*")]
     refused(ebm("train", *LINE, "sampler=null"), "the group sampler takes one option")
+
+
+def test_keys_that_are_nested_by_mistake_are_named(ebm, tmp_path):
+    """Options of `metric` and `figure` are nested under their names; those of the other groups are not."""
+    (tmp_path / "options" / "objective").mkdir(parents=True)
+    (tmp_path / "options" / "objective" / "mine.yaml").write_text(
+        "# A\n# B\nmine:\n  _target_: ebm_cli.objectives.ism.ImplicitScoreMatching\n"
+    )
+    words = (f"--config-dir={tmp_path / 'options'}", "objective=mine")
+    refused(ebm("train", *LINE, *words), "objective: ", "has no _target_", "hint: its keys are nested under 'mine'")

@@ -221,3 +221,16 @@ def test_a_file_with_the_name_of_a_run_folder_is_refused_and_kept(ebm, run, more
     run.write_text("mine")
     refused(ebm("train", *LINE, *more), "is not a folder", "move it")
     assert run.read_text() == "mine"
+
+
+def test_samples_of_a_damaged_checkpoint_are_not_shown_beside_the_one_before_it(ebm, run):
+    """The newest checkpoint drew samples.npz. If it is damaged, the pictures show the one before, until it has samples of its own."""
+    warning = "samples.npz was drawn from another checkpoint and is not shown"
+    assert warning not in ebm("plot", run, "figure=[density,training]").err
+    (run / "checkpoints" / "00000004" / "state.safetensors").write_bytes(b"")
+    ended = ebm("plot", run, "figure=[density,training]")
+    assert ended.code == 0, ended
+    assert warning in ended.err
+    assert "there are no finite samples" in ended.err
+    assert ebm("sample", run, *DRAWS).code == 0
+    assert warning not in ebm("plot", run, "figure=density").err

@@ -138,3 +138,10 @@ def test_an_array_whose_header_is_larger_than_its_file(ebm, run, tmp_path, suffi
     refused(ebm("score", run, f"data={path}"), "the header describes an array of shape (900000000000, 2)")
     shutil.copy(path, run / "samples.npz")
     refused(ebm("plot", run, "figure=density"), "samples.npz")
+
+
+def test_a_run_with_the_config_of_another_is_not_compared(ebm, run):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["optimizer"]["lr"] *= 2
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    refused(ebm("compare", run, "last"), f"{run.name}: its id is not that of its config.yaml and dataset.json")

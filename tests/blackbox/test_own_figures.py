@@ -27,6 +27,12 @@ class Never(Points):
     def lacking(self, scene):
         return "the moon is not full"
 """
+CHECKED = """
+class Checked(Points):
+    def __init__(self, n: int):
+        if n % 2:
+            raise ValueError("n is odd")
+"""
 
 
 @pytest.fixture
@@ -138,3 +144,11 @@ def test_an_option_without_comment_lines_is_noted(ebm, own, tmp_path):
     (note,) = ended.err.splitlines()
     assert note.startswith("note: options/figure/never.yaml does not begin with two comment lines")
     assert ebm("list").err == ""
+
+
+def test_a_wrong_value_of_a_figure_is_found_before_training(ebm, tmp_path, own):
+    (tmp_path / "here" / "mine.py").write_text(MODULE + CHECKED)
+    (tmp_path / "here" / "options" / "figure" / "checked.yaml").write_text("# A figure\n# Me\nchecked:\n  _target_: mine.Checked\n  n: 3\n")
+    refused(ebm("train", *WORDS, own, "figure=[points,checked]"), "figure.checked: ValueError: n is odd (mine.py:25)", "leave it out")
+    assert not (tmp_path / "outputs").exists()
+    assert ebm("train", *WORDS, own, "figure=[checked]", "figure.checked.n=2").code == 0

@@ -37,6 +37,14 @@ def test_the_group_of_a_sweep_is_what_was_typed(ebm):
     assert len(json.loads(ebm("runs", "--json", "--group", "1e5").out)) == 2
 
 
+def test_texts_in_a_sweep_are_what_was_typed(ebm, tmp_path):
+    """Hydra writes 1e5 as 100000.0 in the lines of the jobs."""
+    ended = ebm("train", "-m", *LINE, "metric=[]", "seed=1,2", "name=1e5", "tags=[1e5,007,a]")
+    assert ended.code == 0, ended
+    configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in (tmp_path / "outputs" / "runs").iterdir()]
+    assert [(config["name"], config["tags"]) for config in configs] == [("1e5", ["1e5", "007", "a"])] * 2
+
+
 @pytest.mark.parametrize("identity", ["170e085322", "1234567890"])
 def test_a_run_with_an_id_that_looks_like_a_number_is_composed(ebm, run, identity):
     shutil.copytree(run, run.with_name(f"moons-dsm-s0-{identity}"))

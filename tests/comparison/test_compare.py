@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from ebm_cli.commands.compare import plus_minus
+from ebm_cli.config import roles
 from ebm_cli.io import yaml_text
 from ebm_cli.runs.run import SCHEMA, Run, write
 
@@ -28,7 +29,20 @@ def make(tmp_path):
     """`make("nce", 0, kl=0.1)` writes a finished run. For a stack `kl` is a list; `rows` are the rows of metrics.jsonl."""
     made = []
 
-    def build(objective, seed=0, *, lr=0.01, kl=0.1, group=None, rows=(), state="finished", counts=(1000, 0, 0), changed=None, **summary):
+    def build(
+        objective,
+        seed=0,
+        *,
+        lr=0.01,
+        kl=0.1,
+        group=None,
+        rows=(),
+        state="finished",
+        counts=(1000, 0, 0),
+        changed=None,
+        sha256="",
+        **summary,
+    ):
         run = Run(tmp_path / "outputs" / "runs" / f"moons-{objective}-s{seed}-{len(made):010x}")
         run.path.mkdir(parents=True)
         stack = kl if isinstance(kl, list) else None
@@ -40,7 +54,7 @@ def make(tmp_path):
             "optimizer": {"_target_": "x.Adam", "lr": lr},
             "metric": {},
             "regularizer": {},
-            "trainer": {"n_steps": 100, "evaluate_every": 10, "log_every": 5},
+            "trainer": {"n_steps": 100, "evaluate_every": 10, "log_every": 5, "select": None},
             "draws": {"n_samples": 10},
         }
         for key, value in (changed or {}).items():
@@ -48,9 +62,12 @@ def make(tmp_path):
             (config[group_name] if group_name else config)[last] = value
         (run.path / "config.yaml").write_text(yaml_text.dump(config))
         choices = {"dataset": "moons", "objective": objective, "sampler": "mala", "optimizer": "adam"}
-        facts = {"schema": SCHEMA, "id": run.id, "created": 1000.0 + len(made), "group": group, "choices": choices}
+        identity = roles.identity(config, sha256, schema=SCHEMA)
+        facts = {"schema": SCHEMA, "id": identity, "created": 1000.0 + len(made), "group": group, "choices": choices}
         facts |= {"device": "cpu", "reproduce": "ebm train", "differs": []}
         run.write("environment.json", facts)
+        if sha256:
+            run.write("dataset.json", DATASET | {"sha256": sha256})
         run.set_status(state, summary.pop("why", ""))
         if state == "finished" or summary:
             costs = dict(zip(("n_energy_evaluations", "n_score_evaluations", "n_hvp_evaluations"), counts, strict=True))
@@ -256,7 +273,7 @@ def test_each_seed_of_a_stack_has_its_own_reason(make, compare):
 def test_a_table_is_identified_by_its_content(make, compare):
     """The same content under two names is one row. A file with other content is another row."""
     for seed, (path, content) in enumerate([("a.csv", "1" * 64), ("b.csv", "1" * 64), ("a.csv", "2" * 64)]):
-        make("ssm", seed, kl=seed, group="mine", changed={"dataset.path": path}).write("dataset.json", DATASET | {"sha256": content})
+        make("ssm", seed, kl=seed, group="mine", changed={"dataset.path": path}, sha256=content)
     rows = compare("mine")["rows"]
     assert [(row["differs"], row["n"]) for row in rows] == [
         ({"dataset.path": "sha256:1111111111"}, 2),
@@ -667,3 +684,11 @@ def test_rows_with_other_numbers_of_training_points_are_ranked(make, compare):
     make("ssm", group="mine", kl=0.1)
     make("ssm", group="mine", kl=0.2, changed={"dataset.n_train": 64})
     assert compare("mine")["rows"][0]["numbers"]["kl"]["best"]
+
+
+def test_a_run_with_the_config_of_another_is_refused(make, ebm):
+    runs = [make("ssm", seed, kl=0.1) for seed in range(2)]
+    (runs[0].path / "config.yaml").write_text((runs[1].path / "config.yaml").read_text())
+    code, out, err = ebm("compare", runs[0].path.name, runs[1].path.name)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {runs[0].path.name}: its id is not that of its config.yaml and dataset.json")

@@ -67,3 +67,11 @@ def test_every_member_of_a_union_is_accepted(value):
     problems = []
     assert schema.check_signature(EnergyDiscrepancy, {"t": value, "n_noise": 2, "w": 1.0, "flip": 0.1}, "objective", problems)["t"] == value
     assert problems == []
+
+
+def test_keys_that_are_nested_by_mistake_are_named():
+    config = compose.compose(()).config
+    with pytest.raises(InputError) as error:
+        schema.check(config | {"objective": {"mine": config["objective"]}})
+    hint = error.value.problems[0].hint
+    assert hint == "its keys are nested under 'mine'; in a file of this group they are not: remove that line, and indent no other"

@@ -36,9 +36,9 @@ WHY = {
     "os_exit": "ended with exit code 4 and without a result",
     "kill": "killed, perhaps out of memory",
     "segv": "ended by SIGSEGV",
-    "tensor": "allocation failed: ",
-    "memory": "allocation failed: out of memory",
-    "limit": "allocation failed: ",
+    "tensor": "out of memory: ",
+    "memory": "out of memory",
+    "limit": "out of memory: ",
 }
 
 
