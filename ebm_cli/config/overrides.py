@@ -7,6 +7,7 @@ config: the message names the nearest known key.
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from ebm_cli.config.roles import LISTS, OPTIONAL, TRAINS, role
@@ -38,9 +39,15 @@ def is_hydras(word: str) -> bool:
 
 def parse(word: str) -> Any:
     """Hydra's representation of an override."""
+    return _parser().parse_override(word)
+
+
+@cache
+def _parser() -> Any:
+    """Hydra's parser, which keeps no state between words."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    return OverridesParser.create().parse_override(word)
+    return OverridesParser.create()
 
 
 def sort(words: Sequence[str], known: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, str], dict[str, str], list[Problem]]:

@@ -7,6 +7,7 @@ ebm_cli, torch.nn, torch.optim or a package that the user allows (EBM_ALLOW=pack
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module
 from inspect import Parameter, isclass, isfunction, signature
 from types import UnionType
@@ -190,16 +191,12 @@ def check_signature(target: Any, values: Any, key: str, problems: list[Problem],
     if not isinstance(values, Mapping):
         problems.append(Problem(f"{key}: must be a group of keys, not {values!r}"))
         return {}
-    prefix, known = f"{key}." if key else "", parameters(target, injected)
-    hints = get_type_hints(target if isfunction(target) else target.__init__, include_extras=True)
+    prefix, (model, known, hints) = f"{key}." if key else "", _model(target, injected)
     title = f"{target.__name__} has no parameter" if key else "there is no key"
     problems += [Problem(f"{prefix}{name}: {title} {name!r}", nearest(name, known, prefix)) for name in values if name not in known]
-    nested = {name: hints[name] for name in known if getattr(hints.get(name), "_is_protocol", False)}
-    fields, given = {}, {}
-    for name, parameter in known.items():
-        if name in nested:
-            continue
-        fields[name] = (hints.get(name, Any), ... if parameter.default is Parameter.empty else parameter.default)
+    nested = {name: hints[name] for name in known if name not in model.model_fields}
+    given = {}
+    for name in model.model_fields:
         if name in values:
             given[name] = values[name]
             if _names_a_target(values[name]):
@@ -207,13 +204,25 @@ def check_signature(target: Any, values: Any, key: str, problems: list[Problem],
             if isinstance(values[name], bool) and not _takes(hints.get(name, Any), bool):
                 problems.append(Problem(f"{prefix}{name}: must be a number, not {str(values[name]).lower()}"))
     try:
-        typed = create_model(getattr(target, "__name__", "node"), __config__=CONFIG, **fields).model_validate(given).model_dump(mode="json")
+        typed = model.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         typed = {}
         problems += [_problem(prefix, fault) for fault in _of_its_kind(error.errors())]
     for name, kind in nested.items():
         typed[name] = check_node(values.get(name), f"{prefix}{name}", kind, problems)
     return typed
+
+
+@lru_cache(maxsize=512)
+def _model(target: Any, injected: tuple[str, ...]) -> tuple[Any, dict[str, Parameter], dict[str, Any]]:
+    """The pydantic model of the plain parameters of a target, all parameters from its config, and their types."""
+    known, hints = parameters(target, injected), get_type_hints(target if isfunction(target) else target.__init__, include_extras=True)
+    fields = {
+        name: (hints.get(name, Any), ... if parameter.default is Parameter.empty else parameter.default)
+        for name, parameter in known.items()
+        if not getattr(hints.get(name), "_is_protocol", False)
+    }
+    return create_model(getattr(target, "__name__", "node"), __config__=CONFIG, **fields), known, hints
 
 
 def _of_its_kind(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

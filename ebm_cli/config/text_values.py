@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from inspect import isfunction
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -91,7 +92,12 @@ def _hint(node: Mapping[str, Any], place: str, name: str, keys: Callable[..., An
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value has a type, or can be converted to it."""
     try:
-        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        _adapter(hint).validate_python(value)
     except ValidationError:
         return False
     return True
+
+
+@lru_cache(maxsize=512)
+def _adapter(hint: Any) -> TypeAdapter:
+    return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
