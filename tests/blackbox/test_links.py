@@ -33,7 +33,7 @@ def test_links_deeper_in_the_folder(ebm, run, tmp_path, name):
         (tmp_path / "mine").write_text("mine")
     inside.symlink_to(tmp_path / "mine")
     before = tree(tmp_path / "mine") if (tmp_path / "mine").is_dir() else (tmp_path / "mine").read_bytes()
-    ended = ebm("plot", run, "figure=density")
+    ended = ebm("plot", run, "figure=[density,training]")
     if name == "density.png":
         refused(ended, "density.png is a link")
     else:

@@ -46,7 +46,9 @@ def test_log_z_of_another_checkpoint_is_not_used(ebm, run, points):
     assert float(row["log_prob"]) == pytest.approx(-float(row["energy"]) - log_z, abs=1e-9)
 
 
-@pytest.mark.parametrize("words", [("sample", "RUN", "n_samples=8", "n_chains=8", "n_steps=2"), ("plot", "RUN", "figure=density")])
+@pytest.mark.parametrize(
+    "words", [("sample", "RUN", "n_samples=8", "n_chains=8", "n_steps=2"), ("plot", "RUN", "figure=[density,training]")]
+)
 def test_an_older_checkpoint_is_named_by_every_command_that_uses_it(ebm, run, words):
     damage(run)
     ended = ebm(*(run if word == "RUN" else word for word in words))

@@ -12,7 +12,7 @@ import yaml
 from ebm_cli import __main__
 from ebm_cli.config import option_files
 
-SMALL = ["experiment=smoke", "trainer.n_steps=2", "energy.width=8", "draws.n_samples=20", "draws.n_steps=4", "metric=[]"]
+SMALL = ["experiment=smoke", "trainer.n_steps=2", "energy.width=8", "draws.n_samples=20", "draws.n_steps=4", "metric=[]", "figure=[]"]
 OUTSIDE = "lies outside ebm_cli, torch.nn, torch.optim"
 
 # (the line typed, a part of the message, a part of the hint): each line has one fault

@@ -23,7 +23,7 @@ TPE = {"n_trials": 40, "n_jobs": 4, "sampler": "tpe", "n_startup_trials": 8, "se
 CONFIG = {"optimizer": {"lr": 0.006, "weight_decay": 0.0}, "trainer": {"batch_size": 256}, "dataset": {"n_train": None}}
 WORDS = ("a=1", "lr=tag(log,interval(1e-4,1))", "n=int(interval(1,9))", "o=x,y")
 TINY = ("trainer.n_steps=20", "energy.width=8", "metric=[]", "sweep.metric=test_loss", "device=cpu")
-TINY += ("draws.n_samples=20", "draws.n_chains=10", "draws.n_steps=4")
+TINY += ("draws.n_samples=20", "draws.n_chains=10", "draws.n_steps=4", "figure=[]")
 
 
 @pytest.fixture
