@@ -199,6 +199,13 @@ PAIRS = [  # capability, line, message, and for each group an option that the hi
         "energy=rbm",
     ),
     (
+        "ising",
+        f"dataset=coins {COINS} sampler=wolff".replace("sampler=flips ", ""),
+        "sampler=wolff needs an Ising energy, but energy=coin_energy is none",
+        "sampler=flips",
+        "energy=ising",
+    ),
+    (
         "unconditional",
         "dataset=classes energy=labelled objective=without_labels",
         "objective=without_labels needs an energy without labels, but energy=labelled takes labels",
