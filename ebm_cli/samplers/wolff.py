@@ -7,6 +7,9 @@ It is exact, has no step size, and hardly slows down at the critical temperature
 drawn once, before the cluster grows. The clusters of all chains grow together, a layer of sites at a time, until none grows: a loop whose
 length depends on the values, so that a transition does not compile into a single graph. Chains are packed into the 64 bits of a word. Cost:
 2 uniforms per site and as many passes over the lattice as the longest cluster has layers.
+
+The first clusters of a disordered state are small, so chains that start from independent bits need a long warm-up: on 64 x 64 sites at
+beta = 0.44 the mean energy of transitions 200 to 400 is still -1.19 a site (exact: -1.416). From equal spins, 60 transitions suffice.
 """
 
 from dataclasses import dataclass
