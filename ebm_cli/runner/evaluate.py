@@ -56,9 +56,11 @@ def evaluate_models(
 
 def exact(metrics: Mapping[str, Metric], trained: TrainedModel, dataset: Dataset) -> str:
     """The name of the metric whose log Z a row contains as `log_z`: the last that applies, as in `evaluate_models`."""
-    provides = trained.model.provides | dataset.provides
-    fitting = [name for name, metric in metrics.items() if name in estimators.EXACT and "log_z" in metric.expected(dataset)]
-    return next((name for name in fitting[::-1] if not compatibility.lacking(requirements(metrics[name]), provides)), "quadrature")
+    provides, found = trained.model.provides | dataset.provides, "quadrature"
+    for name in [name for name in metrics if name in estimators.EXACT]:
+        if not compatibility.lacking(requirements(metrics[name]), provides) and "log_z" in metrics[name].expected(dataset):
+            found = name
+    return found
 
 
 def requirements(metric: Metric) -> frozenset[str]:
