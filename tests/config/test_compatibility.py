@@ -265,8 +265,10 @@ def test_objectives_of_discrete_events_accept_bits_and_categories(own, objective
 
 @pytest.mark.parametrize("energy", TRAINABLE)
 def test_every_trainable_energy_has_an_objective(own, energy):
-    bits = needs_discrete("energy", energy)
-    line = f"energy={energy}{' dataset=coins reference=coin_reference sampler=flips' if bits else ''}"
+    needs = compatibility.requires(option_files.node_of(GROUPS["energy"][energy].path), "energy")
+    data = "dataset=coins reference=coin_reference sampler=flips" if needs_discrete("energy", energy) else ""
+    data = "dataset=dice reference=categorical sampler=gibbs" if "categorical" in needs else data
+    line = f"energy={energy} {data}"
     (problem, *_) = [*problems(line, own), None]
     for way in ways(problem.hint) if problem else ["objective=ssm"]:
         if way.startswith("objective="):
