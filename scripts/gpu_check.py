@@ -66,7 +66,9 @@ MEASURES, CHAINS, TESTS = 1e-3, 0.05, 0.1  # of metrics; of those with chains of
 ELSEWHERE = 1e-3  # distance between the ends of a transition, relative to max(1, |x|)
 LEAK = 64.0  # MiB
 ENERGIES = ("mlp", "noise_mlp", "score_mlp")  # tried first for each objective
-OBJECTIVES = ("ssm", "dsm_multi")  # tried first for each energy
+OBJECTIVES = ("ssm", "dsm_multi", "pseudo_likelihood")  # tried first for each energy
+DATASETS = ("moons", "bars_and_stripes", "categorical_table")  # tried in this order for each pair
+DISCRETE = tuple(("dataset=bars_and_stripes", "objective=pseudo_likelihood", f"energy={name}") for name in ("binary_mlp", "rbm"))
 MEASURED = ("objective=nce", "energy=mlp", "dataset=eight_gaussians", "dataset.n_train=2000")  # the run of which metrics are computed
 HEADS = ("check", "component", "deviation", "tolerance", "steps/s", "CPU steps/s", "MiB", "peak", "seconds", "result")
 
@@ -116,13 +118,13 @@ class Checker:
         """Each check with its component and the function that makes its numbers."""
         pairs = list(self.pairs())
         for objective, energy in pairs:
-            words, name = (f"objective={objective}", f"energy={energy}"), f"{objective} {energy}"
+            words, name = self.line(objective, energy), f"{objective} {energy}"
             yield "training", name, partial(self.training, words, self.n_steps, timed=True)
             yield "stack", name, partial(self.training, (*words, "seeds=3"), self.n_steps // 4)
             yield "resume", name, partial(self.resume, words)
         for objective in dict.fromkeys(objective for objective, _ in pairs):
             energy = dict(reversed(pairs))[objective]
-            words = (f"objective={objective}", f"energy={energy}", "trainer.compile=true")
+            words = (*self.line(objective, energy), "trainer.compile=true")
             yield "compiled", f"{objective} {energy}", partial(self.training, words, self.n_steps, timed=True)
         for group in ("regularizer", "optimizer", "reference"):
             for name in options(group):
@@ -145,6 +147,19 @@ class Checker:
         found = [next((objective, energy) for energy in energies if fits(objective, energy)) for objective in objectives]
         others = [energy for energy in energies if energy not in {energy for _, energy in found}]
         return iter(found + [next((objective, energy) for objective in objectives if fits(objective, energy)) for energy in others])
+
+    def line(self, objective: str, energy: str) -> tuple[str, ...]:
+        """The words of a line that trains an energy."""
+        return *self.words_of_data(data_of(objective, energy)), f"objective={objective}", f"energy={energy}"
+
+    def words_of_data(self, name: str) -> list[str]:
+        """The words that choose a dataset. A table is written for those that need one: of numbers, or of two columns of bits."""
+        if options("dataset")[name].get("path") != "???":
+            return [f"dataset={name}"]
+        n, m = (7, 11) if name == "table" else (2, 2)
+        path = self.folder / f"{name}.csv"
+        path.write_text("a,b\n" + "".join(f"{i % n},{i * i // (1 if name == 'table' else 3) % m}\n" for i in range(200)))
+        return [f"dataset={name}", f"dataset.path='{path}'"]
 
     def experiment(self, words: Sequence[str], device: torch.device | str) -> Experiment:
         """The experiment of a config on a device."""
@@ -196,11 +211,8 @@ class Checker:
 
     def dataset(self, name: str) -> dict[str, Any]:
         """Batches, splits and log-densities."""
-        words = [f"dataset={name}"]
-        if name == "table":
-            (self.folder / "table.csv").write_text("a,b\n" + "".join(f"{i % 7},{(i * i) % 11}\n" for i in range(200)))
-            words += [f"dataset.path='{self.folder / 'table.csv'}'"]
-        elif "n_train" in options("dataset")[name]:
+        words = self.words_of_data(name)
+        if "n_train" in options("dataset")[name]:
             words += ["dataset.n_train=200"]
         data, pairs = self.experiment(words, "cpu").dataset, []
         with copied_draws():
@@ -233,7 +245,7 @@ class Checker:
     def sampler(self, name: str) -> dict[str, Any]:
         """Transitions on both devices, each from the state of the CPU, and samples drawn on the device."""
         kernel = schema.build(options("sampler")[name])
-        for words in (("objective=nce", "energy=mlp"), ("objective=dsm_multi", "energy=noise_mlp")):
+        for words in (("objective=nce", "energy=mlp"), ("objective=dsm_multi", "energy=noise_mlp"), *DISCRETE):
             with copied_draws():
                 cpu, other = (TrainedModel.of(trainer) for trainer in self.trained(words))
             if kernel.requires <= cpu.provides:
@@ -340,12 +352,21 @@ def first(names: Sequence[str], others: Any) -> list[str]:
     return [*names, *(name for name in others if name not in names)]
 
 
-def fits(objective: str, energy: str) -> bool:
-    """Whether an objective can train an energy, and uses its noise levels if it has any."""
-    nodes = {"objective": options("objective")[objective], "energy": options("energy")[energy], "dataset": options("dataset")["moons"]}
-    needs = compatibility.requires(nodes["objective"], "objective") | compatibility.requires(nodes["energy"], "energy")
-    provides = compatibility.provides(nodes)
-    return needs <= provides and ("noise_level" in needs) == ("noise_level" in provides)
+def fits(objective: str, energy: str, datasets: Sequence[str] = DATASETS) -> bool:
+    """Whether an objective can train an energy on one of the datasets, and uses its noise levels if it has any."""
+    return data_of(objective, energy, datasets) is not None
+
+
+def data_of(objective: str, energy: str, datasets: Sequence[str] = DATASETS) -> str | None:
+    """The first of the datasets on which an objective can train an energy."""
+    for dataset in datasets:
+        chosen = {"objective": objective, "energy": energy, "dataset": dataset}
+        nodes = {group: options(group)[name] for group, name in chosen.items()}
+        needs = compatibility.requires(nodes["objective"], "objective") | compatibility.requires(nodes["energy"], "energy")
+        provides = compatibility.provides(nodes)
+        if needs <= provides and ("noise_level" in needs) == ("noise_level" in provides):
+            return dataset
+    return None
 
 
 def with_words(line: Sequence[str], words: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.stats import chisquare
 
-from ebm_cli.config import option_files, schema
+from ebm_cli.config import compatibility, option_files, schema
 from ebm_cli.core.rng import Rng
 from ebm_cli.metrics import quadrature
 
@@ -17,6 +17,12 @@ from ebm_cli.metrics import quadrature
 def option(name, **changes):
     """The dataset of conf/dataset/NAME.yaml, with some values changed."""
     return schema.build(option_files.node_of(option_files.groups()["dataset"][name].path) | changes)
+
+
+def real_densities():
+    """The options of datasets of real events with a known density."""
+    nodes = compatibility.options("dataset", [])
+    return sorted(name for name, node in nodes.items() if {"real", "density"} <= compatibility.provides({"dataset": node}))
 
 
 def check_refused(name, **changes):

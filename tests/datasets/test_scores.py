@@ -4,11 +4,10 @@ import densities
 import pytest
 import torch
 
-from ebm_cli.config import option_files
 from ebm_cli.core.rng import Rng
 
 
-@pytest.mark.parametrize("name", sorted(set(option_files.groups()["dataset"]) - {"table"}))
+@pytest.mark.parametrize("name", densities.real_densities())
 def test_score_is_finite(name):
     dataset, rng = densities.option(name), Rng(0)
     low, high = torch.tensor(dataset.box).T
