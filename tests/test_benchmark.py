@@ -43,10 +43,24 @@ def test_the_number_of_steps_within_a_budget(scripts, tmp_path, monkeypatch):
     assert benchmark.n_steps("nce", 3.0) == 810
 
 
+def test_the_time_of_added_methods(scripts, tmp_path, monkeypatch):
+    """In 45 s: 3 s for the fit of the mixture and 8,400 steps of 5 ms; 5,000 steps of the flow, with 256 new draws each."""
+    benchmark = scripts["benchmark"]
+    monkeypatch.setattr(benchmark, "STEPS", tmp_path / "steps.json")
+    tilted, mixture, flow = benchmark.ADDED
+    times = {f"moons {tilted}": 0.005, f"moons {tilted} (fit)": 3.0, f"moons {flow}": 0.009, "moons nce": 0.003}
+    (tmp_path / "steps.json").write_text(json.dumps(times))
+    assert benchmark.budget(tilted, 45.0) == ["trainer.n_steps=8400", "trainer.evaluate_every=420"]
+    assert benchmark.budget(mixture, 45.0) == []
+    assert benchmark.budget(flow, 45.0) == ["reference.n_steps=5000", "reference.patience=5000", "dataset.n_train=1280000"]
+    assert "energy=reference" in benchmark.words(flow, "moons", fixed=False)
+    assert "energy=residual_mlp" in benchmark.words(tilted, "moons", fixed=False)
+
+
 def test_stored_cells_are_skipped_and_new_cells_are_appended(scripts, tmp_path, monkeypatch):
     benchmark, trained = scripts["benchmark"], []
     plan = benchmark.Plan(1.0, ("moons",), (("ssm", "moons"),), tmp_path, tmp_path)
-    monkeypatch.setattr(benchmark, "OBJECTIVES", ("nce", "ssm"))
+    monkeypatch.setattr(benchmark, "METHODS", ("nce", "ssm"))
 
     def train(cell, plan):
         trained.append(cell)
@@ -113,11 +127,23 @@ def test_the_whole_page(scripts, tmp_path, monkeypatch):
     assert "| `dsm` | -; 0.1250 ± 0.0000 |" in page
 
 
+def test_densities_without_training_are_in_the_tables_of_the_result_only(scripts, tmp_path, monkeypatch):
+    """They have no curve and no cost of steps."""
+    tables = scripts["benchmark_tables"]
+    monkeypatch.setattr(scripts["benchmark"], "STEPS", tmp_path / "steps.json")
+    (tmp_path / "steps.json").write_text(json.dumps({"moons nce": 0.002}))
+    alone = dict(n_steps=0, n_energy_evaluations=0, n_score_evaluations=0, train_seconds=0.0, curve=[])
+    rows = [row(method, "moons", 0, 0.02, **alone) for method in (tables.MIXTURE, tables.FLOW)]
+    page = tables.markdown([row("nce", "moons", 0, 0.03), *rows], [], seconds=45)
+    assert page.count(f"| `{tables.FLOW}` |") == 3  # KL, weights of the modes, samples
+    assert f"| `{tables.MIXTURE}` | **0.0200** |" in page
+
+
 def test_a_diverged_run_has_a_row_without_a_number(scripts, tmp_path, monkeypatch):
     """A real run that is not finite from the first steps on."""
     benchmark, tables = scripts["benchmark"], scripts["benchmark_tables"]
     plan = benchmark.Plan(0.0, ("moons",), (), tmp_path, tmp_path / "results")
-    monkeypatch.setattr(benchmark, "OBJECTIVES", ("ssm",))
+    monkeypatch.setattr(benchmark, "METHODS", ("ssm",))
     monkeypatch.setattr(benchmark, "SEEDS", (3,))
     words = benchmark.words
     monkeypatch.setattr(benchmark, "words", lambda *cell, fixed: [*words(*cell, fixed=fixed), "optimizer.lr=1e30"])
@@ -136,7 +162,7 @@ def test_from_the_runner_to_the_page(scripts, tmp_path, monkeypatch):
     """A real cell of 40 steps gives a curve that ends at the result, a page and a picture."""
     benchmark, tables = scripts["benchmark"], scripts["benchmark_tables"]
     plan = benchmark.Plan(0.0, ("moons",), (), tmp_path, tmp_path / "results")
-    monkeypatch.setattr(benchmark, "OBJECTIVES", ("exact",))
+    monkeypatch.setattr(benchmark, "METHODS", ("exact",))
     monkeypatch.setattr(benchmark, "SEEDS", (3,))
     benchmark.run(plan)
     rows = [json.loads(line) for line in plan.rows.read_text().splitlines()]

@@ -73,6 +73,7 @@ class Experiment:
             schema.build(self.config["optimizer"]),
             seeds=tuple(seeds_of(self.config)) if self.config["seeds"] else self.config["seed"],
             device=self.device,
+            fits_only=not compatibility.learns(self.config["energy"]),
         )
 
     def check_data(self) -> None:

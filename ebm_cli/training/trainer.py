@@ -25,7 +25,7 @@ from ebm_cli.training.selection import Selection
 from ebm_cli.types import Info, Params
 
 N_FIT = 10_000  # the mean and scale of the data, the reference and the initial state of the objective are fitted to at most so many points
-N_FIT_FINITE = 50_000  # the same for finite data, except for the state of the objective
+N_FIT_FINITE = 50_000  # the same for finite data, except for the state of the objective; a reference that is the model has no limit
 
 
 @dataclass
@@ -62,8 +62,11 @@ class Trainer:
         *,
         seeds: int | tuple[int, ...],
         device: torch.device | str = "cpu",
+        fits_only: bool = False,
     ) -> None:
+        """`fits_only`: the energy has nothing to train, and the fitted reference is the model."""
         self.settings, self.objective, self.optimizer, self.energy = settings, objective, optimizer, energy
+        self.fits_only = fits_only
         self.regularizers, self.rng = regularizers, Rng(seeds, device)
         self.first_step = 0  # the step at which the schedule begins; it is positive if the run continues another run
         self.origin = 0  # the step at which the parameters were initialized; it is positive if they are refitted
@@ -78,7 +81,8 @@ class Trainer:
         """Fit the reference to the training events by `fit`, and initialize the parameters and the state."""
         settings, objective, device = self.settings, self.objective, self.rng.generator.device
         self.dataset = dataset
-        m, x = self.rng.model_shape, dataset.split("train", N_FIT if dataset.n_train is None else N_FIT_FINITE, self.rng).x
+        n = N_FIT if dataset.n_train is None else dataset.n_train if self.fits_only else min(dataset.n_train, N_FIT_FINITE)
+        m, x = self.rng.model_shape, dataset.split("train", n, self.rng).x
         self.fit = {"mean": x.mean(len(m)), "scale": event_scale(x, len(dataset.shape))}
         self.reference = fit(x, self.rng.at("reference"))
         modules = [self._build(self.energy, k).to(device) for k in range(len(self.rng.seed_list))]

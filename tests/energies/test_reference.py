@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from ebm_cli.config import compose
 from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
@@ -13,6 +14,7 @@ from ebm_cli.references.mixture import Mixture
 from ebm_cli.references.uniform import Uniform
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runs.catalog import find
+from ebm_cli.training import trainer
 
 FEW = ("energy=reference", "figure=[]", "draws.n_samples=100", "draws.n_steps=20", "device=cpu")
 
@@ -84,3 +86,14 @@ def test_other_energies_need_steps(ebm):
     code, _, err = ebm("train", "trainer.n_steps=0")
     assert code == 2
     assert "energy=reference needs no training" in err
+
+
+def test_a_reference_that_is_the_model_is_fitted_to_all_training_events(monkeypatch):
+    """The mean of the Gaussian is that of all 400 events; a reference that a network is tilted by has the mean of the first 50."""
+    monkeypatch.setattr(trainer, "N_FIT_FINITE", 50)
+    for energy, n in (("reference", 400), ("mlp", 50)):
+        words = [f"energy={energy}", "reference=full_gaussian", "dataset=moons", "dataset.n_train=400", "device=cpu"]
+        made = Experiment.of(compose.compose(words)).trainer()
+        x = made.dataset.split("train", 400, made.rng).x
+        torch.testing.assert_close(made.reference.params["mean"].squeeze(0), x[:n].mean(0))
+        assert not torch.allclose(x[:50].mean(0), x.mean(0), atol=1e-3)
