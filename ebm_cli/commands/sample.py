@@ -13,6 +13,7 @@ outputs/samples/.
   n_samples         number of samples
   n_chains          number of chains that the samples come from
   n_steps           transitions of each chain; the first half is warm-up, in which the step size of exact samplers is adapted
+  reference_every   transitions after which a draw from the run's reference is proposed, so that chains change modes; null: never
   sampler           the transition kernel; by default that of the run, or mala without a run
   out               a .csv, .npy or .npz file for the samples; the run's own samples and pictures are then left unchanged
   start             where chains start: noise (the run's reference), data, buffer (of a run with persistent chains), or a FILE

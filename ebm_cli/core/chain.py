@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from ebm_cli.core.contracts import Sampler
+from ebm_cli.core.fitted_reference import FittedReference
+from ebm_cli.core.independence import Proposals
 from ebm_cli.core.model import Model, expand
 from ebm_cli.core.rng import Rng
 from ebm_cli.types import Count, Info, Params
@@ -17,11 +19,15 @@ BLOCK = 32  # number of transitions whose random numbers are drawn at once: one 
 
 @dataclass(frozen=True)
 class Draws:
-    """How a trained model is sampled: `n_samples` in total, from `n_chains` chains of `n_steps` transitions, half of them warm-up."""
+    """How a trained model is sampled: `n_samples` in total, from `n_chains` chains of `n_steps` transitions, half of them warm-up.
+
+    `reference_every`: a draw from the reference is proposed after so many transitions (core/independence.py); None: never.
+    """
 
     n_samples: Count
     n_chains: Count
     n_steps: Count
+    reference_every: Count | None = None  # configs of older runs do not have it
 
     def starts(self, sampler: Sampler, model: Model) -> int:
         """The number of chains: at most one per sample, and exactly one per sample if a chain yields a single sample."""
@@ -64,32 +70,38 @@ def run(
     return state.x, {name: value / n_steps for name, value in sums.items()}
 
 
-def draw(sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, draws: Draws) -> tuple[Tensor, Info]:
+def draw(
+    sampler: Sampler, model: Model, params: Params, x: Tensor, rng: Rng, draws: Draws, reference: FittedReference | None = None
+) -> tuple[Tensor, Info]:
     """Draws from chains started at x, (*m, n_chains, *d) -> (*m, n_chains, n_draws, *d), and the mean of each info entry, (*m,).
 
     During the warm-up (the first half of the chain), the step size of a sampler with a target acceptance rate is adapted by the
     Robbins-Monro rule, with the rate n^{-1/2} at transition n and the acceptance averaged over the chains of a model. After the warm-up
     it is fixed. If each chain yields a single sample (a ladder of noise levels), the sampler determines the length of the chain, and the
-    last state is the draw.
+    last state is the draw. If the draws ask for it, points of `reference` are proposed between transitions.
     """
     m, length = len(model.model_shape(params)), sampler.length(model)
     n_draws = -(-draws.n_samples // x.shape[m])
     n_warmup, n_after = draws.n_steps // 2, max(n_draws, draws.n_steps - draws.n_steps // 2)
     if length is not None:
         n_warmup, n_after = length - 1, 1
+    proposals = Proposals(sampler, model, params, reference, draws.reference_every)
     state = sampler.init(model, params, x)
     for n, noise in enumerate(noises(sampler, state, rng.at("warmup"), n_warmup), 1):
         state, info = sampler.step(model, params, state, noise)
         if sampler.target_acceptance is not None:
             acceptance = info["acceptance_rate"].to(state.x.dtype).mean(-1)
             state = state._replace(step_size=adapted(state.step_size, acceptance, sampler.target_acceptance, rate=n**-0.5))
+        state = proposals(state, n, rng.at("warmup"))
     kept, sums = [], {}
     for n, noise in enumerate(noises(sampler, state, rng.at("draws"), n_after), 1):
         state, info = sampler.step(model, params, state, noise)
         sums = add(sums, info)
         if n * n_draws // n_after > (n - 1) * n_draws // n_after:
             kept.append(sampler.finish(model, params, state))
+        state = proposals(state, n, rng.at("draws"))
     means = {name: value.mean(-1) / n_after for name, value in sums.items()}
+    means |= proposals.info
     return torch.stack(kept, m + 1), means | ({"step_size": state.step_size} if hasattr(state, "step_size") else {})
 
 

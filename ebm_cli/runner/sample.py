@@ -11,6 +11,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,20 @@ from ebm_cli.runs import catalog
 from ebm_cli.runs.run import Run, outputs
 from ebm_cli.types import Count, Natural
 
+DRAWS = tuple(field.name for field in fields(Draws))
+
 
 def keys(
-    *, n_samples: Count, n_chains: Count, n_steps: Count, start: str, out: str | None, model: Natural, seed: Natural, device: str
+    *,
+    n_samples: Count,
+    n_chains: Count,
+    n_steps: Count,
+    reference_every: Count | None,
+    start: str,
+    out: str | None,
+    model: Natural,
+    seed: Natural,
+    device: str,
 ) -> None:
     """A signature that declares the keys of `ebm sample` and their types."""
 
@@ -56,7 +68,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
         run.check_writable("sample")
     experiment = Experiment.load(run, pick_device(given["device"]))
     trained, sampler = TrainedModel.load(run, experiment.device).select(given["model"]), schema.build(node)
-    draws = Draws(given["n_samples"], given["n_chains"], given["n_steps"])
+    draws = Draws(**{key: given[key] for key in DRAWS})
     check_memory(draws, len(trained.column_names), 1)
 
     def dataset() -> Dataset:
@@ -86,7 +98,7 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     out, device, started = sample_files.check_out(typed.pop("out")), pick_device(typed["device"]), time.perf_counter()
     energy, sampler = schema.build(typed["energy"], at="energy", space=None), schema.build(typed["sampler"])
     trained = TrainedModel.of_target(energy, typed["seed"], device)
-    draws = Draws(typed["n_samples"], typed["n_chains"], typed["n_steps"])
+    draws = Draws(**{key: typed[key] for key in DRAWS})
     check_memory(draws, len(trained.column_names), 1)
     data, n = getattr(energy, "dataset", None), draws.starts(sampler, trained.model)
     start = starts(typed["start"], trained, data and (lambda: data), n, seed=0)

@@ -135,7 +135,7 @@ class TrainedModel:
         start = self.reference.draw(n, rng) if start is None else start
         # a sampler with its own temperature T samples exp(-E) if it is given the energy T E
         model = self.model if sampler.temperature == 1 else Tempered(self.model, 1 / sampler.temperature)
-        return chain.draw(sampler, model, self.params | self._labels(n, rng, dataset), start, rng, draws)
+        return chain.draw(sampler, model, self.params | self._labels(n, rng, dataset), start, rng, draws, self.reference)
 
     def _labels(self, n: int, rng: Rng, dataset: Dataset | None) -> Params:
         """A label for each of n chains, if the model takes labels."""

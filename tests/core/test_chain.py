@@ -10,12 +10,15 @@ from targets import Quadratic
 from ebm_cli.core import chain
 from ebm_cli.core.chain import BLOCK, Draws
 from ebm_cli.core.contracts import Sampler
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model
 from ebm_cli.core.rng import Rng
+from ebm_cli.references.gaussian import Gaussian
 from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.langevin import Langevin, State
 from ebm_cli.samplers.mala import MALA
 from ebm_cli.samplers.mh import MetropolisHastings
+from ebm_cli.samplers.sgld import SGLD
 from ebm_cli.samplers.tempering import Tempering
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -195,3 +198,59 @@ def test_the_draws_of_a_stack_are_those_of_single_models():
         alone, info_alone = chain.draw(MALA(0.1, None), model_of(), {"a": a[m]}, x[m], Rng(seed), draws)
         torch.testing.assert_close(together[m], alone)
         torch.testing.assert_close(info["step_size"][m], info_alone["step_size"])
+
+
+class TwoWells(torch.nn.Module):
+    """Two Gaussians of standard deviation 0.5 at -5 and 5, with the probabilities 0.2 and 0.8: E(x) = -log p(x), x (B, 1)."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        wells = [math.log(w) - 0.5 * ((x[..., 0] - self.shift - c) / 0.5).square() for w, c in ((0.2, -5.0), (0.8, 5.0))]
+        return -torch.logsumexp(torch.stack(wells), 0)
+
+
+def share_of_the_right_well(sampler, draws, *, stacked=False):
+    """The share of the draws above 0, (*m,), of chains that start at a reference that is wide and not centred."""
+    m = (2,) if stacked else ()
+    model, params = Model(TwoWells(), event_ndim=1, stacked=stacked), {"shift": torch.zeros(m)}
+    reference = FittedReference(Gaussian(), {"mean": torch.full((*m, 1), -1.0), "scale": torch.full((*m, 1), 5.0)}, (1,))
+    rng = Rng((0, 1) if stacked else 0)
+    samples, info = chain.draw(sampler, model, params, reference.draw(2000, rng), rng, draws, reference)
+    return (samples > 0).double().mean((-3, -2, -1)), info
+
+
+@pytest.mark.parametrize("sampler", [MALA(0.05, None), MetropolisHastings(0.5), Langevin(0.01, None)])
+def test_proposals_from_the_reference_give_the_modes_their_weights(sampler):
+    """0.8 within 4 standard errors of 2000 chains. Without proposals the wells keep the shares of the starts, 0.42 to the right."""
+    stuck, _ = share_of_the_right_well(sampler, Draws(2000, 2000, 200))
+    assert 0.3 < stuck < 0.55
+    right, info = share_of_the_right_well(sampler, Draws(2000, 2000, 200, reference_every=2))
+    assert abs(right - 0.8) < 4 * (0.8 * 0.2 / 2000) ** 0.5
+    assert 0.05 < info["reference_acceptance_rate"] < 0.5
+    if "step_size" in info and sampler.target_acceptance:  # a proposal does not reset the adapted step size
+        assert info["step_size"] != sampler.step_size
+
+
+def test_proposals_are_accepted_at_the_temperature_of_the_chains():
+    """At T = 2 the wells have the probabilities 0.8^(1/2) and 0.2^(1/2), normalized: 2/3 is to the right. 4 standard errors."""
+    eps = 0.01
+    sampler = SGLD(eps, (2 * 2 * eps) ** 0.5, None)
+    right, _ = share_of_the_right_well(sampler, Draws(2000, 2000, 200, reference_every=2))
+    assert abs(right - 2 / 3) < 4 * (2 / 9 / 2000) ** 0.5
+
+
+def test_proposals_in_a_stack_are_those_of_single_models():
+    draws = Draws(2000, 2000, 100, reference_every=5)
+    together, _ = share_of_the_right_well(MALA(0.05, None), draws, stacked=True)
+    assert together[0] == share_of_the_right_well(MALA(0.05, None), draws)[0]
+
+
+def test_chains_with_a_memory_are_not_moved():
+    """Replicas of parallel tempering have a state beyond x. The draws are the same with and without the setting."""
+    sampler = Tempering(0.05, 3, 10.0)
+    with_, without = (share_of_the_right_well(sampler, Draws(2000, 2000, 20, every)) for every in (2, None))
+    assert with_[0] == without[0]
+    assert "reference_acceptance_rate" not in with_[1]
