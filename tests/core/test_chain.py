@@ -237,7 +237,7 @@ def test_proposals_from_the_reference_give_the_modes_their_weights(sampler):
 def test_proposals_are_accepted_at_the_temperature_of_the_chains():
     """At T = 2 the wells have the probabilities 0.8^(1/2) and 0.2^(1/2), normalized: 2/3 is to the right. 4 standard errors."""
     eps = 0.01
-    sampler = SGLD(eps, (2 * 2 * eps) ** 0.5, None)
+    sampler = SGLD(step_size=eps, noise_scale=(2 * 2 * eps) ** 0.5, max_score_norm=None)
     right, _ = share_of_the_right_well(sampler, Draws(2000, 2000, 200, reference_every=2))
     assert abs(right - 2 / 3) < 4 * (2 / 9 / 2000) ** 0.5
 
