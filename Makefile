@@ -8,7 +8,7 @@ CLUSTER := .venv-cluster
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: benchmark-rbm help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick benchmark-tables benchmark-tables-quick benchmark-discrete benchmark-anomalies tune-tables gpu-check digits-mixture mutants docs clean
+.PHONY: benchmark-rbm help train test blackbox test-cluster lint format bench-step bench-startup bench-sweep sweep-table bench-logger bench-table defaults methods coverage benchmark benchmark-quick benchmark-tables benchmark-tables-quick benchmark-discrete benchmark-anomalies tune-tables gpu-check digits-mixture mutants docs benchmark-densities clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ benchmark-anomalies: $(READY) ## run or continue the benchmark of anomaly detect
 	$(BIN)/python scripts/anomaly_detection.py search
 	$(BIN)/python scripts/anomaly_detection.py run
 	$(BIN)/python scripts/anomaly_detection.py report
+benchmark-densities: $(READY) ## run or continue the benchmark on known densities in 10 to 784 dimensions (two hours of one core)
+	$(BIN)/python scripts/known_densities.py run
+	$(BIN)/python scripts/known_densities.py report
 	$(BIN)/python scripts/docs.py
 
 methods: $(READY) ## train every objective on two datasets with three seeds and check bounds (half an hour on two idle cores)

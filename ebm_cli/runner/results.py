@@ -67,7 +67,7 @@ def finalize_run(
         "metrics": list(config["metric"]),
         "parameters": [trained.select(k).digest for k in range(len(rows))],
         "log_z_by": by,
-        "not_shown": not_shown(metrics, absent, by),
+        "not_shown": not_shown(metrics, experiment.dataset, absent, by),
         **({"temperature": trained.model.temperature} if trained.model.temperature != 1 else {}),
         "warnings": warnings,
         "measured_with": with_role(config, DRAWS, MEASURES),
@@ -81,9 +81,12 @@ def finalize_run(
     return summary
 
 
-def not_shown(metrics: Mapping[str, Metric], absent: Collection[str], by: Sequence[str]) -> list[str]:
-    """The numbers that tables leave out: those that were not asked for, and those that `log_z` and `nll` repeat."""
-    asked = {key for metric in metrics.values() for key in metric.units}
+def not_shown(metrics: Mapping[str, Metric], dataset: Dataset, absent: Collection[str], by: Sequence[str]) -> list[str]:
+    """The numbers that tables leave out: those that were not asked for, and those that `log_z` and `nll` repeat.
+
+    The KL divergence is asked for by the quadrature, and by other metrics on data for which they can have it.
+    """
+    asked = {key for metric in metrics.values() for key in (metric.units if isinstance(metric, Quadrature) else metric.expected(dataset))}
     unasked = [key for key in absent if key not in asked]
     if not {*estimators.SOURCES} & {*metrics}:
         unasked += estimators.COMMON
