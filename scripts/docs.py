@@ -4,9 +4,9 @@
 
 `options` comes from the files of conf/, `methods` from results/methods.json (made by scripts/methods.py), `sweep` from
 results/sweep.json (made by scripts/sweep_table.py), `log_z_coverage` from results/log_z_coverage.json (made by
-scripts/log_z_coverage.py), `anomalies` from results/anomaly_detection.json (made by scripts/anomaly_detection.py), `benchmark` and
-`results` from results/benchmark.jsonl (made by scripts/benchmark.py). With --check nothing is written, and the exit code is 1 if a part is
-out of date.
+scripts/log_z_coverage.py), `anomalies` from results/anomaly_detection.json (made by scripts/anomaly_detection.py), `known_densities` from
+results/known_densities.json (made by scripts/known_densities.py), `benchmark` and `results` from results/benchmark.jsonl (made by
+scripts/benchmark.py). With --check nothing is written, and the exit code is 1 if a part is out of date.
 """
 
 import json
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import anomaly_detection
 import benchmark_tables
+import known_densities
 import log_z_coverage
 from measured import maker
 
@@ -132,6 +133,11 @@ def anomalies():
     return anomaly_detection.page(json.loads(anomaly_detection.RESULTS.with_suffix(".json").read_text()))
 
 
+def densities():
+    """The KL divergences on known densities in many dimensions."""
+    return known_densities.report(known_densities.stored()).strip()
+
+
 PARTS = {
     "options": options,
     "methods": methods,
@@ -141,6 +147,7 @@ PARTS = {
     "log_z_coverage": coverage,
     "tables": tables,
     "anomalies": anomalies,
+    "known_densities": densities,
 }
 
 

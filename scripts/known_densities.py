@@ -3,10 +3,11 @@
     python scripts/known_densities.py run [N]      train and measure at most N further cells (all), into results/known_densities.json
     python scripts/known_densities.py report       write results/known_densities.md
 
-The energies are tilted by a mixture of Gaussians, which is fitted to 10,000 draws. Then each batch has new draws. `reference` is that mixture
-alone, without an energy-based model, and `truth` is the density of the data as a model (energy=exact), whose KL divergence must be 0. The
-rows `1 nat` and `5 nats` compare Gaussians whose KL divergence is known. `kl` is measured by bridge sampling between exact draws of the data
-and chains of the model; a reason stands in place of a number that cannot be trusted. In 784 dimensions only the cells of HIGH are measured.
+The energies are tilted by a mixture of Gaussians, which is fitted to 10,000 draws. Then each batch has new draws. `reference` is that
+mixture alone, without an energy-based model, and `truth` is the density of the data as a model (energy=exact), whose KL divergence must be
+0. The rows `1 nat` and `5 nats` compare Gaussians whose KL divergence is known. `kl` is measured by bridge sampling between exact draws of
+the data and chains of the model; a reason stands in place of a number that cannot be trusted. In 784 dimensions only the cells of HIGH are
+measured.
 
 The number of steps is what 60 s allow on the machine that calibrated results/benchmark_steps.json, after the fit of the mixture. In each
 cell the processor time of a step is measured in turns with a step of `nce` on moons, and the ratio of both is multiplied by the stored
@@ -195,7 +196,8 @@ def report(rows: list[dict]) -> str:
     lines += [f"| `{name}`, {d} | {' | '.join(shown(known.get((name, d, method))) for method in methods)} |" for name, d in columns]
     refused = [f"- `{row['dataset']}`, {row['dim']}, {row['method']}: {row['reason']}" for row in rows if row.get("kl") is None]
     commits = ", ".join(sorted({row["commit"] for row in rows}))
-    made = f"KL divergence in nats ± half the 95 % interval, seed {SEED}. A dash: not measured yet. Made by `make benchmark-densities` at {commits}."
+    what = f"KL divergence in nats ± half the 95 % interval, seed {SEED}. A dash: not measured yet"
+    made = f"{what}. Made by `make benchmark-densities` at {commits}."
     return "\n".join([*lines, "", *(["Refused:", "", *refused, ""] if refused else []), made]) + "\n"
 
 
