@@ -68,6 +68,7 @@ LEAK = 64.0  # MiB
 ENERGIES = ("mlp", "noise_mlp", "score_mlp")  # tried first for each objective
 OBJECTIVES = ("ssm", "dsm_multi", "pseudo_likelihood")  # tried first for each energy
 DATASETS = ("moons", "bars_and_stripes", "categorical_table")  # tried in this order for each pair
+OF_DATA = ("mlp", "potts", "binary_mlp")  # energies for data of each kind
 DISCRETE = tuple(("dataset=bars_and_stripes", "objective=pseudo_likelihood", f"energy={name}") for name in ("binary_mlp", "rbm"))
 MEASURED = ("objective=nce", "energy=mlp", "dataset=eight_gaussians", "dataset.n_train=2000")  # the run of which metrics are computed
 HEADS = ("check", "component", "deviation", "tolerance", "steps/s", "CPU steps/s", "MiB", "peak", "seconds", "result")
@@ -211,7 +212,9 @@ class Checker:
 
     def dataset(self, name: str) -> dict[str, Any]:
         """Batches, splits and log-densities."""
-        words = self.words_of_data(name)
+        pairs = ((objective, energy) for objective in OBJECTIVES for energy in OF_DATA if fits(objective, energy, [name]))
+        objective, energy = next(pairs)  # the line of a dataset must be possible
+        words = [*self.words_of_data(name), f"objective={objective}", f"energy={energy}"]
         if "n_train" in options("dataset")[name]:
             words += ["dataset.n_train=200"]
         data, pairs = self.experiment(words, "cpu").dataset, []

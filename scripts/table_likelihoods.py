@@ -240,7 +240,7 @@ def summarize(table: str, splits: tuple[int, ...]) -> dict:
         "log_z_width": 2 * max(errors) if all(isinstance(error, float) for error in errors) else None,
         "seconds": statistics.median(facts["seconds"] for facts in default) if all("seconds" in facts for facts in default) else None,
         "n_columns": next((facts["n_columns"] for facts in default if "n_columns" in facts), None),
-        "commits": sorted({facts["commit"] for method in nll for split in splits if (facts := read(table, split, method)[1])}),
+        "commits": sorted({facts["commit"] for method in MODELS for split in splits if (facts := read(table, split, method)[1])}),
     }
 
 
@@ -267,7 +267,8 @@ def shown(numbers: dict) -> str:
         parts += [pair(own["default_against_baseline"]), f"{number(line)} ({own['chosen_line']})" if line else "-"]
         parts += [pair(own["chosen_against_flow"]), number(own["log_z_width"], ".3f")]
         lines.append(f"| {table} | {' | '.join(parts)} |")
-    return "\n".join(lines) + f"\n\n{verdict(numbers)}"
+    commits = sorted({commit[:10] for own in numbers.values() for commit in own["commits"]})
+    return "\n".join(lines) + f"\n\n{verdict(numbers)}\n\nThe lines of `ebm` were measured at commit {', '.join(commits)}."
 
 
 def verdict(numbers: dict) -> str:
