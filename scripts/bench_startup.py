@@ -12,7 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ebm_cli.config import compose
+import yaml
+
+from ebm_cli.config import compose, roles
 from ebm_cli.runs import run
 
 BOUNDS = {
@@ -38,9 +40,9 @@ def make_runs(outputs, n):
     units = {"kl": "nats", "nll": "nats", "sliced_wasserstein": ""}
     numbers = {"kl": 0.01, "nll": 1.02, "sliced_wasserstein": 0.02, "n_steps": 100 * N_ROWS, "train_seconds": 60.0}
     for i in range(n):
-        made = run.Run(outputs / "runs" / f"moons-ssm-s{i % N_SEEDS}-{i:010x}")
-        made.path.mkdir(parents=True)
         own = text.replace("seed: 0\n", f"seed: {i % N_SEEDS}\n").replace("  lr: 0.006\n", f"  lr: {1 + i // N_SEEDS}\n")
+        made = run.Run(outputs / "runs" / f"moons-ssm-s{i % N_SEEDS}-{roles.identity(yaml.safe_load(own), '', schema=run.SCHEMA)}")
+        made.path.mkdir(parents=True)
         (made.path / "config.yaml").write_text(own)
         rows = [{"step": 100 * k, "kl": 1 / k, "nll": 1 / k + 1, "seconds": float(k)} for k in range(1, N_ROWS + 1)]
         (made.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -16,14 +16,15 @@ from statistics import mean
 import torch
 from measured import ROOT, made_by, row, sweep, with_words
 
-from ebm_cli.config import option_files, schema
+from ebm_cli.config import compatibility, schema
 from ebm_cli.datasets.moons import Moons
 from ebm_cli.metrics.quadrature import true_log_prob
 from ebm_cli.runs.run import Run
 
 RESULTS = ROOT / "results" / "methods.json"
 OUTPUTS = ROOT / "outputs" / "methods"
-OBJECTIVES = sorted(option_files.groups()["objective"])
+NODES = compatibility.options("objective", [])
+OBJECTIVES = sorted(name for name, node in NODES.items() if not compatibility.requires(node, "objective") & {"binary", "discrete"})
 DATASETS = ("moons", "twentyfive_gaussians")
 SEEDS = (0, 1, 2)
 LINE = ("metric=[quadrature,mode_weights,sliced_wasserstein]", f"seed={','.join(map(str, SEEDS))}", "device=cpu")

@@ -263,7 +263,10 @@ def test_a_step_copies_nothing_between_host_and_device(tmp_path, space, objectiv
     + [pytest.param("real", "objective=nce", "energy=mlp", f"dataset={name}", id=name) for name in PLAIN],
 )
 def test_a_stack_equals_its_models(tmp_path, space, objective, energy, dataset):
-    """Model m of a stack equals the single run with its seed: draws bit by bit, and parameters after 15 steps to within 1e-5."""
+    """Model m of a stack equals the single run with its seed: draws bit by bit, and parameters after 15 steps to within 5e-5.
+
+    Adam divides gradients by their size, so that the rounding errors of small gradients are enlarged.
+    """
     needs = compatibility.requires(nodes("objective")[objective.removeprefix("objective=")], "objective")
     # without the penalty, the gradient of a constant in the energy is only rounding errors, whose sign Adam would follow
     words = [dataset, objective, energy, *(["regularizer=[energy_l2]"] if "energy" in needs else [])]
@@ -281,8 +284,8 @@ def test_a_stack_equals_its_models(tmp_path, space, objective, energy, dataset):
         for _ in trainer.steps():
             pass
     for m, single in enumerate(singles):
-        torch.testing.assert_close(stack.state.theta[m], single.state.theta, rtol=0, atol=1e-5)
-        torch.testing.assert_close(stack.state.ema[m], single.state.ema, rtol=0, atol=1e-5)
+        torch.testing.assert_close(stack.state.theta[m], single.state.theta, rtol=0, atol=5e-5)
+        torch.testing.assert_close(stack.state.ema[m], single.state.ema, rtol=0, atol=5e-5)
     assert not torch.equal(singles[0].state.theta, singles[1].state.theta)
 
 
@@ -353,7 +356,7 @@ def test_sampler(tmp_path, space, sampler, energy, seeds, tracing):
 def test_a_sampler_requires_what_it_uses(tmp_path, sampler):
     """A sampler that does not require an energy runs on a score network."""
     kernel = schema.build(nodes("sampler")[sampler])
-    if "energy" in kernel.requires:
+    if kernel.requires & {"energy", "block_gibbs", "ising"}:
         pytest.skip("it requires an energy")
     trainer = trainer_of(tmp_path, "energy=score_mlp")
     model, params = asked(kernel, trainer, outputs_score=True)
@@ -603,10 +606,15 @@ def test_the_metrics_that_rank_models():
     assert found == dict.fromkeys([*least.split(), "mode_weight_error", "mode_weight_error_density"], "min") | others
 
 
+SHARED = {"dmala": "dlp"}  # options of one class
+
+
 def test_sampler_options_are_named_like_their_modules():
     """A comparison uses this to name the sampler of `ebm evaluate`."""
     shipped = nodes("sampler", SHIPPED)
-    assert {option: node["_target_"].split(".")[-2] for option, node in shipped.items()} == {name: name for name in shipped}
+    assert {option: node["_target_"].split(".")[-2] for option, node in shipped.items()} == {
+        name: SHARED.get(name, name) for name in shipped
+    }
 
 
 @pytest.mark.parametrize(

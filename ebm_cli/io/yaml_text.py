@@ -1,5 +1,7 @@
 """YAML by the C library of PyYAML where it is available, several times as fast as the Python code. Only plain data are read and written."""
 
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -21,7 +23,12 @@ def load(text: str) -> Any:
 
 def load_tree(text: str) -> Any:
     """`load` for a file from somebody else: a plain tree, of bounded depth. Aliases, by which a short text can stand for a huge one, and
-    tags are errors."""
+    tags are errors. A text is parsed once: comparisons read the config of each run for its id and for its values."""
+    return deepcopy(_tree(text))
+
+
+@lru_cache(maxsize=512)
+def _tree(text: str) -> Any:
     depth = 0
     for event in yaml.parse(text, _LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -13,6 +13,7 @@ from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.figure import Figure
 from ebm_cli.core.metric import Metric
 from ebm_cli.errors import RunFailed, bad
+from ebm_cli.metrics.bridge import Bridge
 from ebm_cli.metrics.quadrature import Quadrature
 from ebm_cli.runner import estimators, evaluate, sample_files
 from ebm_cli.runner.draw import check_memory, check_sampler, draw
@@ -84,9 +85,10 @@ def finalize_run(
 def not_shown(metrics: Mapping[str, Metric], dataset: Dataset, absent: Collection[str], by: Sequence[str]) -> list[str]:
     """The numbers that tables leave out: those that were not asked for, and those that `log_z` and `nll` repeat.
 
-    The KL divergence is asked for by the quadrature, and by other metrics on data for which they can have it.
+    Bridge sampling has a KL divergence only if the true density is known.
     """
-    asked = {key for metric in metrics.values() for key in (metric.units if isinstance(metric, Quadrature) else metric.expected(dataset))}
+    bridging = [metric for metric in metrics.values() if isinstance(metric, Bridge)]
+    asked = {key for metric in metrics.values() for key in (metric.expected(dataset) if metric in bridging else metric.units)}
     unasked = [key for key in absent if key not in asked]
     if not {*estimators.SOURCES} & {*metrics}:
         unasked += estimators.COMMON

@@ -328,14 +328,16 @@ def test_an_objective_with_components_of_its_own_is_refused_with_one_message(ref
     """pcd comes with a sampler and a regularizer, which also need an energy."""
     message, hint, *_ = refused("train", "energy=score_mlp", "objective=pcd").splitlines()
     assert message == "error: objective=pcd needs an energy, but energy=score_mlp outputs the score itself"
-    assert hint == "hint: objective=ism or ssm or dsm or lsd or ksd, or energy=fourier_mlp or gaussian_rbm or mlp or quadratic or residual_mlp"
+    assert (
+        hint == "hint: objective=ism or ssm or dsm or lsd or ksd, or energy=fourier_mlp or gaussian_rbm or mlp or quadratic or residual_mlp"
+    )
 
 
 @pytest.mark.parametrize("word", ["regularizer=energy_l2", "regularizer=[energy_l2]"])
 def test_a_hint_names_only_options_that_work(refused, word):
     assert (
-        "hint: regularizer=gradient_penalty or spectral_norm or weight_decay, or energy=fourier_mlp or gaussian_rbm or mlp or quadratic or residual_mlp\n"
-        in refused("train", "energy=score_mlp", word)
+        "hint: regularizer=gradient_penalty or spectral_norm or weight_decay, "
+        "or energy=fourier_mlp or gaussian_rbm or mlp or quadratic or residual_mlp\n" in refused("train", "energy=score_mlp", word)
     )
 
 

@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_refused(ebm):
 def test_other_data_are_refused(ebm, tmp_path):
     data = tmp_path / "data.csv"
     data.write_text("a,b\n" + "\n".join(f"{i % 7},{i % 11}" for i in range(200)))
-    table = [word for word in LINE if not word.startswith("dataset.")]
+    table = [word for word in LINE if not word.startswith("dataset.")] + ["trainer.refit=false"]
     parent = trained(ebm, "dataset=table", f"dataset.path={data}", *table)
     assert ebm("train", f"resume={parent.id}", "trainer.n_steps=30")[0] == 0
     data.write_text(data.read_text() + "\n1,1")
