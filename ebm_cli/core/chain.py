@@ -27,7 +27,7 @@ class Draws:
     n_samples: Count
     n_chains: Count
     n_steps: Count
-    reference_every: Count | None = None  # configs of older runs do not have it
+    reference_every: Count | None = None
 
     def starts(self, sampler: Sampler, model: Model) -> int:
         """The number of chains: at most one per sample, and exactly one per sample if a chain yields a single sample."""

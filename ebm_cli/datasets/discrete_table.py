@@ -10,15 +10,13 @@ which samples and scored rows give by their positions.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import file_digest
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ebm_cli.core.finite_dataset import FiniteDataset
 from ebm_cli.errors import bad
-from ebm_cli.io import file_contents, table_files
+from ebm_cli.io import file_contents, hashes, table_files
 from ebm_cli.io.cells import MOST_VALUES, Keys
 from ebm_cli.types import Space
 
@@ -53,10 +51,7 @@ class DiscreteTable(FiniteDataset):
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 hash of the file."""
-        if not Path(self.path).expanduser().is_file():
-            raise bad(f"dataset.path: there is no file {self.path!r}", f"give the path of {file_contents.KINDS}")
-        with Path(self.path).expanduser().open("rb") as file:
-            return file_digest(file, "sha256").hexdigest()
+        return hashes.of_file(self.path, "dataset.path", file_contents.KINDS)
 
     @cached_property
     def _columns(self) -> list[tuple[list[str], np.ndarray]]:

@@ -8,7 +8,6 @@ import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from ebm_cli.core.binary_images import BinaryImages
 from ebm_cli.errors import bad
-from ebm_cli.io import image_files
+from ebm_cli.io import hashes, image_files
 
 SIDE = 28
 
@@ -38,13 +37,7 @@ class MnistBinary(BinaryImages):
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 hash of the user's file."""
-        if self.path is None:
-            return ""
-        file = Path(self.path).expanduser()
-        if not file.is_file():
-            raise bad(f"dataset.path: there is no file {self.path!r}", f"give {image_files.KINDS}")
-        with file.open("rb") as content:
-            return file_digest(content, "sha256").hexdigest()
+        return "" if self.path is None else hashes.of_file(self.path, "dataset.path", image_files.KINDS)
 
     @cached_property
     def gray(self) -> np.ndarray:

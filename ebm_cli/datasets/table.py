@@ -14,7 +14,6 @@ Columns of categories and missing values become coordinates as io/coding.py desc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from ebm_cli.core import column_checks, grids, splits
 from ebm_cli.core.finite_dataset import FiniteDataset
 from ebm_cli.core.standardize import Standardization, Transform
 from ebm_cli.errors import MOST_NAMED, bad, nearest, override
-from ebm_cli.io import file_contents, table_files, text_tables
+from ebm_cli.io import file_contents, hashes, table_files, text_tables
 from ebm_cli.io.cells import Keys
 from ebm_cli.io.coding import Coding
 from ebm_cli.io.table_files import Categories, Missing
@@ -81,10 +80,7 @@ class TableDataset(FiniteDataset):
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 hash of the file."""
-        if not Path(self.path).expanduser().is_file():
-            raise bad(f"dataset.path: there is no file {self.path!r}", f"give the path of {file_contents.KINDS}")
-        with Path(self.path).expanduser().open("rb") as file:
-            return file_digest(file, "sha256").hexdigest()
+        return hashes.of_file(self.path, "dataset.path", file_contents.KINDS)
 
     @property
     def notes(self) -> Sequence[str]:

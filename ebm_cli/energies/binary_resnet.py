@@ -6,13 +6,11 @@ The blocks are those of residual_mlp.py, and the inputs those of binary_mlp.py. 
 interact, such as the bits of a quantized plane.
 """
 
-from torch import nn
-
 from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.energies.binary_mlp import DiscreteNetwork
-from ebm_cli.energies.mlp import ACTIVATIONS, Activation
+from ebm_cli.energies.mlp import Activation
 from ebm_cli.energies.network import Positivity
-from ebm_cli.energies.residual_mlp import Block
+from ebm_cli.energies.residual_mlp import residual_perceptron
 from ebm_cli.types import Count, NonNegative, Space
 
 
@@ -31,6 +29,5 @@ class BinaryResNet(DiscreteNetwork):
         tilt: NonNegative,
     ) -> None:
         super().__init__(space, reference, positive=positive, tilt=tilt)
-        blocks = [Block(width, activation) for _ in range(n_blocks)]
-        self.network = nn.Sequential(nn.Linear(self.n_in, width), *blocks, ACTIVATIONS[activation](), nn.Linear(width, self.n_out))
+        self.network = residual_perceptron(self.n_in, width, n_blocks, self.n_out, activation)
         self.start()

@@ -29,6 +29,12 @@ class Block(nn.Module):
         return h + self.branch(h)
 
 
+def residual_perceptron(n_in: int, width: int, n_blocks: int, n_out: int, activation: Activation) -> nn.Sequential:
+    """A linear layer, `n_blocks` blocks, and a linear layer after an activation."""
+    blocks = [Block(width, activation) for _ in range(n_blocks)]
+    return nn.Sequential(nn.Linear(n_in, width), *blocks, ACTIVATIONS[activation](), nn.Linear(width, n_out))
+
+
 class ResidualMLP(EnergyNetwork):
     """x (B, *d) -> E(x) (B,)."""
 
@@ -46,8 +52,7 @@ class ResidualMLP(EnergyNetwork):
         tilt: NonNegative,
     ) -> None:
         super().__init__(shape, mean, scale, reference, positive=positive, tilt=tilt)
-        blocks = [Block(width, activation) for _ in range(n_blocks)]
-        self.network = nn.Sequential(nn.Linear(self.n_in, width), *blocks, ACTIVATIONS[activation](), nn.Linear(width, self.n_out))
+        self.network = residual_perceptron(self.n_in, width, n_blocks, self.n_out, activation)
         self.start()
 
 

@@ -71,7 +71,7 @@ def load(path: Path, trained: TrainedModel, model: int) -> torch.Tensor:
     try:
         stored = array_files.load(io.BytesIO(inside.read(path.parent, path, inside.MOST_BINARY)))
         x, models = torch.from_numpy(stored["x"]).double(), stored["models"].tolist()
-        drawn_with = stored["parameters"].tolist() if "parameters" in stored else None
+        drawn_with = stored["parameters"].tolist()
         shape = tuple(x.shape[-trained.standardization.mean.ndim :])
     except FileNotFoundError:
         raise bad(f"{path} does not exist", "ebm sample writes it") from None
@@ -81,7 +81,7 @@ def load(path: Path, trained: TrainedModel, model: int) -> torch.Tensor:
         raise bad(f"{path} does not hold samples of this run", "ebm sample writes it again")
     if model not in models:
         raise bad(f"model={model}: {path.name} holds only samples of model {models[0]}", f"ebm sample RUN model={model}")
-    if drawn_with is not None and drawn_with[models.index(model) : models.index(model) + 1] != [trained.digest]:
+    if drawn_with[models.index(model) : models.index(model) + 1] != [trained.digest]:
         say(f"warning: {path.name} was drawn from another checkpoint and is not shown; `ebm sample RUN` draws new samples")
         return trained.fit["mean"].new_empty(0, 1, *shape)
     x = x[models.index(model)] if x.ndim > 1 + trained.standardization.mean.ndim else x

@@ -47,7 +47,7 @@ class Wolff(Sampler):
             raise bad("sampler=wolff: clusters grow on a lattice only", "energy.graph=lattice, or sampler=block_gibbs")
         if (coupling < 0).any() or (field != 0).any():
             what = "a coupling is negative" if (coupling < 0).any() else "there is a field"
-            raise bad(f"sampler=wolff needs couplings J >= 0 and no field, but {what}", "sampler=block_gibbs or sampler=tempering")
+            raise bad(f"sampler=wolff needs couplings J >= 0 and no field, but {what}", "sampler=block_gibbs")
         return State(x, -torch.expm1(-2 * coupling))
 
     def noise(self, rng: Rng, state: State, n_steps: int) -> tuple[Tensor, Tensor]:

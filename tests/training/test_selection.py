@@ -11,6 +11,7 @@ from sklearn.datasets import load_wine
 from ebm_cli.config.roles import identity
 from ebm_cli.errors import InputError
 from ebm_cli.runs import catalog
+from ebm_cli.runs.run import SCHEMA
 from ebm_cli.training import checkpoint
 
 SELECT = ("trainer.select=auto", "trainer.patience=null", "trainer.refit=false", "trainer.n_steps=40", "trainer.batch_size=32")
@@ -216,7 +217,7 @@ def test_a_run_with_a_selection(ebm, wine, tmp_path):
     assert summary["selected_step"] in {0, *numbers}
     assert summary["n_steps"] == 40 + summary["selected_step"]
     assert summary["selected_validation"] == numbers.get(summary["selected_step"], summary["selected_validation"]) <= min(numbers.values())
-    assert json.loads((run.path / "environment.json").read_text())["schema"] == 5
+    assert json.loads((run.path / "environment.json").read_text())["schema"] == SCHEMA
 
 
 def test_the_reference_is_chosen_on_the_validation_events_and_keeps_its_settings_in_the_refit(trainer, wine):
