@@ -2,7 +2,7 @@
 
 Hydra composes the options of the line and the presets. Two things that it cannot express are added here: a choice of the energy comes
 before that of an objective with chains, although objectives come after energies; and a file ENERGY/OBJECTIVE.yaml beside the file of the
-energy has choices and values for this pair. The line and a preset have priority over both.
+energy has choices and values for this pair. The line and a preset have priority over both, and so has a sampler that the data choose.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,9 @@ def words(choices: Mapping[str, Any], options: Sequence[str], config: Mapping[st
     energy, objective = _file("energy", choices, dirs), config.get("objective")
     if energy is None or not isinstance(objective, Mapping) or objective.get("sampler") != SHARED:
         return []
-    pair, given = _pair(choices, dirs), {*map(key_of, options), *_preset(choices, dirs)[0]}
+    data = _file("dataset", choices, dirs)
+    by_data = option_files.defaults(data) if data else {}
+    pair, given = _pair(choices, dirs), {*map(key_of, options), *_preset(choices, dirs)[0], *by_data.keys() & {"sampler"}}
     wanted = option_files.defaults(energy) | (option_files.defaults(pair) if pair else {})
     return [f"{group}={_written(wanted[group])}" for group in GROUPS if group in wanted and group not in given]
 
