@@ -23,6 +23,7 @@ Shares = Annotated[Sequence[Share], MinLen(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Count = Annotated[int, Ge(1)]
 Natural = Annotated[int, Ge(0)]
+Bits = Annotated[int, Ge(2), Le(16)]
 
 Params = dict[str, "Tensor"]  # leaves (*m, ...)
 Numbers = dict[str, "float | str"]  # results of one model; a sentence with the reason replaces a number that does not exist

@@ -18,6 +18,7 @@ from ebm_cli.energies.rbm import RBM
 from ebm_cli.types import Space
 
 FALSE_ALARM = 1e-6  # the false-alarm rate of each chi-square test
+PLAIN = {"couplings": None, "convention": None, "bits": None}  # an Ising energy that is not read from a file
 N = 4000  # number of chains
 
 
@@ -38,7 +39,7 @@ class Perceptron(nn.Module):
 
 
 def ising(beta, *, shape=(4, 4), field=0.0):
-    return Ising(None, shape=shape, graph="lattice", periodic=True, coupling=None, field=field, beta=beta)
+    return Ising(None, shape=shape, graph="lattice", periodic=True, coupling=None, field=field, beta=beta, **PLAIN)
 
 
 def rbm():

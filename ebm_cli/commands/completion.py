@@ -161,7 +161,7 @@ def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, option_
     leaf = inside.get(last, Leaf())
     if key == "resume":
         return {f"{key}={name}": what for name, what in named("RUN", value).items()}
-    if key not in groups and (last == "path" or (isinstance(leaf, Leaf) and leaf.text == "FILE")):
+    if key not in groups and (last in ("path", "couplings") or (isinstance(leaf, Leaf) and leaf.text == "FILE")):
         return {f"{key}={name}": "" for name in named("FILE", value)}
     target = below["_target_"].text if "_target_" in below else PLAIN.get(place, "" if dot else ROOT)
     known = types.DEVICES if last == "device" else values_of(target, last)

@@ -52,17 +52,19 @@ def new_labels(config: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str
     return {key: value for key, value in with_role(config, LABELS).items() if value and value != stored.get(key)}
 
 
-def identity(config: Mapping[str, Any], fingerprint: str = "", *, schema: int = 0) -> str:
+def identity(config: Mapping[str, Any], fingerprint: str = "", files: Mapping[str, str] | None = None, *, schema: int = 0) -> str:
     """The id of a run: ten hexadecimal digits of a hash of everything that training depends on.
 
-    This is the typed config, with the sha256 of a data file in place of its path. The hash includes the `schema` of run folders, so that a
-    command never finds the folder of a run with another schema.
+    This is the typed config, with the sha256 of a data file in place of its path, and those of the `files` of the energy, by key. The hash
+    includes the `schema` of run folders, so that a command never finds the folder of a run with another schema.
     """
     read = with_role(config, TRAINS) | {"schema": schema}
     if config["trainer"]["select"] is not None:  # the steps at which it measures
         read["trainer"] = read["trainer"] | {"evaluate_every": config["trainer"]["evaluate_every"]}
     if fingerprint:
         read["dataset"] = {key: value for key, value in config["dataset"].items() if key != "path"} | {"sha256": fingerprint}
+    if files:
+        read["energy"] = config["energy"] | {key: {"sha256": found} for key, found in files.items()}
     return sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
 
 

@@ -71,11 +71,11 @@ class Energy(Protocol):
     and `scale` (*d) of the training data, and the fitted `reference`. A class with `outputs_score = True` returns the score (B, *d)
     instead of the energy. With `takes_noise_level = True` the module is called with `noise_level=` (B,), the standard deviation of the
     noise; with `takes_labels = True` it is called with `label=` (B,). A class with `trainable = False` is analytic: it is built from its
-    config alone and has nothing to train (see energies/analytic.py). A class with the methods of `BlockGibbs` (core/block_gibbs.py)
-    provides transitions to the sampler block_gibbs. A class with `learns = False` has no parameters: a run of it takes no
-    training steps (see energies/reference.py). A class with `stands_alone = True` can be trained, and can also be sampled without a run: it
-    is then built from its config alone, with `space=None`, and its `shape` is a value of its config (see energies/target.py).
-
+    config alone and has nothing to train (energies/analytic.py). A class with the methods of `BlockGibbs` (core/block_gibbs.py) provides
+    transitions to the sampler block_gibbs. A class with `learns = False` has no parameters: a run of it takes no training steps
+    (energies/reference.py). A class with `stands_alone = True` can be trained, and also sampled without a run: it is then built from its
+    config alone, with `space=None`, and its `shape` is a value of its config (energies/target.py). `files` are keys of its config that are
+    null or name a file: a run keeps a copy, and its identity includes the content. `notes` tell the user what was read.
     An energy of bits may have closed forms: `flip_differences`, x (B, *d) -> E(x with bit i flipped) - E(x), (B, D); and, if its
     `has_log_partition` is true, `log_partition`, () -> log Z in nats, ().
     """

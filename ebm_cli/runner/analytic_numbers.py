@@ -29,7 +29,7 @@ def numbers(energy: Any, trained: TrainedModel, samples: Tensor, data: Dataset |
     if data is not None:  # the energy is that of the data, so exact draws give its mean in any dimension
         at_data = energy_of(trained.model, params, data.split("test", quadrature.N_DATA, trained.rng).x)
         found |= {"mean_energy_data": at_data.mean().item(), "mean_energy_data_error": at_data.std().item() / len(at_data) ** 0.5}
-    if quadrature.has_grid(energy.shape):
+    if trained.space.kind == "real" and quadrature.has_grid(energy.shape):
         found |= integrals(energy, trained.model, params, trained.standardization.log_det, reasons)
     for key, value in found.items():
         if value is not None and not math.isfinite(value):

@@ -20,7 +20,7 @@ from ebm_cli.core.metric import Metric
 from ebm_cli.errors import InputError, Problem, bad, described
 from ebm_cli.loggers.guarded_logger import GuardedLogger
 from ebm_cli.objectives.nothing import Nothing
-from ebm_cli.runner import marks
+from ebm_cli.runner import energy_files, marks
 from ebm_cli.runner.draw import check_memory
 from ebm_cli.runs.run import SCHEMA, Run
 from ebm_cli.training import selection
@@ -52,12 +52,16 @@ class Experiment:
         dataset = schema.build(typed["dataset"])
         trained_by = "objective" if compatibility.learns(typed["energy"]) else "reference"
         options = composed.choices["dataset"], composed.choices[trained_by]
-        return Run.named(typed, *options, identity(typed, dataset.fingerprint, schema=SCHEMA)), typed, dataset
+        hashes = dataset.fingerprint, energy_files.hashes_of(typed["energy"])
+        return Run.named(typed, *options, identity(typed, *hashes, schema=SCHEMA)), typed, dataset
 
     @classmethod
     def load(cls, run: Run, device: torch.device, changed: Mapping[str, Any] | None = None) -> "Experiment":
-        """The experiment of an existing run, with changes to its config. Its targets are checked like those of a new run."""
-        typed = schema.check({**run.config(), **(changed or {})})
+        """The experiment of an existing run, with changes to its config. Its targets are checked like those of a new run.
+
+        Files of the energy are the copies that the run keeps.
+        """
+        typed = energy_files.own(run, schema.check({**run.config(), **(changed or {})}))
         marks.check(run)
         return cls(typed, schema.build(typed["dataset"]), device, run)
 

@@ -1,4 +1,4 @@
-"""The marks by which a folder is known as a run that this program made: its id is the hash of its config and of its data file."""
+"""The marks by which a folder is known as a run that this program made: its id is the hash of its config and of its data files."""
 
 from ebm_cli.config import roles
 from ebm_cli.errors import InputError, bad
@@ -6,10 +6,11 @@ from ebm_cli.runs.run import RUN_AGAIN, SCHEMA, Run
 
 
 def has_marks(run: Run) -> bool:
-    """Whether the id of a run is the hash of its config.yaml and of the sha256 in its dataset.json."""
+    """Whether the id of a run is the hash of its config.yaml, of the sha256 in its dataset.json, and of those in its environment.json."""
     try:
         facts = run.read("environment.json")
-        return roles.identity(run.config(), run.read("dataset.json").get("sha256", ""), schema=SCHEMA) == facts.get("id")
+        hashes = run.read("dataset.json").get("sha256", ""), facts.get("files", {})
+        return roles.identity(run.config(), *hashes, schema=SCHEMA) == facts.get("id")
     except InputError:
         return False
 

@@ -28,7 +28,7 @@ from ebm_cli.core.figure import Scene
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.io import yaml_text
 from ebm_cli.io.atomic import reporting
-from ebm_cli.runner import analytic_numbers, estimators, evaluate, sample_files
+from ebm_cli.runner import analytic_numbers, energy_files, estimators, evaluate, sample_files
 from ebm_cli.runner.chain_starts import starts
 from ebm_cli.runner.draw import Drawn, check_memory, draw
 from ebm_cli.runner.experiment import Experiment
@@ -97,6 +97,8 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     figures = {name: schema.build(node) for name, node in typed.pop("figure").items()}
     out, device, started = sample_files.check_out(typed.pop("out")), pick_device(typed["device"]), time.perf_counter()
     energy, sampler = schema.build(typed["energy"], at="energy", space=None), schema.build(typed["sampler"])
+    for note in getattr(energy, "notes", ()):
+        console.say(f"note: {note}")
     trained = TrainedModel.of_target(energy, typed["seed"], device)
     draws = Draws(**{key: typed[key] for key in DRAWS})
     check_memory(draws, len(trained.column_names), 1)
@@ -179,6 +181,7 @@ def possible(trained: TrainedModel, n: int) -> torch.Tensor:
 def folder_of(typed: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
     """The folder of the samples, with a name that follows from the settings."""
     relevant = {key: value for key, value in typed.items() if key != "device"}
+    relevant["energy"] = typed["energy"] | energy_files.hashes_of(typed["energy"])  # another content of a file is another model
     digest = sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:10]
     return outputs() / "samples" / f"{chosen['energy']}-{chosen['sampler']}-s{typed['seed']}-{digest}"
 

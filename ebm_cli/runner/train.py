@@ -14,7 +14,7 @@ from ebm_cli.config.roles import DRAWS, MEASURES, new_labels, with_role
 from ebm_cli.core.contracts import Follower
 from ebm_cli.errors import Interrupted, RunFailed, bad, described, is_memory
 from ebm_cli.io import yaml_text
-from ebm_cli.runner import marks, results
+from ebm_cli.runner import energy_files, marks, results
 from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.fit import fit
 from ebm_cli.runner.line import command_of
@@ -53,7 +53,7 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         summary = None
         try:
             create(experiment, composed)
-            for note in trainer.reference.notes:
+            for note in (*getattr(trainer.model.module, "notes", ()), *trainer.reference.notes):
                 console.say(f"note: {note}")
                 run.log(note)
             resume(trainer, run, parent)
@@ -167,6 +167,7 @@ def create(experiment: Experiment, composed: Composed) -> None:
         "differs": composed.differs,
         "choices": composed.choices,
         "group": experiment.config["group"],
+        "files": energy_files.store(run, experiment.config["energy"]),
     }
     made_by = provenance.facts(experiment.device) | {"seed": experiment.config["seed"], "command": ["ebm", *sys.argv[1:]]}
     run.write("environment.json", facts | made_by)

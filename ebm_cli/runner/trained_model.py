@@ -24,6 +24,7 @@ from ebm_cli.core.wrappers import Tempered
 from ebm_cli.errors import bad, printable
 from ebm_cli.references.fair_states import FairStates
 from ebm_cli.references.gaussian import Gaussian
+from ebm_cli.runner import energy_files
 from ebm_cli.runs.run import RUN_AGAIN, Run
 from ebm_cli.training import checkpoint
 from ebm_cli.training.trainer import Trainer
@@ -75,7 +76,7 @@ class TrainedModel:
     @classmethod
     def load(cls, run: Run, device: torch.device) -> "TrainedModel":
         """The model in the newest checkpoint of a run."""
-        config, data, stored = run.config(), run.read("dataset.json"), checkpoint.read(newest_checkpoint(run))
+        config, data, stored = energy_files.own(run, run.config()), run.read("dataset.json"), checkpoint.read(newest_checkpoint(run))
         if not data:
             raise bad(f"{run.path.name}: dataset.json is missing", RUN_AGAIN)
         if run.state() == "diverged":

@@ -18,7 +18,7 @@ FILES = (
     *("config.yaml", "metrics.jsonl", "summary.json", "samples.npz", "dataset.json", "environment.json", "status.json", "mirrors.json"),
     *("train.log", "output.log", ".lock"),
 )
-FOLDERS = ("checkpoints", "figures", "wandb", "tensorboard")
+FOLDERS = ("checkpoints", "figures", "files", "wandb", "tensorboard")
 OF_LOGGERS = ("wandb", "tensorboard")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".gif", ".webp", ".mp4")
 OF_CHECKPOINT = ("state.safetensors", "manifest.json")
@@ -65,7 +65,7 @@ TYPES: dict[str, dict[str, Test]] = {  # of the keys of the JSON files that comm
     "environment.json": {
         **{"created": is_number, "group": _is(str, type(None)), "differs": _TEXTS, "reproduce": _TEXT, "id": _TEXT},
         "choices": _dict_of(lambda value: value is None or isinstance(value, str) or _TEXTS(value)),
-        **{"packages": _GROUP, "git": _GROUP, "device": _TEXT, "source": _dict_of(_TEXT)},
+        **{"packages": _GROUP, "git": _GROUP, "device": _TEXT, "source": _dict_of(_TEXT), "files": _dict_of(_TEXT)},
     },
     "status.json": {"state": lambda value: value in STATES, "reason": _TEXT},
     "summary.json": {
@@ -144,5 +144,8 @@ def _entries(path: Path) -> Iterator[tuple[Path, bool]]:
                 ours = step.is_dir() and bool(STEP.fullmatch(step.name.removeprefix(".partial-")))
                 yield step, ours
                 yield from ((file, file.name in OF_CHECKPOINT) for file in (sorted(step.iterdir()) if ours else ()))
+        elif is_folder and name == "files":
+            yield entry, True
+            yield from ((file, not file.is_dir()) for file in sorted(entry.iterdir()))
         else:
             yield entry, not is_folder and (name in (*FILES, *FOLDERS) or is_partial(name))

@@ -20,7 +20,7 @@ from ebm_cli.errors import Busy, InputError, Problem, bad, printable_lines
 from ebm_cli.io import inside
 from ebm_cli.runs import content
 
-SCHEMA = 6  # the version of the format of run folders. Increase it whenever identities or the names of components change
+SCHEMA = 7  # the version of the format of run folders. Increase it whenever identities or the names of components change
 RUN_AGAIN = "run its command again with force=true; the old folder is kept"
 MOST_SEEDS = 100_000  # models in a stack
 LONGEST_CONFIG = 1 << 22  # bytes

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from finite import PLAIN
 
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.states import states
@@ -15,7 +16,7 @@ from ebm_cli.types import Space
 
 def random_ising(shape=(3, 4), graph="lattice", periodic=True, beta=0.7, seed=0):
     torch.manual_seed(seed)
-    energy = Ising(Space(shape, "binary"), shape=None, graph=graph, periodic=periodic, coupling=None, field=0.0, beta=beta)
+    energy = Ising(Space(shape, "binary"), shape=None, graph=graph, periodic=periodic, coupling=None, field=0.0, beta=beta, **PLAIN)
     torch.nn.init.normal_(energy.coupling)
     torch.nn.init.normal_(energy.field)
     return energy.double()
@@ -79,7 +80,7 @@ def test_log_partition_is_differentiable_and_equals_log_z():
 
 
 def test_a_target_has_coupling_one_and_a_trained_model_starts_at_zero():
-    shape = {"graph": "lattice", "periodic": True, "coupling": None, "field": 0.0, "beta": 1.0}
+    shape = {"graph": "lattice", "periodic": True, "coupling": None, "field": 0.0, "beta": 1.0} | PLAIN
     assert (Ising(None, shape=[3, 3], **shape).coupling == 1).all()
     assert not Ising(Space((3, 3), "binary"), shape=None, **shape).coupling.any()
     assert Ising(Space((12,), "binary"), shape=[3, 4], **shape).lattice.shape == (3, 4)
@@ -106,5 +107,5 @@ def test_the_potts_energy_counts_equal_neighbors():
 def test_two_states_of_potts_are_an_ising_model_with_half_the_coupling():
     """[x_i = x_j] = (1 + s_i s_j) / 2."""
     potts = Potts(None, shape=[3, 4], n_states=2, periodic=True, coupling=None, beta=0.9)
-    ising = Ising(None, shape=[3, 4], graph="lattice", periodic=True, coupling=0.5, field=0.0, beta=0.9)
+    ising = Ising(None, shape=[3, 4], graph="lattice", periodic=True, coupling=0.5, field=0.0, beta=0.9, **PLAIN)
     assert potts.log_z == pytest.approx(ising.log_z + 0.9 * 24 / 2, rel=1e-9)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from finite import PLAIN
 
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
@@ -12,7 +13,7 @@ from ebm_cli.samplers.wolff import Wolff, grown, packed, unpacked
 
 
 def parts(coupling=0.4, field=0.0, graph="lattice", shape=(5, 4)):
-    energy = Ising(None, shape=shape, graph=graph, periodic=True, coupling=coupling, field=field, beta=1.0)
+    energy = Ising(None, shape=shape, graph=graph, periodic=True, coupling=coupling, field=field, beta=1.0, **PLAIN)
     model = Model(energy, event_ndim=len(shape), stacked=False, space=energy.space)
     return model, {name: value.detach() for name, value in tensors(energy).items()}
 
