@@ -43,6 +43,7 @@ TINY = (
     "draws.n_samples=100",
     "draws.n_steps=20",
     "metric=[]",
+    "figure=[]",
     "dataset.noise=0.3",
     "sweep.metric=test_loss",
 )

@@ -17,7 +17,7 @@ from ebm_cli.config import compose, hydra_section
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
-SHORT = "experiment=smoke metric=[] draws.n_samples=40 draws.n_chains=20 draws.n_steps=4 device=cpu"
+SHORT = "experiment=smoke metric=[] figure=[] draws.n_samples=40 draws.n_chains=20 draws.n_steps=4 device=cpu"
 
 
 def test_generated_parts_are_up_to_date():
@@ -91,7 +91,7 @@ def test_the_objective_of_the_readme(tmp_path):
 
 def test_the_components_of_the_extending_page(tmp_path):
     """An objective, a dataset, an energy and a figure. On the images an energy of zero has the loss d/2 = 32; that of 300 steps was 14."""
-    words = "energy.width=8 trainer.n_steps=300"
+    words = "energy.width=8 trainer.n_steps=300 figure=[gallery,training]"
     assert followed((ROOT / "docs" / "extending.md").read_text(), words, tmp_path / "outputs") == ["digits-dsm-s0", "moons-ranking-s0"]
     run, _ = sorted((tmp_path / "outputs" / "runs").iterdir())
     assert json.loads((run / "summary.json").read_text())["test_loss"] < 25

@@ -25,15 +25,15 @@ def methods():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("objective", "n_steps"), [("ssm", 3000), ("nce", 2000), ("pcd", 2000)])
+@pytest.mark.parametrize(("objective", "n_steps"), [("ssm", 2000), ("nce", 1500), ("pcd", 1200)])
 def test_exact_kl(objective, n_steps, methods, tmp_path, monkeypatch):
     """Seed 7 is used neither by the search nor by the README. Times are not tested, since test machines are shared.
 
-    The numbers of steps are a half to a third of the default, with which the KL is smaller. The bounds are those of the default.
+    The numbers of steps are a third to a fifth of the default, with which the KL is smaller. The bounds are those of the default.
     """
     monkeypatch.setenv("EBM_OUTPUTS", str(tmp_path))
     metric = "metric=[quadrature,ais]" if objective == "nce" else "metric=[quadrature]"
-    assert main(["train", f"objective={objective}", "dataset=moons", "seed=7", f"trainer.n_steps={n_steps}", metric]) == 0
+    assert main(["train", f"objective={objective}", "dataset=moons", "seed=7", f"trainer.n_steps={n_steps}", metric, "figure=[]"]) == 0
     run = Run(next(tmp_path.glob("runs/*")))
     found = methods.measured(run)
     if objective == "nce":  # compare the learned log Z with quadrature and with the bounds of AIS

@@ -90,7 +90,7 @@ def test_a_mistake_is_reported_with_its_place(theirs, ebm, monkeypatch, tmp_path
 def test_changed_code_has_a_warning(theirs, ebm, monkeypatch):
     """The identity of a run is its config, so its stored result is shown; the package that has changed is named."""
     monkeypatch.setenv("EBM_ALLOW", "theirs")
-    line = ["train", "--config-dir", "options", "objective=denoising", "experiment=smoke", "metric=[]"]
+    line = ["train", "--config-dir", "options", "objective=denoising", "experiment=smoke", "metric=[]", "figure=[]"]
     code, _, err = ebm(*line)
     assert code == 0, err
     assert "warning" not in ebm(*line)[2]

@@ -35,7 +35,15 @@ REASONS = {
 QUICK = [
     *("ais.n_temperatures=10", "ais.n_chains=20", "ais.n_repeats=3", "ais_of_bits.n_temperatures=5", "c2st.n_steps=20"),
     *("fisher.n_points=200", "generalization_gap.n_points=200", "ksd.n_points=100", "mmd.n_points=100"),
-    *("short_run_gap.n_chains=20", "short_run_gap.n_steps=5", "sliced_wasserstein.n_points=200", "sliced_wasserstein.n_projections=8"),
+    *(
+        "importance.n_draws=2000",
+        "bridge.n_draws=2000",
+        "baselines.n_points=1000",
+        "short_run_gap.n_chains=20",
+        "short_run_gap.n_steps=5",
+        "sliced_wasserstein.n_points=200",
+        "sliced_wasserstein.n_projections=8",
+    ),
 ]
 QUICK = [f"metric.{word}" for word in QUICK]
 TRAINED = ("trainer.ema_decay=0.99", "trainer.evaluate_every=100000", "regularizer=[]", "figure=[]", "device=cpu")

@@ -53,7 +53,7 @@ def test_other_data_are_not_affected():
 
 
 DISCRETE = {
-    "bars_and_stripes": ("rbm", "pcd", "block_gibbs"),
+    "bars_and_stripes": ("binary_resnet", "nce", "gwg"),
     "rbm": ("rbm", "pcd", "block_gibbs"),
     "mnist_binary": ("rbm", "pcd", "block_gibbs"),
     "digits_binary": ("rbm", "pcd", "block_gibbs"),

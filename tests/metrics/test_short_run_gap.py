@@ -20,7 +20,7 @@ from ebm_cli.samplers.sgld import SGLD
 EPS, B, V = 0.05, (1.0, -2.0), 0.6  # the model is N(B, V I)
 DATA = Normal(None, (-0.5, 0.5), ((1.5, 0.0), (0.0, 1.5)))
 N = 10_000
-TINY = ("experiment=smoke", "trainer.n_steps=20", "energy=mlp", "energy.hidden=[8]", "dataset.noise=0.3", "device=cpu")
+TINY = ("experiment=smoke", "trainer.n_steps=20", "energy=mlp", "energy.hidden=[8]", "dataset.noise=0.3", "device=cpu", "figure=[]")
 TINY += ("draws.n_samples=200", "draws.n_chains=50", "draws.n_steps=20")
 
 

@@ -28,7 +28,16 @@ AS_USUAL = (
     "trainer.refit=false",
     "dataset.transform=standard",
 )
-TRAIN = ("dataset=table", "energy=quadratic", *AS_USUAL, "trainer.n_steps=25", "draws.n_samples=20", "draws.n_steps=4", "device=cpu")
+TRAIN = (
+    "dataset=table",
+    "energy=quadratic",
+    *AS_USUAL,
+    "trainer.n_steps=25",
+    "draws.n_samples=20",
+    "draws.n_steps=4",
+    "device=cpu",
+    "figure=[]",
+)
 PLACES = {"a": ([10.0, -3.0], [2.0, 0.5]), "b": ([13.0, -2.0], [1.0, 1.5])}
 
 

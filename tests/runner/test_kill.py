@@ -38,6 +38,7 @@ LINE = (
     "draws.n_samples=50",
     "draws.n_steps=10",
     "metric=quadrature",
+    "figure=[]",
     "device=cpu",
 )
 LINES = {

@@ -12,7 +12,16 @@ import ebm_cli
 from ebm_cli import load_run
 from ebm_cli.errors import InputError
 
-LINE = ("experiment=smoke", "trainer.n_steps=50", "energy=mlp", "energy.hidden=[8]", "device=cpu", "draws.n_samples=40", "draws.n_steps=4")
+LINE = (
+    "experiment=smoke",
+    "trainer.n_steps=50",
+    "energy=mlp",
+    "energy.hidden=[8]",
+    "device=cpu",
+    "draws.n_samples=40",
+    "draws.n_steps=4",
+    "figure=[]",
+)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.runner import score
 from ebm_cli.runs.catalog import find
 
-SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=100", "draws.n_steps=10", "device=cpu"]
+SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=100", "draws.n_steps=10", "device=cpu", "figure=[]"]
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,9 @@ from ebm_cli.runs.catalog import find
 from ebm_cli.runs.run import Run
 from ebm_cli.training.trainer import Stopwatch, Trainer
 
-TINY = (  # takes a second; with noise=0.3 a coarse grid suffices for the quadrature
+TINY = (  # takes less than a second; with noise=0.3 a coarse grid suffices for the quadrature
     "experiment=smoke",
+    "figure=[]",
     "trainer.n_steps=20",
     "trainer.checkpoint_every=5",
     "energy=mlp",

@@ -13,7 +13,15 @@ from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runs import catalog
 from ebm_cli.runs.run import SCHEMA, Run, outputs
 
-LINE = ("experiment=smoke", "trainer.n_steps=4", "trainer.checkpoint_every=2", "energy.width=8", "draws.n_samples=20", "draws.n_steps=4")
+LINE = (
+    "experiment=smoke",
+    "trainer.n_steps=4",
+    "trainer.checkpoint_every=2",
+    "energy.width=8",
+    "draws.n_samples=20",
+    "draws.n_steps=4",
+    "figure=[]",
+)
 MADE_BY = {"packages": {"ebm-cli": "0.0.9"}, "git": {"commit": "0123456789abcdef", "dirty": False}}
 
 

@@ -10,7 +10,7 @@ from ebm_cli.runs import catalog
 from ebm_cli.sweeps.dispatch import BUSY, Died
 from ebm_cli.sweeps.jobs import EventReporter, Job, Outcome, SweepTask, known
 
-WORDS = ("experiment=smoke", "trainer.n_steps=4", "device=cpu")
+WORDS = ("experiment=smoke", "trainer.n_steps=4", "device=cpu", "figure=[]")
 JOB = Job((), "abc", "abc")
 DATASET = """from ebm_cli.datasets.moons import Moons
 

@@ -20,6 +20,7 @@ LINE = (
     "draws.n_steps=10",
     "device=cpu",
     "metric=[]",
+    "figure=[]",
     "optimizer.n_warmup_steps=0",
 )
 CONSTANT = (*LINE, "optimizer.schedule=constant")
