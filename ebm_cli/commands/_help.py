@@ -100,7 +100,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         cells = "  " + "".join(f"{cell:{n}}  " for cell, n in zip(row, widths, strict=False))
         wrapped = textwrap.wrap(row[-1], width - indent, break_long_words=False, break_on_hyphens=False) or [""]
         if len(cells) > indent:
-            lines.append(cells.rstrip())
+            before = " " * (indent - widths[-1] - 1)  # a list that is wider than the terminal continues under its first item
+            long = textwrap.wrap(cells.replace(",", ", "), width, subsequent_indent=before, break_on_hyphens=False, drop_whitespace=False)
+            lines += [line.replace(", ", ",").rstrip() for line in long]
             cells = " " * indent
         lines.append((cells + wrapped[0]).rstrip())
         lines += [" " * indent + line for line in wrapped[1:]]

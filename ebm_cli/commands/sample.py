@@ -16,7 +16,8 @@ outputs/samples/.
   reference_every   transitions after which a draw from the run's reference is proposed, so that chains change modes; null: never
   sampler           the transition kernel; by default that of the run, or mala without a run
   out               a .csv, .npy or .npz file for the samples; the run's own samples and pictures are then left unchanged
-  start             where chains start: noise (the run's reference), data, buffer (of a run with persistent chains), or a FILE
+  start             where chains start: noise (the run's reference), data, buffer (of a run with persistent chains), or a FILE; by
+                    default noise, but with sampler=wolff equal spins
   model             the index of a model in a stack (default: 0)
   seed              the seed of the draws (default: 0)
   device            auto, cpu, cuda, cuda:1 or mps
@@ -31,7 +32,7 @@ from ebm_cli.config import compose, option_files
 from ebm_cli.errors import bad
 
 GROUPS = ("energy", "sampler", "dataset", "figure")  # the groups that a line without a run may choose
-OWN = {"start": "noise", "out": None, "seed": 0, "device": "auto"}
+OWN = {"start": None, "out": None, "seed": 0, "device": "auto"}
 
 
 def main(words: Sequence[str]) -> int:

@@ -157,10 +157,7 @@ class Reference(Protocol):
 
 
 class Sampler(Protocol):
-    """A transition kernel. An instance holds hyperparameters only.
-
-    A state has `x`, (*m, B, *d), and `step_size`, (*m,), if the kernel has a step size.
-    """
+    """A transition kernel, with hyperparameters only. A state has `x`, (*m, B, *d), and `step_size`, (*m,), if the kernel has one."""
 
     requires: ClassVar[frozenset[str]] = REAL  # what it needs of events and model: {"real", "energy"}, {"binary"}, {"noise_level"}
     exact: ClassVar[bool] = False  # whether exp(-E) is stationary under a transition
@@ -176,6 +173,10 @@ class Sampler(Protocol):
     def length(self, model: Model) -> int | None:
         """The number of transitions after which a chain yields its single sample (a ladder of noise levels); None if it yields many."""
         return None
+
+    def starting_points(self, model: Model, params: Params, x: Tensor) -> Tensor:
+        """Where chains start if the user names no starting points, (*m, B, *d), given as many draws x from the reference."""
+        return x
 
     def init(self, model: Model, params: Params, x: Tensor) -> Any: ...
 
@@ -231,10 +232,7 @@ class Regularizer(Protocol):
 
 
 class Optimizer(Protocol):
-    """An update rule for the parameters. An instance holds hyperparameters only.
-
-    torch.optim is not used because its import takes seconds (it imports the compiler).
-    """
+    """An update rule for the parameters, with hyperparameters only. Not torch.optim: importing it, with the compiler, takes seconds."""
 
     def init(self, theta: Tensor) -> Params:
         """The initial state for the parameter vector `theta`, (*m, P)."""

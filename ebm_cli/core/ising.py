@@ -67,6 +67,12 @@ class Ising:
             return torch.stack([(-self.energy(s)).logsumexp(0) for s in states(self.lattice)]).logsumexp(0)
         raise ValueError(f"there is no exact log Z for {self.lattice}")
 
+    def mean_energy(self) -> Tensor:
+        """The mean of E in nats, a scalar: -d log Z / dt at t = 1 of the model with t times the couplings and fields."""
+        t = torch.ones((), dtype=torch.double, requires_grad=True)
+        log_z = Ising(self.lattice, t * self.coupling, t * self.field).log_z(self.method)
+        return -torch.autograd.grad(log_z, t)[0]
+
     def moments(self) -> tuple[Tensor, Tensor]:
         """The means of s_i s_j for every bond, (k, *shape), and of s_i, (*shape), as the gradient of log Z."""
         leaves = [value.detach().requires_grad_() for value in (self.coupling, self.field)]

@@ -175,14 +175,24 @@ class Ising(DiscreteTarget, nn.Module, Energy, BlockGibbs):
 
     @property
     def log_z(self) -> float | None:
-        single = deepcopy(self).double()
         if self.graph == "lattice":
-            model = ising.Ising(self.lattice, single.bond_couplings().detach(), single.site_fields().detach())
-            return model.log_z().item() if model.method else None
+            return self._exact.log_z().item() if self._exact.method else None
+        single = deepcopy(self).double()
         if self.lattice.n_sites > ising.MOST_SITES:
             return None
         energies = [single((0.5 * (s + 1)).view(-1, *self.space.shape)).detach() for s in ising.states(self.lattice)]
         return torch.stack([(-energy).logsumexp(0) for energy in energies]).logsumexp(0).item()
+
+    @property
+    def mean_energy(self) -> float | None:
+        """The mean of E in nats; None if log Z of the lattice is not known."""
+        return self._exact.mean_energy().item() if self.graph == "lattice" and self._exact.method else None
+
+    @property
+    def _exact(self) -> ising.Ising:
+        """The lattice with its couplings and fields in double precision."""
+        single = deepcopy(self).double()
+        return ising.Ising(self.lattice, single.bond_couplings().detach(), single.site_fields().detach())
 
 
 def check(given: Couplings, graph: str, coupling: float | None, field: float) -> None:

@@ -18,6 +18,13 @@ def plane(scene: Scene) -> str | None:
     return None if len(scene.samples) else "there are no finite samples"
 
 
+def sides(scene: Scene) -> tuple[int, int] | None:
+    """The sides (height, width) of discrete events on a lattice with two axes; None for other events."""
+    *channels, height, width = (0, *scene.shape) if len(scene.shape) == 1 else scene.shape
+    is_lattice = scene.kind != "real" and channels in ([], [1]) and min(height, width) > 1
+    return (height, width) if is_lattice else None
+
+
 def is_analytic(scene: Scene) -> bool:
     """Whether the scene is of an analytic energy with a known density."""
     return scene.frame is not None and scene.log_z is not None

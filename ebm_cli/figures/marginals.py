@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from ebm_cli.core.figure import Figure, Scene
-from ebm_cli.figures._axes import BLUE, RED
+from ebm_cli.figures._axes import BLUE, RED, sides
 
 MOST = 12  # maximum number of columns that are shown
 
@@ -19,6 +19,8 @@ class Marginals(Figure):
     def lacking(self, scene: Scene) -> str | None:
         if scene.is_plane:
             return "figure=density and figure=samples show events in the plane"
+        if sides(scene):
+            return "figure=lattices shows events on a lattice"
         return None if len(scene.samples) else "there are no finite samples"
 
     def plot(self, scene: Scene) -> Drawing:

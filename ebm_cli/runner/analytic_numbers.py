@@ -14,7 +14,7 @@ from ebm_cli.runner.trained_model import TrainedModel
 
 TOLERANCE = 0.001  # maximum change of log Z when the resolution and the box of the grid are doubled, in nats
 NATS = ("log_z", "log_z_quadrature", "log_z_error", "mean_energy", "mean_energy_quadrature", "mean_energy_data", "mean_energy_data_error")
-UNITS = dict.fromkeys(NATS, "nats") | {"seconds": "s"}
+UNITS = dict.fromkeys((*NATS, "mean_energy_exact", "mean_energy_error"), "nats") | {"seconds": "s"}
 MAY_DIVERGE = {"box": ": the energy may not be normalizable; samples are then meaningless"}
 N_BOXES = 3  # number of boxes that are tried, each twice as wide as the previous one
 
@@ -26,6 +26,11 @@ def numbers(energy: Any, trained: TrainedModel, samples: Tensor, data: Dataset |
     found, reasons = {"log_z": energy.log_z, "mean_energy": at_samples.mean().item()}, {}
     if energy.log_z is None:
         reasons["log_z"] = "it has no closed form"
+    exact = getattr(energy, "mean_energy", None)
+    if exact is not None:  # of an Ising model, from the derivative of log Z
+        of_chains = at_samples.view(samples.shape[:2]).mean(1)
+        found["mean_energy_exact"] = exact
+        found |= {"mean_energy_error": of_chains.std().item() / len(of_chains) ** 0.5} if len(of_chains) > 1 else {}
     if data is not None:  # the energy is that of the data, so exact draws give its mean in any dimension
         at_data = energy_of(trained.model, params, data.split("test", quadrature.N_DATA, trained.rng).x)
         found |= {"mean_energy_data": at_data.mean().item(), "mean_energy_data_error": at_data.std().item() / len(at_data) ** 0.5}

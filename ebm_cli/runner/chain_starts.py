@@ -20,10 +20,12 @@ NAMED = ("noise", "data", "buffer")
 N_POINTS = 10_000  # minimum number of data points from which starting points are drawn
 
 
-def starts(start: str, trained: TrainedModel, dataset: Callable[[], Dataset] | None, n: int, *, seed: int) -> Tensor | None:
-    """n starting points in the model's coordinates, (n, *d); None for `noise`, the reference. `dataset` is None without data."""
-    if start == "noise":
+def starts(start: str | None, trained: TrainedModel, dataset: Callable[[], Dataset] | None, n: int, *, seed: int) -> Tensor | None:
+    """n starting points in the model's coordinates, (n, *d); None if the sampler chooses them. `dataset` is None without data."""
+    if start is None:
         return None
+    if start == "noise":
+        return trained.reference.draw(n, trained.rng.at("draw").at(seed))
     rng = trained.rng.at("start").at(seed)
     if start == "data":
         if dataset is None:

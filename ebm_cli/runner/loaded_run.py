@@ -102,7 +102,7 @@ class LoadedRun:
 
         return self._apply(x, of)
 
-    def sample(self, n_samples: int, *overrides: str, seed: int = 0, start: str = "noise") -> np.ndarray:
+    def sample(self, n_samples: int, *overrides: str, seed: int = 0, start: str | None = None) -> np.ndarray:
         """Samples in data units, (n_samples, *d).
 
         `overrides` are those of `ebm sample`, for example "sampler=langevin", "sampler.step_size=0.01", "n_steps=2000", "n_chains=100".

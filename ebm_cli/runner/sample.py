@@ -47,7 +47,7 @@ def keys(
     n_chains: Count,
     n_steps: Count,
     reference_every: Count | None,
-    start: str,
+    start: str | None,
     out: str | None,
     model: Natural,
     seed: Natural,
@@ -104,7 +104,8 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     check_memory(draws, len(trained.column_names), 1)
     data, n = getattr(energy, "dataset", None), draws.starts(sampler, trained.model)
     start = starts(typed["start"], trained, data and (lambda: data), n, seed=0)
-    drawn = draw(trained, sampler, draws, start=possible(trained, n) if start is None else start)
+    start = trained.starting_points(sampler, n, seed=0) if start is None else start
+    drawn = draw(trained, sampler, draws, start=possible(trained, start) if typed["start"] in (None, "noise") else start)
     drawn.check(complete=False)
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}
     summary |= analytic_numbers.numbers(energy, trained, drawn.samples, data)
@@ -169,13 +170,12 @@ def check(settings: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, A
     return typed
 
 
-def possible(trained: TrainedModel, n: int) -> torch.Tensor:
-    """n starting points from the reference, (n, *d). Points where p = 0 are replaced by others, because chains would not leave them."""
-    start = trained.reference.draw(n, trained.rng.at("draw").at(0))
+def possible(trained: TrainedModel, start: torch.Tensor) -> torch.Tensor:
+    """The starting points, (n, *d). Those where p = 0 are replaced by others, because chains would not leave them."""
     inside = trained.model.energy(trained.params, start).isfinite()
     if not inside.any():
         raise bad("start=noise: p(x) = 0 at all starting points", "start=data, or start=FILE")
-    return start if inside.all() else start[inside][torch.arange(n, device=start.device) % int(inside.sum())]
+    return start if inside.all() else start[inside][torch.arange(len(start), device=start.device) % int(inside.sum())]
 
 
 def folder_of(typed: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:

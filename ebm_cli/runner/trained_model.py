@@ -128,15 +128,20 @@ class TrainedModel:
     def draw(
         self, sampler: Sampler, draws: Draws, *, seed: int = 0, start: Tensor | None = None, dataset: Dataset | None = None
     ) -> tuple[Tensor, Info]:
-        """Samples in the model's coordinates, (*m, n_chains, n_draws, *d). Chains start at `start`, or at draws from the reference.
+        """Samples in the model's coordinates, (*m, n_chains, n_draws, *d). Chains start at `start`, or at the points that the
+        sampler chooses: as a rule draws from the reference.
 
         For a conditional model, the label of each chain is drawn from the labels of the training data.
         """
         rng, n = self.rng.at("draw").at(seed), draws.starts(sampler, self.model)
-        start = self.reference.draw(n, rng) if start is None else start
+        start = self.starting_points(sampler, n, seed=seed) if start is None else start
         # a sampler with its own temperature T samples exp(-E) if it is given the energy T E
         model = self.model if sampler.temperature == 1 else Tempered(self.model, 1 / sampler.temperature)
         return chain.draw(sampler, model, self.params | self._labels(n, rng, dataset), start, rng, draws, self.reference)
+
+    def starting_points(self, sampler: Sampler, n: int, *, seed: int) -> Tensor:
+        """Where n chains of a sampler start unless the user says otherwise, (*m, n, *d)."""
+        return sampler.starting_points(self.model, self.params, self.reference.draw(n, self.rng.at("draw").at(seed)))
 
     def _labels(self, n: int, rng: Rng, dataset: Dataset | None) -> Params:
         """A label for each of n chains, if the model takes labels."""

@@ -36,6 +36,8 @@ def test_the_energy_is_the_sum_over_the_pairs(shape, graph, periodic):
         total = total + value * s[:, i] * s[:, j]
     torch.testing.assert_close(energy(x), -0.7 * total)
     assert energy.log_z == pytest.approx((0.7 * total).logsumexp(0).item(), rel=1e-12)
+    mean = -(0.7 * total * (0.7 * total).softmax(0)).sum().item()
+    assert energy.mean_energy == (pytest.approx(mean, rel=1e-10) if graph == "lattice" else None)
 
 
 @pytest.mark.parametrize("graph", ["lattice", "full"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from ebm_cli.core import kaufman
 from ebm_cli.core.rng import Rng
 from ebm_cli.io import table_files
 from ebm_cli.runner import sample
@@ -46,7 +47,7 @@ def test_the_folder_of_an_analytic_energy(drawn):
     assert x_of(folder).shape == (60, 2)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["energy"] == {"_target_": "ebm_cli.energies.four_wells.FourWells", "dim": 2, "temperature": 0.5}
-    assert (config["n_chains"], config["seed"], config["start"]) == (30, 3, "noise")
+    assert (config["n_chains"], config["seed"], config["start"]) == (30, 3, None)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["log_z_quadrature"] == pytest.approx(summary["log_z"], abs=1e-4)
     assert {"acceptance_rate", "step_size"} <= summary["sampling"].keys()
@@ -184,3 +185,28 @@ def test_the_energy_of_a_run_cannot_be_replaced(ebm):
     code, _, err = ebm("sample", "last", "start=buffer")
     assert code == 2
     assert "there is no replay buffer" in err
+
+
+LATTICE = ("energy=ising", "energy.shape=[16,16]", "sampler=wolff", "figure=[]")
+
+
+def test_a_lattice_has_the_mean_energy_of_kaufmans_formula(drawn):
+    """Within three standard errors of independent chains (three false alarms in 1000 seeds), and so is the magnetization, which is 0."""
+    folder, _ = drawn(*LATTICE, "energy.beta=0.44", "n_chains=400", "n_samples=2000", "n_steps=120")
+    summary = json.loads((folder / "summary.json").read_text())
+    k = torch.tensor(0.44, dtype=torch.double, requires_grad=True)
+    exact = -0.44 * torch.autograd.grad(kaufman.log_z(k, 16, 16), k)[0].item()
+    assert summary["mean_energy_exact"] == pytest.approx(exact, rel=1e-9)
+    assert summary["mean_energy_error"] < 0.005 * abs(exact)
+    assert abs(summary["mean_energy"] - exact) < 3 * summary["mean_energy_error"]
+    m = (2 * x_of(folder) - 1).reshape(400, -1).mean(1)
+    assert abs(m.mean()) < 3 * m.std() / 400**0.5
+
+
+def test_start_replaces_the_starting_points_of_the_sampler(drawn):
+    """At a high temperature one transition flips a few spins: the chains are still where they started."""
+    for words, low, high in (((), 0.8, 1.0), (("start=noise",), 0.0, 0.3)):
+        folder, _ = drawn(*LATTICE, "energy.beta=0.02", "n_chains=20", "n_samples=20", "n_steps=1", *words)
+        m = np.abs((2 * x_of(folder) - 1).mean((1, 2)))
+        assert low < m.min()
+        assert m.max() < high

@@ -4,11 +4,14 @@ import pytest
 import torch
 from finite import PLAIN
 
+from ebm_cli.core import chain, ising
+from ebm_cli.core.chain import Draws
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.wrappers import Tempered
 from ebm_cli.energies.ising import Ising
 from ebm_cli.errors import InputError
+from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.samplers.wolff import Wolff, grown, packed, unpacked
 
 
@@ -80,3 +83,30 @@ def test_it_refuses_other_models(words, message):
     model, params = parts(**words)
     with pytest.raises(InputError, match=message):
         Wolff().init(model, params, torch.zeros(3, 5, 4))
+
+
+def test_chains_start_from_equal_spins_half_of_them_up():
+    model, params = parts()
+    x = (Rng(0).uniform("x", 6, 5, 4) < 0.5).float()
+    start = Wolff().starting_points(model, params, x)
+    assert torch.equal(start, torch.tensor([0.0, 1, 0, 1, 0, 1]).view(6, 1, 1).expand(6, 5, 4))
+    assert torch.equal(Wolff().starting_points(model, params, x.expand(3, 6, 5, 4)), start.expand(3, 6, 5, 4))  # of a stack
+
+
+def test_the_magnetization_against_enumeration():
+    """On 4 x 4 sites the means of m, which is 0, and of |m| are within 5 standard errors: one false alarm in 2e6 each."""
+    model, params = parts(0.44, shape=(4, 4))
+    start = Wolff().starting_points(model, params, torch.zeros(4000, 4, 4))
+    x, _ = chain.run(Wolff(), model, params, start, Rng(0), n_steps=30)
+    states = next(ising.states(model.module.lattice))
+    p = (-model.energy(params, (0.5 * (states + 1)).float()).double()).softmax(0)
+    m, exact = (2 * x.double() - 1).mean((1, 2)), (p * states.mean((1, 2)).abs()).sum()
+    for values, expected in ((m, 0.0), (m.abs(), exact)):
+        assert abs(values.mean() - expected) < 5 * values.std() / 4000**0.5
+
+
+def test_a_model_without_a_run_is_sampled_from_there():
+    """At a high temperature a single transition flips few spins."""
+    energy = Ising(None, shape=(8, 8), graph="lattice", periodic=True, coupling=0.02, field=0.0, beta=1.0)
+    samples, _ = TrainedModel.of_target(energy, 0, torch.device("cpu")).draw(Wolff(), Draws(20, 20, 1))
+    assert (2 * samples - 1).mean((-1, -2)).abs().min() > 0.7
