@@ -14,21 +14,30 @@ code is 1 if a mutant survives. The mistakes are those seen in public EBM code, 
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("ebm_cli", "conf", "scripts", "tests", "pyproject.toml")
 LIMIT_S = 300
+
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["torch._dynamo", "hydra", "scipy.stats", "matplotlib.figure", "safetensors.torch", "pytest", "sklearn"])
 
 
 def passes(tests: Sequence[str], mutant: dict[str, Any] | None = None) -> bool:
@@ -42,12 +51,28 @@ def passes(tests: Sequence[str], mutant: dict[str, Any] | None = None) -> bool:
             text = path.read_text()
             assert mutant["old"] in text, f"{mutant['file']} no longer reads {mutant['old']!r}"
             path.write_text(text.replace(mutant["old"], mutant["new"], 1))
-        environment = os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-        ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
-        if ended.returncode not in (0, 1):
-            raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout[-2000:]}")
-        return ended.returncode == 0
+        process = SERVER.Process(target=run_tests, args=(folder, tests))
+        process.start()
+        process.join(LIMIT_S)
+        if process.exitcode not in (0, 1):
+            end = f"ended with {process.exitcode}" if process.exitcode is not None else f"did not end within {LIMIT_S} s"
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise RuntimeError(f"{' '.join(tests)} {end}:\n{Path(folder, 'output').read_text()[-2000:]}")
+        return process.exitcode == 0
+
+
+def run_tests(folder: str, tests: Sequence[str]) -> None:
+    """The body of a child process, in which the packages are imported already, but not the package of the tree."""
+    os.setsid()
+    os.chdir(folder)
+    os.environ |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    sys.dont_write_bytecode = True
+    sys.path[:] = [folder, *(path for path in sys.path if not Path(path).is_relative_to(ROOT / "scripts"))]
+    output = os.open("output", os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
 
 
 def key(mutant: dict[str, Any], read: Callable[[str], bytes]) -> str:
