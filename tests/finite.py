@@ -38,6 +38,19 @@ class Perceptron(nn.Module):
         return self.network(2 * x - 1).squeeze(-1)
 
 
+class Table(nn.Module):
+    """Random energies of three coordinates with 2, 3 and 5 states."""
+
+    space = Space((3,), "categorical", (2, 3, 5))
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Parameter(1.5 * torch.randn(2, 3, 5))
+
+    def forward(self, x):
+        return self.energy.flatten()[(x.long() * torch.tensor([15, 5, 1])).sum(-1)]
+
+
 def ising(beta, *, shape=(4, 4), field=0.0):
     return Ising(None, shape=shape, graph="lattice", periodic=True, coupling=None, field=field, beta=beta, **PLAIN)
 
@@ -57,6 +70,7 @@ TARGETS = {
     "rbm": rbm,
     "perceptron": Perceptron,
     "potts": potts,
+    "table": Table,
 }
 
 

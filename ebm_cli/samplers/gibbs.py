@@ -60,9 +60,11 @@ class Gibbs(Sampler):
     ) -> tuple[Tensor, Tensor]:
         """x with new values at the coordinates where `unit`, (*m, B, *d), is one, and its energy. `u`, (*m, B), are uniform."""
         batch = energy.ndim - 1
-        others = [shifted(model, x, unit * k) for k in range(1, n_states)]  # x_i + 1, x_i + 2, ...
+        unequal = self.scan == "random" and n_states > 2  # coordinates may have fewer states than the largest number
+        changes = (unit * k % base(model, x) if unequal else unit * k for k in range(1, n_states))
+        others = [shifted(model, x, change) for change in changes]  # x_i + 1, x_i + 2, ...
         energies = torch.stack([energy, *model.energy(params, torch.cat(others, batch)).detach().chunk(n_states - 1, -1)], -1)
-        if self.scan == "random" and n_states > 2:  # a coordinate with fewer states than the largest number
+        if unequal:
             of_site = (unit * base(model, x)).sum(model.event_axes)
             energies = energies.masked_fill(torch.arange(n_states, device=x.device) >= of_site.unsqueeze(-1), torch.inf)
         below = (-energies).softmax(-1).cumsum(-1)[..., :-1]
