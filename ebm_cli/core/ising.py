@@ -70,7 +70,7 @@ class Ising:
     def mean_energy(self) -> Tensor:
         """The mean of E in nats, a scalar: -d log Z / dt at t = 1 of the model with t times the couplings and fields."""
         t = torch.ones((), dtype=torch.double, requires_grad=True)
-        log_z = Ising(self.lattice, t * self.coupling, t * self.field).log_z(self.method)
+        log_z = Ising(self.lattice, t * self.coupling.detach(), t * self.field.detach()).log_z(self.method)
         return -torch.autograd.grad(log_z, t)[0]
 
     def moments(self) -> tuple[Tensor, Tensor]:

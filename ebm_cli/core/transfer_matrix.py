@@ -113,18 +113,18 @@ def _backward(rows: Rows, messages: list[Tensor], u: Tensor) -> Tensor:
     """Draws (N, n, w): the last row (and with closed rows the first) from the last message, then each row given the next one."""
     n, w = rows.field.shape
     state = spins(w, rows.field)
-    place = _pick(_last(rows, messages[-1]).flatten(), u[:, 0])
+    place = pick(_last(rows, messages[-1]).flatten(), u[:, 0])
     drawn: list[Tensor] = [state[place % len(state)]]
     first = place // len(state)
     for i, r in enumerate(range(n - 2, int(rows.closed) - 1, -1), 1):
         message = messages[r - 1][first] if rows.closed else messages[r]
-        drawn.append(state[_pick(message + (rows.along[r] * drawn[-1]) @ state.T, u[:, i])])
+        drawn.append(state[pick(message + (rows.along[r] * drawn[-1]) @ state.T, u[:, i])])
     if rows.closed:
         drawn.append(state[first])
     return torch.stack(drawn[::-1], 1)
 
 
-def _pick(log_weight: Tensor, u: Tensor) -> Tensor:
+def pick(log_weight: Tensor, u: Tensor) -> Tensor:
     """The index of a state by inversion: log weights (S,) or (N, S), u (N,) -> (N,)."""
     cumulative = (log_weight - log_weight.logsumexp(-1, keepdim=True)).exp().cumsum(-1)
     if cumulative.ndim == 1:

@@ -4,26 +4,23 @@
 
 `ebm train` learns the couplings J and the fields h of each state. `ebm sample energy=potts energy.shape=[16,16]` samples the model of its
 config without a run. Two states are an Ising model with half the coupling. On the infinite square lattice with equal couplings the model
-orders at beta J = log(1 + sqrt(q)). log Z is exact, by enumeration, up to 2^20 states.
+orders at beta J = log(1 + sqrt(q)). log Z is exact on lattices with a short side, and with up to 2^20 states (core/potts.py).
 """
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from ebm_cli.core import potts
 from ebm_cli.core.block_gibbs import BlockGibbs
 from ebm_cli.core.contracts import Energy
 from ebm_cli.core.lattice import Lattice
-from ebm_cli.core.states import n_states, parts, states
 from ebm_cli.energies.target import DiscreteTarget, lattice_of
 from ebm_cli.errors import bad
 from ebm_cli.types import Count, Positive, Space
-
-MOST_STATES = 1 << 20  # the largest number of states whose energies are summed
 
 
 class Potts(DiscreteTarget, nn.Module, Energy, BlockGibbs):
@@ -81,12 +78,28 @@ class Potts(DiscreteTarget, nn.Module, Energy, BlockGibbs):
         return beta * self(x) - (1 - beta) * (x.flatten(1) @ bias.flatten())
 
     @property
+    def has_log_partition(self) -> bool:
+        """Whether the lattice has a transfer matrix."""
+        return "transfer_matrix" in potts.methods(self.lattice, self.q)
+
+    def log_partition(self) -> Tensor:
+        """log Z in nats, a scalar in double precision, by the transfer matrix. It is differentiable."""
+        return self._exact.log_z("transfer_matrix")
+
+    @property
     def log_z(self) -> float | None:
-        if n_states(self.space) > MOST_STATES:
-            return None
-        single = deepcopy(self).double()
-        found = [(-single(states(self.space, *part).double()).detach()).logsumexp(0) for part in parts(self.space)]
-        return torch.stack(found).logsumexp(0).item()
+        return self._exact.log_z().item() if self._exact.methods else None
+
+    @property
+    def mean_energy(self) -> float | None:
+        """The mean of E in nats; None if log Z is not known."""
+        return self._exact.mean_energy().item() if self._exact.methods else None
+
+    @property
+    def _exact(self) -> potts.Potts:
+        """The lattice with beta J and beta h in double precision."""
+        coupling, field = self.beta * (self.coupling * self.exists).double(), self.beta * self.field.double()
+        return potts.Potts(self.lattice, coupling, field)
 
 
 def space_of(space: Space | None, shape: Sequence[int] | None, n: int | None) -> Space:

@@ -58,6 +58,7 @@ DISCRETE = {
     "mnist_binary": ("rbm", "pcd", "block_gibbs"),
     "digits_binary": ("rbm", "pcd", "block_gibbs"),
     "ising": ("ising", "pseudo_likelihood", "block_gibbs"),
+    "potts": ("potts", "pseudo_likelihood", "block_gibbs"),
     "binary_moons": ("binary_resnet", "energy_discrepancy", "gwg"),
     "binary_table dataset.path=x.csv": ("rbm", "pseudo_likelihood", "block_gibbs"),
     "categorical_table dataset.path=x.csv": ("binary_mlp", "pseudo_likelihood", "gibbs"),
