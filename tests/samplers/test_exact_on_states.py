@@ -18,7 +18,7 @@ from ebm_cli.samplers.wolff import Wolff
 
 SAMPLERS = {
     "gibbs": (Gibbs("systematic"), 1),
-    "gibbs_random": (Gibbs("random"), 3),
+    "gibbs_random": (Gibbs("random"), 10),
     "block_gibbs": (BlockGibbs(), 3),
     "flip": (Flip(None), 1),
     "gwg": (GibbsWithGradients(5), 4),
