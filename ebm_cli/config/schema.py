@@ -63,8 +63,19 @@ def check(config: Mapping[str, Any], known: Sequence[Problem] = ()) -> dict[str,
         typed[key] = {name: check_node(node, f"{key}.{name}", kind, problems) for name, node in (config.get(key) or {}).items()}
     for key, target in PLAIN.items():
         typed[key] = check_signature(target, config.get(key), key, problems)
-    refuse(problems)
+    refuse(_without_repetitions(problems))
     return typed
+
+
+def _without_repetitions(problems: Sequence[Problem]) -> list[Problem]:
+    """Without the problems of a component that an objective or a metric shares with the config: they are those of the component itself."""
+    messages = {problem.message for problem in problems}
+
+    def repeated(message: str) -> bool:
+        parts = message.partition(":")[0].split(".")
+        return any(message.removeprefix(".".join(parts[:n]) + ".") in messages for n in range(1, len(parts)))
+
+    return [problem for problem in problems if not repeated(problem.message)]
 
 
 def refuse(problems: Sequence[Problem]) -> None:

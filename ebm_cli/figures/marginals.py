@@ -14,7 +14,7 @@ MOST = 12  # maximum number of columns that are shown
 
 @dataclass(frozen=True)
 class Marginals(Figure):
-    """Histograms in data units. Each shows the range between the 0.1 % and 99.9 % quantiles."""
+    """Histograms in data units, of the range between the 0.1 % and 99.9 % quantiles; for bits and categories, the frequency of each value."""
 
     def lacking(self, scene: Scene) -> str | None:
         if scene.is_plane:
@@ -34,11 +34,19 @@ class Marginals(Figure):
                 axis.set_axis_off()
                 continue
             sets = {"samples": scene.samples[:, i]} | ({} if scene.data is None else {"data": scene.data[:, i]})
-            bins = np.linspace(*np.quantile(np.concatenate(list(sets.values())), [0.001, 0.999]), 31)
+            bins = bins_of(np.concatenate(list(sets.values())), discrete=scene.kind != "real")
             axis.hist(sets["samples"], bins=bins, density=True, label="samples", color=BLUE, histtype="stepfilled", alpha=0.6)
             if "data" in sets:
                 axis.hist(sets["data"], bins=bins, density=True, label="data", color=RED, histtype="step")
             axis.set(title=scene.column_names[i], yticks=[])
         axes.flat[0].legend(fontsize="small")
-        drawing.supylabel("density")
+        drawing.supylabel("density" if scene.kind == "real" else "frequency")
         return drawing
+
+
+def bins_of(values: np.ndarray, *, discrete: bool) -> np.ndarray:
+    """The edges of the bars for one column."""
+    if discrete:  # one bar for each value 0, 1, ..., K - 1
+        return np.arange(values.max() + 2) - 0.5
+    low, high = np.quantile(values, [0.001, 0.999])
+    return np.linspace(low, high, 31) if low < high else np.linspace(low - 0.5, low + 0.5, 31)

@@ -31,6 +31,19 @@ def test_a_sampler_inside_an_objective_is_checked_too():
     assert "objective.sampler.step_size: must be greater than 0" in refusal(lambda typed: typed["objective"].update(sampler=langevin))
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["objective=pcd", "sampler.step_size=-1"], "sampler.step_size: must be greater than 0, not -1"),
+        (["objective=nce", "reference.n_components=0"], "reference.n_components: must be greater than or equal to 1, not 0"),
+    ],
+)
+def test_a_mistake_in_a_component_that_an_objective_shares_is_told_once(words, message):
+    with pytest.raises(InputError) as error:
+        schema.check(compose.compose([*words, "reference=mixture"]).config)
+    assert str(error.value) == message
+
+
 def test_values_have_the_types_of_the_signature():
     typed = schema.check(compose.compose(["energy.tilt=2", "trainer.n_steps=1e3", "optimizer.betas=[0,0.5]"]).config)
     assert (typed["energy"]["tilt"], type(typed["energy"]["tilt"])) == (2.0, float)
