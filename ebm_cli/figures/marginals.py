@@ -14,7 +14,7 @@ MOST = 12  # maximum number of columns that are shown
 
 @dataclass(frozen=True)
 class Marginals(Figure):
-    """Histograms in data units, of the range between the 0.1 % and 99.9 % quantiles; for bits and categories, the frequency of each value."""
+    """Histograms of the range between the 0.1 % and 99.9 % quantiles, in data units; for bits and categories frequencies."""
 
     def lacking(self, scene: Scene) -> str | None:
         if scene.is_plane:
