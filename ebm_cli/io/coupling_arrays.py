@@ -49,15 +49,13 @@ def of_arrays(arrays: Mapping[str, np.ndarray]) -> Raw:
     n = int(arrays["n_sites"]) if "n_sites" in names else 0 if fields is None else len(fields)
     if "nodes" in names:
         edges, n = positions(whole(arrays["nodes"], "nodes"), edges)
-    if fields is not None and len(fields) < n:
+    if fields is not None and (len(fields) < n or ("nodes" in names and len(fields) > n)):
         raise ValueError(f"there are {len(fields)} fields for {n} sites")
     if {"couplings", "weights", "fields", "biases"} & names:
         values = vector(arrays, "couplings" if "couplings" in names else "weights", len(edges))
         if values is None:
             raise ValueError("it has fields, but no couplings")
         offset, beta = (float(arrays[name]) if name in names else default for name, default in (("offset", 0.0), ("beta", 1.0)))
-        if not np.isfinite([offset, beta]).all():
-            raise ValueError("beta or offset is not a finite number")
         return with_fields(edges, values, fields, n, "ising", offset, beta)
     return Raw(edges, None, n)
 
@@ -66,6 +64,8 @@ def with_fields(
     edges: np.ndarray, values: np.ndarray, fields: np.ndarray | None, n: int, convention: str, offset: float, beta: float
 ) -> Raw:
     """The entries of couplings and fields, of which those of a field have equal sites."""
+    if not np.isfinite([offset, beta]).all():
+        raise ValueError("beta or offset is not a finite number")
     if (edges[:, 0] == edges[:, 1]).any():
         raise ValueError("a pair has two equal sites")
     if fields is None:

@@ -65,12 +65,12 @@ def converted(raw: Raw, name: str, key: str, convention: Convention, convention_
         raise bad(f"{key}: {name} has no sites", f"give the path of {KINDS}")
     if n > MOST_SITES:
         raise bad(f"{key}: {name} has a site {n - 1}, and at most {MOST_SITES} sites are read", "count the sites from 0, without gaps")
-    own = raw.pairs[:, 0] == raw.pairs[:, 1]
     if raw.values is None:
-        pairs = np.unique(np.sort(raw.pairs[~own], 1), axis=0)
+        pairs = np.unique(np.sort(raw.pairs[raw.pairs[:, 0] != raw.pairs[:, 1]], 1), axis=0)
         return Couplings(n, pairs, None, np.zeros(n), 0.0, graph_notes(raw, name, pairs, n))
-    fields = np.bincount(raw.pairs[own, 0], raw.values[own], n)
-    edges, values, n_summed = summed(raw, ~own, name, key, convention)
+    pairs, sums, n_summed = summed(raw, name, key, convention)
+    own = pairs[:, 0] == pairs[:, 1]
+    fields, edges, values = np.bincount(pairs[own, 0], sums[own], n), pairs[~own], sums[~own]
     constant = raw.offset
     notes = [f"{name}: {len(edges)} couplings and {np.count_nonzero(fields)} fields of {n} sites, read as {convention}"]
     if convention == "dimod":
@@ -86,9 +86,12 @@ def converted(raw: Raw, name: str, key: str, convention: Convention, convention_
     if convention == "ising" and raw.convention is None and convention_key:
         notes[0] += f" (E = -sum J s s - sum h s); if it is to be minimized as E = +sum J s s + sum h s: {convention_key}=dimod"
     if n_summed:
-        notes.append(f"{name}: the values of {n_summed} pairs that are given more than once are added")
+        notes.append(f"{name}: the values of {n_summed} pairs or fields that are given more than once are added")
     if raw.beta != 1:
         notes.append(f"{name}: couplings and fields are multiplied by its beta of {raw.beta:.10g}")
+    largest = abs(raw.beta) * np.abs(np.concatenate([values, fields])).max(initial=0.0)
+    if not largest <= np.finfo(np.float32).max:
+        raise bad(f"{key}: {name} has a value of {largest:.3g}, too large for single precision", "divide all values by one number")
     elsewhere = first_site(edges, fields, n, name)
     return Couplings(n, edges, raw.beta * values, raw.beta * fields, raw.beta * float(constant), (*notes, *elsewhere))
 
@@ -102,20 +105,19 @@ def check(raw: Raw, name: str, key: str) -> None:
             raise bad(f"{key}: {name}{raw.place(row)}: {raw.values[row]} is not a finite number", "correct or remove this value")
 
 
-def summed(raw: Raw, chosen: np.ndarray, name: str, key: str, convention: Convention) -> tuple[np.ndarray, np.ndarray, int]:
-    """Each pair once, its value, and the number of pairs that occur more than once.
+def summed(raw: Raw, name: str, key: str, convention: Convention) -> tuple[np.ndarray, np.ndarray, int]:
+    """Each pair and each field once, its value, and the number of those that occur more than once.
 
     In a polynomial the values of equal pairs add up. In a list of couplings both entries of a symmetric matrix would count twice: an error.
     """
-    rows = np.flatnonzero(chosen)
-    edges, inverse, counts = np.unique(np.sort(raw.pairs[rows], 1), axis=0, return_inverse=True, return_counts=True)
+    pairs, inverse, counts = np.unique(np.sort(raw.pairs, 1), axis=0, return_inverse=True, return_counts=True)
     inverse = inverse.reshape(-1)  # some versions of numpy return another shape
     if convention == "ising" and raw.convention is None:
         for k in np.flatnonzero(counts > 1)[:1]:
-            first, second = rows[np.flatnonzero(inverse == k)[:2]]
-            message = f"{key}: {name}: the pair {edges[k, 0]} {edges[k, 1]} is given twice{raw.places(first, second)}"
-            raise bad(message, "give each pair once; of a symmetric matrix only one half")
-    return edges.reshape(-1, 2), np.bincount(inverse, raw.values[rows], len(edges)), int((counts > 1).sum())
+            (i, j), places = pairs[k], raw.places(*np.flatnonzero(inverse == k)[:2])
+            what, half = (f"field of site {i}", "") if i == j else (f"pair {i} {j}", "; of a symmetric matrix only one half")
+            raise bad(f"{key}: {name}: the {what} is given twice{places}", f"give each {what.split()[0]} once{half}")
+    return pairs.reshape(-1, 2), np.bincount(inverse, raw.values, len(pairs)), int((counts > 1).sum())
 
 
 def graph_notes(raw: Raw, name: str, pairs: np.ndarray, n: int) -> tuple[str, ...]:

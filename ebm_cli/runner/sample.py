@@ -105,7 +105,7 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     data, n = getattr(energy, "dataset", None), draws.starts(sampler, trained.model)
     start = starts(typed["start"], trained, data and (lambda: data), n, seed=0)
     start = trained.starting_points(sampler, n, seed=0) if start is None else start
-    drawn = draw(trained, sampler, draws, start=possible(trained, start) if typed["start"] in (None, "noise") else start)
+    drawn = draw(trained, sampler, draws, start=possible(trained, start, data is not None) if typed["start"] in (None, "noise") else start)
     drawn.check(complete=False)
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}
     summary |= analytic_numbers.numbers(energy, trained, drawn.samples, data)
@@ -170,11 +170,12 @@ def check(settings: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, A
     return typed
 
 
-def possible(trained: TrainedModel, start: torch.Tensor) -> torch.Tensor:
+def possible(trained: TrainedModel, start: torch.Tensor, has_data: bool) -> torch.Tensor:
     """The starting points, (n, *d). Those where p = 0 are replaced by others, because chains would not leave them."""
     inside = trained.model.energy(trained.params, start).isfinite()
     if not inside.any():
-        raise bad("start=noise: p(x) = 0 at all starting points", "start=data, or start=FILE")
+        others = "start=data, or start=FILE" if has_data else "start=FILE, or an energy that is finite there"
+        raise bad("start=noise: p(x) = 0 at all starting points", others)
     return start if inside.all() else start[inside][torch.arange(len(start), device=start.device) % int(inside.sum())]
 
 

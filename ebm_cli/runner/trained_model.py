@@ -55,7 +55,7 @@ class TrainedModel:
         found = sha256()
         for name, value in sorted((self.params | {f"fit.{name}": value for name, value in self.fit.items()}).items()):
             found.update(name.encode())
-            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            found.update(value.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()[:16]
 
     @property

@@ -81,6 +81,15 @@ def test_values_of_equal_pairs_are_added_in_a_qubo_and_refused_in_a_list_of_coup
         of_file(written(tmp_path, text))
 
 
+def test_values_of_equal_fields_are_added_in_a_qubo_and_refused_in_a_list_of_couplings(tmp_path):
+    text = "0 1 1.0\n0 0 0.5\n0 0 0.25\n"
+    given = coupling_files.read(str(written(tmp_path, text, "q.qubo")), "energy.couplings")
+    torch.testing.assert_close(of_file(tmp_path / "q.qubo").double()(X[:, :2]) + given.constant, X[:, 0] * X[:, 1] + 0.75 * X[:, 0])
+    assert "1 pairs or fields that are given more than once are added" in given.notes[-1]
+    with pytest.raises(InputError, match=r"couplings.txt: the field of site 0 is given twice \(lines 2 and 3\)"):
+        of_file(written(tmp_path, text))
+
+
 MATRIX = np.array([[0, 1.0, 0.7], [0, 0, -0.5], [0, 0, 0]])
 ARRAYS = {
     "own": {"edges": [[0, 1], [2, 1], [0, 2]], "couplings": [1.0, -0.5, 0.7], "fields": [0.3, 0, -0.2]},
@@ -163,6 +172,9 @@ def test_faulty_arrays_and_other_faults_are_refused(tmp_path):
         "fields for 2 sites only": {"edges": [[0, 5]], "couplings": [1.0], "fields": [0.0, 0.0]},
         "two equal sites": {"edges": [[1, 1]], "couplings": [1.0]},
         "not in nodes": {"nodes": [3, 4], "edges": [[3, 5]], "weights": [1.0], "biases": [0.0, 0.0]},
+        "3 fields for 2 sites": {"nodes": [3, 4], "edges": [[3, 4]], "weights": [1.0], "biases": [0.0, 0.0, 0.0]},
+        "too large for single precision": {"edges": [[0, 1]], "couplings": [1e300]},
+        "offset is not a finite number": {"edges": [[0, 1]], "couplings": [1.0], "offset": np.nan},
         "not symmetric": {"J": [[0.0, 1.0], [2.0, 0.0]]},
         "no site": {"edges": [[0, 0.5]], "couplings": [1.0]},
     }

@@ -82,3 +82,10 @@ def test_the_samples_of_a_file_have_a_folder_for_each_content(ebm, tmp_path):
         assert code == 0, err
         assert len([*folders.iterdir()]) == n
     assert "note: ring.coo: 2 couplings" in err
+
+
+def test_a_file_of_fields_only_is_sampled(ebm):
+    """A tensor without elements is a parameter, too."""
+    Path("fields.coo").write_text("0 0 1\n1 1 -1\n")
+    code, _, err = ebm("sample", "energy=ising", "energy.couplings=fields.coo", "n_samples=20", "n_steps=2")
+    assert code == 0, err
