@@ -21,6 +21,7 @@ COMMANDS = {
     "sample": "draw samples from a trained run, or from an analytic energy",
     "evaluate": "measure a trained run again, or with other metrics",
     "score": "write the energy and log-density of every row of a file",
+    "export": "write the couplings and fields of a run for other programs",
     "runs": "list runs and their results",
     "compare": "compare runs side by side, as means over seeds: final results, or results at equal cost",
     "show": "print a run's config, environment and results",
@@ -31,7 +32,14 @@ COMMANDS = {
     "doctor": "check the installation, and say how to repair it",
 }
 
-SAVING = ("train", "sample", "evaluate", "plot", "rm")  # commands whose results are in files: their exit code is that of their work
+SAVING = (
+    "train",
+    "sample",
+    "evaluate",
+    "export",
+    "plot",
+    "rm",
+)  # commands whose results are in files: their exit code is that of their work
 
 USAGE = """ebm: train, sample and measure energy-based models, p(x) = exp(-E(x)) / Z
 

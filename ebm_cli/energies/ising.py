@@ -25,6 +25,7 @@ from ebm_cli.core import ising, transfer_matrix
 from ebm_cli.core.block_gibbs import BlockGibbs
 from ebm_cli.core.contracts import Energy
 from ebm_cli.core.graph import Graph
+from ebm_cli.core.quadratic import Quadratic
 from ebm_cli.core.quantize import quantized
 from ebm_cli.core.transfer_matrix import Rows
 from ebm_cli.energies.target import DiscreteTarget, lattice_of
@@ -153,15 +154,14 @@ class Ising(DiscreteTarget, nn.Module, Energy, BlockGibbs):
         """h, (*shape)."""
         return quantized(self.field, self.n_bits)
 
-    def pairwise(self) -> tuple[Tensor, Tensor]:
-        """beta J of all pairs i < j as a matrix (n, n), and beta h, (n,)."""
-        n, coupling = self.lattice.n_sites, self.bond_couplings()
-        if self.graph == "full":
-            return coupling, self.site_fields().flatten()
-        edges = self.lattice.edges if self.graph == "lattice" else torch.stack([self.pairs.first, self.pairs.second], -1)
-        values = coupling[self.lattice.bonds] if self.graph == "lattice" else coupling
-        low, high = edges.amin(-1), edges.amax(-1)
-        return coupling.new_zeros(n, n).index_put((low, high), values, accumulate=True), self.site_fields().flatten()
+    def quadratic(self) -> Quadratic:
+        """The couplings and fields, with beta, in the order of the bits of an event."""
+        n, coupling, field = self.lattice.n_sites, self.bond_couplings(), self.site_fields().flatten()
+        if self.graph != "full":
+            values = coupling[self.lattice.bonds] if self.graph == "lattice" else coupling
+            edges = self.lattice.edges if self.graph == "lattice" else torch.stack([self.pairs.first, self.pairs.second], -1)
+            coupling = coupling.new_zeros(n, n).index_put((edges.amin(-1), edges.amax(-1)), values, accumulate=True)
+        return Quadratic(coupling, field, field.new_zeros(()))
 
     @property
     def has_log_partition(self) -> bool:

@@ -23,6 +23,7 @@ from torch.nn.functional import softplus
 from ebm_cli.core import rbm
 from ebm_cli.core.block_gibbs import BlockGibbs
 from ebm_cli.core.contracts import Energy
+from ebm_cli.core.quadratic import Quadratic, of_bits
 from ebm_cli.types import Count, Positive, Space
 
 LEAST = 1e-3  # the marginals from which the visible biases start lie between LEAST and 1 - LEAST
@@ -80,6 +81,13 @@ class RBM(nn.Module, Energy, BlockGibbs):
     def log_partition(self) -> Tensor:
         """log Z in nats, a scalar in double precision, by a sum over the states of the smaller side. It is differentiable."""
         return rbm.log_partition(self.weight, *self.biases())
+
+    def quadratic(self) -> Quadratic:
+        """The joint energy E(v, h), a bipartite model of the visible and the hidden units."""
+        n, (b, c) = self.n_visible, self.biases()
+        joint = self.weight.new_zeros(n + self.n_hidden, n + self.n_hidden)
+        joint[:n, n:] = -self.weight
+        return of_bits(joint, torch.cat([-b, -c]))
 
     def draw(self, place: Tensor, u: Tensor) -> Tensor:
         """Independent draws, (n, *d), if log Z is such a sum; `place` (n,) and `u` (n, D + H) are uniform on [0, 1)."""
