@@ -1,7 +1,7 @@
 """usage: ebm export RUN to=dimod|coo|npz [out=FILE] [bits=K] [model=K]
 
 Write the couplings and fields of a run for other programs. The energy must be quadratic in bits: an Ising model (energy=ising), or a
-restricted Boltzmann machine (energy=rbm), which becomes a bipartite model of its visible units, which come first, and its hidden units.
+Boltzmann machine (energy=rbm or dbm), which becomes a model of its visible units, which come first, and its hidden units.
 Spins are s = 2x - 1, and a temperature or beta is part of the couplings: exp(-E) is the distribution of the run.
 
   RUN     an id, a unique prefix, a path, or `last`

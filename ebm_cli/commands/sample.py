@@ -1,6 +1,6 @@
 """usage: ebm sample RUN [n_samples=10000] [n_steps=1000] [n_chains=1000] [sampler=OPTION] [sampler.KEY=VALUE]
-                  [start=FILE] [out=FILE] [model=K] [seed=S] [--config-dir DIR]
-       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE] [out=FILE] [seed=S] [--config-dir DIR]
+                  [start=FILE] [fixed=FILE] [out=FILE] [model=K] [seed=S] [--config-dir DIR]
+       ebm sample energy=OPTION [energy.KEY=VALUE] [dataset=OPTION] [start=FILE] [fixed=FILE] [out=FILE] [seed=S] [--config-dir DIR]
 
 Draw samples from a trained run, in data units. They are written to its samples.npz, with a picture. Without a run, the samples are
 drawn from an analytic energy (energy=four_wells; see `ebm list energy`), from the exact density of a dataset (energy=exact
@@ -18,6 +18,9 @@ outputs/samples/.
   out               a .csv, .npy or .npz file for the samples; the run's own samples and pictures are then left unchanged
   start             where chains start: noise (the run's reference), data, buffer (of a run with persistent chains), or a FILE; by
                     default noise, but with sampler=wolff equal spins
+  fixed             bits or categories that keep their values, the others being drawn given them: 'fixed={0:1,5:0}' by position or name (in
+                    quotes), or a FILE with one row, in which the cells of the others are empty. The samplers block_gibbs and gibbs keep
+                    them; of a run, the samples are written to out=FILE only
   model             the index of a model in a stack (default: 0)
   seed              the seed of the draws (default: 0)
   device            auto, cpu, cuda, cuda:1 or mps
@@ -32,7 +35,7 @@ from ebm_cli.config import compose, option_files
 from ebm_cli.errors import bad
 
 GROUPS = ("energy", "sampler", "dataset", "figure")  # the groups that a line without a run may choose
-OWN = {"start": None, "out": None, "seed": 0, "device": "auto"}
+OWN = {"start": None, "fixed": None, "out": None, "seed": 0, "device": "auto"}
 
 
 def main(words: Sequence[str]) -> int:

@@ -1,5 +1,5 @@
-"""usage: ebm score RUN data=FILE [header=BOOL] [out=FILE] [prefix=WORD] [relative_to=ROW] [quantile=Q] [score_norm=BOOL] [model=K]
-                 [device=cpu] [dataset.path=FILE]
+"""usage: ebm score RUN data=FILE [header=BOOL] [out=FILE] [prefix=WORD] [relative_to=ROW] [quantile=Q] [score_norm=BOOL]
+                 [features=hidden] [model=K] [device=cpu] [dataset.path=FILE]
 
 Write the energy of every row of a file (low for likely rows) and, if log Z is known, its log-density, as CSV. For a run that models
 principal components (dataset.n_components), both are those of the components of the row.
@@ -13,6 +13,7 @@ principal components (dataset.n_components), both are those of the components of
   quantile      a fraction: adds accepted, which is 1 if the energy is at most a threshold from the run's held-out data, else 0. At most
                 this fraction of new rows from the data distribution is rejected on average, however poor the model is
   score_norm    true adds score_norm, the norm of the score in the coordinates of the model: another measure of how unusual a row is
+  features      hidden adds h0, h1, ...: the probabilities P(h = 1 | row) of the hidden units of an RBM, as features of the row
   model         the index of a model in a stack (default: 0)
   device        cpu, or cuda for large files (energies are computed in double precision)
   dataset.path  the new path of the data file, if it has moved; quantile reads the file
@@ -37,7 +38,7 @@ def main(words: Sequence[str]) -> int:
     stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     base = {"data": None, "header": None, "out": None, "prefix": "", "relative_to": None, "quantile": None, "model": 0, "device": "cpu"}
-    base["score_norm"] = False
+    base |= {"score_norm": False, "features": None}
     given = compose.amend(base | path, overrides)
     if given["data"] is None:
         raise bad("data: a file is needed", "for example data=points.csv")
@@ -50,6 +51,8 @@ def main(words: Sequence[str]) -> int:
         raise bad(f"prefix: must be a word, not {given['prefix']!r}", "for example prefix=model_")
     if type(given["score_norm"]) is not bool:
         raise bad(f"score_norm: must be true or false, not {given['score_norm']!r}", "score_norm=true")
+    if given["features"] not in (None, "hidden"):
+        raise bad(f"features: there are no features {given['features']!r}", "features=hidden, of an RBM")
     out = None if given["out"] is None else Path(str(given["out"])).expanduser()
     if out and out.suffix.lower() in OTHERS:
         raise bad(f"out: {out.name} is not a CSV file, and scores are written as CSV", f"out={out.with_suffix('.csv')}")

@@ -27,9 +27,12 @@ class BlockGibbs(Protocol):
     """What an energy defines in addition to `forward`. All random numbers are arguments.
 
     `n_uniforms` is the number of uniform random numbers that a transition of one chain takes. They have at least 16 random bits.
+    If the D bits of an event are drawn as u < p by D successive ones of them, `first_uniform` is the place of the first of these: bits can
+    then be held fixed (core/held.py).
     """
 
     n_uniforms: int
+    first_uniform: int | None = None
 
     def sweep(self, x: Tensor, u: Tensor, beta: Tensor, bias: Tensor) -> Tensor:
         """One transition that leaves p_beta invariant: x (B, *d), u (B, n_uniforms) on [0, 1), beta (B,), bias (*d) -> (B, *d).

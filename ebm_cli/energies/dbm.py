@@ -31,6 +31,7 @@ from torch.nn.functional import softplus
 from ebm_cli.core import rbm
 from ebm_cli.core.block_gibbs import BlockGibbs
 from ebm_cli.core.contracts import Energy
+from ebm_cli.core.quadratic import Quadratic, of_bits
 from ebm_cli.errors import bad
 from ebm_cli.types import Count, Positive, Space
 
@@ -51,6 +52,7 @@ class DBM(nn.Module, Energy, BlockGibbs):
         n = prod(space.shape)
         self.n_visible, self.n_hidden, self.n_top, self.shape = n, n_hidden, n_top, tuple(space.shape)
         self.n_uniforms, self.n_summed = 1 + n + max(n_hidden, n_top), min(n_hidden, n_top)
+        self.first_uniform = self.n_uniforms - n
         self.has_log_partition = rbm.can_be_summed(n + n_top, n_hidden)
         self.weight, self.top_weight = nn.Parameter(std * torch.randn(n, n_hidden)), nn.Parameter(std * torch.randn(n_hidden, n_top))
         self.visible_bias = nn.Parameter(torch.logit(mean.flatten().clamp(LEAST, 1 - LEAST)))
@@ -92,6 +94,17 @@ class DBM(nn.Module, Energy, BlockGibbs):
             return beta * (states @ c2) + softplus(beta.unsqueeze(-1) * inside).sum(-1)
         inside = c2 + states @ self.top_weight  # (2^n, H2)
         return beta * (a @ states.T) + softplus(beta.unsqueeze(-1) * inside).sum(-1)
+
+    def filters(self) -> Tensor:
+        """The weights of every unit of the first hidden layer, (H1, D), in the order of the coordinates."""
+        return self.weight.T
+
+    def quadratic(self) -> Quadratic:
+        """The joint energy E(v, h1, h2), in this order."""
+        n, m, (b, c1, c2) = self.n_visible, self.n_hidden, self.biases()
+        joint = self.weight.new_zeros(n + m + self.n_top, n + m + self.n_top)
+        joint[:n, n : n + m], joint[n : n + m, n + m :] = -self.weight, -self.top_weight
+        return of_bits(joint, torch.cat([-b, -c1, -c2]))
 
     def log_partition(self) -> Tensor:
         """log Z in nats, a scalar in double precision. It is differentiable."""

@@ -45,6 +45,14 @@ class GaussianRBM(nn.Module, Energy, BlockGibbs):
         """u, (B, *d) -> (B, D)."""
         return ((x - self.mean) / self.scale).flatten(1)
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """P(h = 1 | x), (B, *d) -> (B, H)."""
+        return torch.sigmoid(self.standardized(x) @ self.weight + self.hidden_bias)
+
+    def filters(self) -> Tensor:
+        """The weights of every hidden unit, (H, D), on standardized coordinates."""
+        return self.weight.T
+
     def sweep(self, x: Tensor, u: Tensor, beta: Tensor, bias: Tensor) -> Tensor:
         beta = beta.unsqueeze(-1)
         units, radius, angle = u.split([self.n_hidden, x[0].numel(), x[0].numel()], -1)

@@ -84,7 +84,7 @@ class Ising(DiscreteTarget, nn.Module, Energy, BlockGibbs):
         self.coupling, self.field = nn.Parameter(coupling_of), nn.Parameter(field_of)
         self.register_buffer("exists", exists.to(dtype))  # 1 for every bond of a lattice or full graph
         self.register_buffer("color", color.to(dtype))
-        self.n_colors, self.n_uniforms = int(color.max()) + 1, n
+        self.n_colors, self.n_uniforms, self.first_uniform = int(color.max()) + 1, n, 0
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Ising":
         moved = super()._apply(fn, recurse)

@@ -38,6 +38,7 @@ class RBM(nn.Module, Energy, BlockGibbs):
         super().__init__()
         n = prod(space.shape)
         self.n_visible, self.n_hidden, self.n_uniforms, self.shape = n, n_hidden, n + n_hidden, tuple(space.shape)
+        self.first_uniform = n_hidden
         self.has_log_partition = rbm.can_be_summed(n, n_hidden)  # log Z is a sum over few enough states
         self.weight = nn.Parameter(std * torch.randn(n, n_hidden))
         self.visible_bias = nn.Parameter(torch.logit(mean.flatten().clamp(LEAST, 1 - LEAST)))
@@ -57,6 +58,10 @@ class RBM(nn.Module, Energy, BlockGibbs):
     def hidden(self, x: Tensor) -> Tensor:
         """p(h = 1 | v), (B, *d) -> (B, H)."""
         return torch.sigmoid(x.flatten(1) @ self.weight + self.biases()[1])
+
+    def filters(self) -> Tensor:
+        """The weights of every hidden unit, (H, D), in the order of the coordinates."""
+        return self.weight.T
 
     def sweep(self, x: Tensor, u: Tensor, beta: Tensor, bias: Tensor) -> Tensor:
         (b, c), beta = self.biases(), beta.unsqueeze(-1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.core.contracts import Dataset
+from ebm_cli.core.held import Held
 from ebm_cli.core.pointwise import energy_of
 from ebm_cli.metrics import quadrature
 from ebm_cli.metrics.quadrature import Grid
@@ -23,10 +24,11 @@ def numbers(energy: Any, trained: TrainedModel, samples: Tensor, data: Dataset |
     """log Z in closed form and by quadrature, and mean energies of samples, grid and data. A missing number is null, with a reason."""
     params = {name: value.double() if value.is_floating_point() else value for name, value in trained.params.items()}
     at_samples = energy_of(trained.model, params, samples.flatten(0, 1).cpu())
-    found, reasons = {"log_z": energy.log_z, "mean_energy": at_samples.mean().item()}, {}
-    if energy.log_z is None:
-        reasons["log_z"] = "it has no closed form"
-    exact = getattr(energy, "mean_energy", None)
+    given = isinstance(trained.model, Held)  # log Z and the mean energy of the model are not those of the conditional distribution
+    found, reasons = {"log_z": None if given else energy.log_z, "mean_energy": at_samples.mean().item()}, {}
+    if found["log_z"] is None:
+        reasons["log_z"] = "some coordinates are fixed" if given else "it has no closed form"
+    exact = None if given else getattr(energy, "mean_energy", None)
     if exact is not None:  # of an Ising model, from the derivative of log Z
         of_chains = at_samples.view(samples.shape[:2]).mean(1)
         found["mean_energy_exact"] = exact

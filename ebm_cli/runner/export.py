@@ -38,7 +38,7 @@ def quadratic_of(run: Run, trained: TrainedModel) -> Quadratic:
     if not hasattr(trained.network.module, "quadratic"):
         name = run.read("environment.json").get("choices", {}).get("energy", "of this run")
         message = f"{run.path.name}: energy={name} is not quadratic in bits, so that it has no couplings and fields"
-        raise bad(message, "ebm export works with energy=ising and energy=rbm")
+        raise bad(message, "ebm export works with energy=ising, rbm and dbm")
     params = {name: value.double() for name, value in trained.params.items()}
     found = trained.network.call(params, "quadratic")
     return Quadratic(*(value.detach() / trained.model.temperature for value in found))

@@ -28,7 +28,7 @@ from ebm_cli.core.figure import Scene
 from ebm_cli.errors import InputError, Problem, bad
 from ebm_cli.io import yaml_text
 from ebm_cli.io.atomic import reporting
-from ebm_cli.runner import analytic_numbers, energy_files, estimators, evaluate, sample_files
+from ebm_cli.runner import analytic_numbers, energy_files, estimators, evaluate, fixed, sample_files
 from ebm_cli.runner.chain_starts import starts
 from ebm_cli.runner.draw import Drawn, check_memory, draw
 from ebm_cli.runner.experiment import Experiment
@@ -48,6 +48,7 @@ def keys(
     n_steps: Count,
     reference_every: Count | None,
     start: str | None,
+    fixed: str | dict[int | str, float] | None,
     out: str | None,
     model: Natural,
     seed: Natural,
@@ -75,7 +76,17 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
         experiment.check_data()
         return experiment.dataset
 
-    start = starts(given["start"], trained, dataset, draws.starts(sampler, trained.model), seed=given["seed"])
+    n = draws.starts(sampler, trained.model)
+    start = starts(given["start"], trained, dataset, n, seed=given["seed"])
+    if given["fixed"] is not None:
+        if out is None:
+            raise bad(
+                "fixed: these samples are not those of the model, and the folder of the run has its samples",
+                "out=FILE, for example out=given.npz",
+            )
+        values = fixed.values_of(given["fixed"], trained)
+        start = trained.starting_points(sampler, n, seed=given["seed"]) if start is None else start
+        trained, start = fixed.holding(trained, sampler, values), fixed.put(start, values)
     labeled = dataset() if trained.model.takes_labels else None
     drawn = draw(trained, sampler, draws, seed=given["seed"], start=start, dataset=labeled)
     drawn.check(complete=out is None)
@@ -102,9 +113,14 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     trained = TrainedModel.of_target(energy, typed["seed"], device)
     draws = Draws(**{key: typed[key] for key in DRAWS})
     check_memory(draws, len(trained.column_names), 1)
+    values = None if typed["fixed"] is None else fixed.values_of(typed["fixed"], trained)
+    if values is not None:
+        typed["fixed"] = {i: value for i, value in enumerate(values.flatten().tolist()) if value == value}
     data, n = getattr(energy, "dataset", None), draws.starts(sampler, trained.model)
     start = starts(typed["start"], trained, data and (lambda: data), n, seed=0)
     start = trained.starting_points(sampler, n, seed=0) if start is None else start
+    if values is not None:
+        trained, start = fixed.holding(trained, sampler, values), fixed.put(start, values)
     drawn = draw(trained, sampler, draws, start=possible(trained, start, data is not None) if typed["start"] in (None, "noise") else start)
     drawn.check(complete=False)
     summary = {"energy": chosen["energy"], "sampler": chosen["sampler"], "seed": typed["seed"], "n_samples": draws.n_samples}

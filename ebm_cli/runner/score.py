@@ -1,4 +1,4 @@
-"""The energy and log-density of every row of a file, ratios to a reference row, and acceptance by a quantile."""
+"""The energy and log-density of every row of a file, ratios to a reference row, and acceptance by a quantile; hidden units as features."""
 
 import itertools
 import math
@@ -44,6 +44,8 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     columns |= log_prob(*estimators.log_z(evaluate.stored_numbers(run, trained, given["model"]), given["model"]))
     asked = [*columns, *(name for name, key in (("log_ratio", "relative_to"), ("accepted", "quantile")) if given[key] is not None)]
     asked += ["score_norm"] * given["score_norm"]
+    if given["features"]:
+        asked += [f"h{j}" for j in range(n_hidden(run, trained))]
     header, added = table.header or names, [given["prefix"] + name for name in asked]
     if taken := [name for name in added if name in header]:
         raise bad(f"data: {data} already has a column {taken[0]}", "prefix=WORD prepends a word to the names of the new columns")
@@ -53,7 +55,9 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     if given["quantile"] is not None:
         bound = threshold(experiment, trained, Fraction(str(given["quantile"])))
         columns["accepted"] = lambda energy: int(energy <= bound)
-    return itertools.chain([[*header, *added]], scored(trained, table, columns.values(), score_norm=given["score_norm"]))
+    return itertools.chain(
+        [[*header, *added]], scored(trained, table, columns.values(), score_norm=given["score_norm"], features=bool(given["features"]))
+    )
 
 
 def check_has_energy(run: Run, trained: TrainedModel) -> None:
@@ -93,13 +97,16 @@ def threshold(experiment: Experiment, trained: TrainedModel, q: Fraction) -> flo
     return bound
 
 
-def scored(trained: TrainedModel, table: table_files.Table, columns: Iterable[Column], *, score_norm: bool = False) -> Iterator[list[str]]:
+def scored(
+    trained: TrainedModel, table: table_files.Table, columns: Iterable[Column], *, score_norm: bool = False, features: bool = False
+) -> Iterator[list[str]]:
     """The text of each row, followed by the new columns."""
     for first in range(0, len(table.values), CHUNK):
         rows = table.values[first : first + CHUNK]
-        norms = [[repr(norm)] for norm in score_norms(trained, rows)] if score_norm else itertools.repeat([], len(rows))
-        for text, energy, norm in zip(table.text(first, first + CHUNK), energies(trained, rows), norms, strict=True):
-            yield [*text, *(repr(column(energy)) for column in columns), *norm]
+        more = [[norm] for norm in score_norms(trained, rows)] if score_norm else itertools.repeat([], len(rows))
+        hidden = hidden_units(trained, rows) if features else itertools.repeat([], len(rows))
+        for text, energy, norm, of_units in zip(table.text(first, first + CHUNK), energies(trained, rows), more, hidden, strict=True):
+            yield [*text, *(repr(column(energy)) for column in columns), *map(repr, [*norm, *of_units])]
 
 
 def energies(trained: TrainedModel, rows: Any) -> list[float]:
@@ -112,7 +119,22 @@ def score_norms(trained: TrainedModel, rows: Any) -> list[float]:
     return per_row(trained, rows, lambda params, u, y: trained.model.score(params, u).flatten(1).norm(dim=-1))
 
 
-def per_row(trained: TrainedModel, rows: Any, function: Callable[[Params, Tensor, Tensor], Tensor]) -> list[float]:
+def n_hidden(run: Run, trained: TrainedModel) -> int:
+    """The number of hidden units. Refuses a model without them."""
+    if not hasattr(trained.network.module, "hidden"):
+        raise bad(
+            f"features=hidden: the energy of {run.path.name} has no hidden units that are independent given a row",
+            "leave out features, or train with energy=rbm",
+        )
+    return trained.network.module.n_hidden
+
+
+def hidden_units(trained: TrainedModel, rows: Any) -> list[list[float]]:
+    """P(h = 1 | row) of every hidden unit, for the rows of an array (N, D)."""
+    return per_row(trained, rows, lambda params, u, y: trained.network.call(params, "hidden", u))
+
+
+def per_row(trained: TrainedModel, rows: Any, function: Callable[[Params, Tensor, Tensor], Tensor]) -> list[Any]:
     """A function of each row of an array (N, D) in data units, in double precision. Equal rows have bit-identical values.
 
     The function gets the parameters, the rows in the coordinates of the model, and the rows in data units, both (n, *d). Rounding in a

@@ -11,6 +11,7 @@ from finite import PLAIN
 from ebm_cli.core.quadratic import Quadratic, of_bits
 from ebm_cli.core.quantize import quantized
 from ebm_cli.core.states import states
+from ebm_cli.energies.dbm import DBM
 from ebm_cli.energies.ising import Ising
 from ebm_cli.energies.rbm import RBM
 from ebm_cli.io import coupling_files
@@ -39,6 +40,14 @@ def test_the_quadratic_form_of_an_rbm_is_its_joint_energy():
     torch.nn.init.normal_(energy.hidden_bias)
     x, h = states(Space((2, 2), "binary")).double(), states(Space((3,), "binary")).double()
     s = torch.cat([x.flatten(1).unsqueeze(1).expand(-1, 8, -1), h.expand(16, -1, -1)], -1) * 2 - 1
+    torch.testing.assert_close(-(-energy.quadratic().energy(s)).logsumexp(1), energy(x))
+
+
+def test_the_quadratic_form_of_a_deep_machine_is_its_joint_energy():
+    torch.manual_seed(0)
+    energy = DBM(Space((4,), "binary"), torch.rand(4), n_hidden=3, n_top=2, std=1.0).double()
+    x, h = states(Space((4,), "binary")).double(), states(Space((5,), "binary")).double()
+    s = torch.cat([x.unsqueeze(1).expand(-1, 32, -1), h.expand(16, -1, -1)], -1) * 2 - 1
     torch.testing.assert_close(-(-energy.quadratic().energy(s)).logsumexp(1), energy(x))
 
 
@@ -110,7 +119,7 @@ def test_couplings_are_rounded_to_bits(trained, ebm):
         (("to=npz", "out=no/a.npz"), "there is no folder 'no'", ""),
         (("to=npz", "bits=1"), "bits: must be from 2 to 16", "bits=8"),
         (("to=npz", "model=2"), "model=2", "model=0"),
-        (("to=npz",), "is not quadratic in bits", "energy=ising and energy=rbm"),
+        (("to=npz",), "is not quadratic in bits", "energy=ising, rbm and dbm"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(ebm, words, message, hint):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from lines import last_of_each_key
 from sklearn.datasets import load_wine
 
@@ -18,6 +19,7 @@ from ebm_cli import __main__
 from ebm_cli.config import compose, schema
 from ebm_cli.core.rng import Rng
 from ebm_cli.runner import score
+from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.catalog import find
 
 SMALL = ["experiment=smoke", "energy.width=16", "draws.n_samples=100", "draws.n_steps=10", "device=cpu", "figure=[]"]
@@ -305,3 +307,25 @@ def test_invalid_keys_of_score_are_refused(world, ebm, word, message, hint):
     assert message in err
     assert hint in err
     assert ebm("score", str(world("wine")), "data=rows.csv", "quantile=0.027028")[0] == 0
+
+
+def test_features_are_the_probabilities_of_the_hidden_units(ebm, scored):
+    words = ("dataset=bars_and_stripes", "dataset.size=2", "energy=rbm", "energy.n_hidden=3", "energy.std=1.0", "objective=pcd")
+    short = ("trainer.n_steps=5", "trainer.batch_size=16", "metric=[]", "figure=[]", "draws.n_samples=20", "draws.n_steps=2", "device=cpu")
+    assert ebm("train", *words, *short)[0] == 0
+    run = find("last")
+    rows = np.array([[0, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 0]], dtype=float)
+    found, _ = scored(run.path, rows, "features=hidden", "prefix=model_")
+    assert [*found] == ["model_energy", "model_h0", "model_h1", "model_h2"]
+    params = TrainedModel.load(run, torch.device("cpu")).params
+    weight, v = params["weight"].double(), torch.from_numpy(rows)
+    expected = torch.sigmoid((v - params["mean"].double()) @ weight + params["hidden_bias"].double())
+    np.testing.assert_allclose(np.stack([found[f"model_h{j}"] for j in range(3)], -1), expected.numpy(), rtol=1e-12)
+    assert found["model_h1"][1] == found["model_h1"][3]
+
+
+def test_other_features_are_refused(ebm, world, tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((1, 2)))
+    for word, message in (("hidden", "has no hidden units"), ("true", "there are no features True")):
+        code, _, err = ebm("score", str(world("moons")), f"data={tmp_path / 'rows.npy'}", f"features={word}")
+        assert (code, message in err) == (2, True), err
