@@ -184,6 +184,13 @@ class Ising(DiscreteTarget, nn.Module, Energy, BlockGibbs):
         return torch.stack([(-energy).logsumexp(0) for energy in energies]).logsumexp(0).item()
 
     @property
+    def log_z_by(self) -> str | None:
+        """The method of `log_z`: kaufman, transfer_matrix or enumeration (core/ising.py)."""
+        if self.graph == "lattice":
+            return self._exact.method
+        return "enumeration" if self.lattice.n_sites <= ising.MOST_SITES else None
+
+    @property
     def mean_energy(self) -> float | None:
         """The mean of E in nats; None if log Z of the lattice is not known."""
         return self._exact.mean_energy().item() if self.graph == "lattice" and self._exact.method else None

@@ -6,6 +6,14 @@ for M chains of N draws and each coordinate; the smallest ESS is reported. V_t i
 v = W (N - 1) / N + B / N is the variance including that between the chains, so that chains in different places have a small ESS. The P_k
 are summed as long as they are positive, each truncated to its predecessor (Geyer's initial monotone sequence). No evaluations of the
 model are needed. The estimate is unreliable for chains of a few draws, because the sum then ends before the correlation has decayed.
+
+A bit is a poor observable: it may be constant (the border of a digit), or mix fast while the phase of all bits does not. For bits and
+categories the coordinates are therefore replaced by signs of observables that all coordinates enter,
+
+    sign(m - median m),    sign(w_k'(s - mean s)) with w_k ~ N(0, I), k = 1 .. `n_projections`,    sign(E - median E)
+
+with the magnetization m = sum_i s_i, spins s of bits (indicators of categories, without m), and the energy if the model has one. Signs have
+bounded variance whatever the distribution of the observable. Observables that do not change are left out.
 """
 
 import math
@@ -16,24 +24,50 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebm_cli.core.indicators import columns
 from ebm_cli.core.metric import Metric, MetricContext
-from ebm_cli.types import Best
+from ebm_cli.core.pointwise import energy_of
+from ebm_cli.core.states import is_discrete
+from ebm_cli.types import Best, Count
 
 FEWEST = 4  # minimum number of draws per chain
 
 
 @dataclass(frozen=True)
 class EffectiveSampleSize(Metric):
+    """`n_projections` random directions for bits and categories."""
+
+    n_projections: Count
     units: ClassVar[Mapping[str, str]] = {"ess": "", "ess_per_draw": ""}
     best: ClassVar[Mapping[str, Best]] = {"ess": "max", "ess_per_draw": "max"}
     final_only: ClassVar[bool] = True
 
     def __call__(self, context: MetricContext) -> dict[str, float | str] | str:
         x = context.samples.flatten(2).cpu().double()
+        if context.dataset is not None and is_discrete(context.dataset.space) and x.isfinite().all():
+            x = signs(context, self.n_projections)
         if reason := unfit(x):
             return reason
         ess = effective_sample_size(x).min().item()
         return {"ess": ess, "ess_per_draw": ess / x[..., 0].numel()}
+
+
+def signs(context: MetricContext, n: int) -> Tensor:
+    """The signs of observables of bits or categories that change, (M, N, K); K = 1 and a constant if none changes."""
+    space, shape = context.dataset.space, context.samples.shape[:2]
+    s = columns(context.samples, space).cpu()
+    directions = context.rng.at("effective_sample_size").normal("directions", s.shape[-1], n).cpu().double()
+    found = [s @ directions]
+    found[0] = found[0] - found[0].mean((0, 1))
+    if space.kind == "binary":
+        m = s.sum(-1, keepdim=True)
+        found.append(m - m.median())
+    if {"energy", "unconditional"} <= context.model.provides:
+        energy = energy_of(context.model, context.params, context.samples.flatten(0, 1)).cpu().double().view(*shape, 1)
+        found.append(energy - energy.median())
+    observable = (torch.cat(found, -1) > 0).double()
+    changes = ~(observable == observable[:1, :1]).all(0).all(0)
+    return observable[..., changes] if changes.any() else observable[..., :1]
 
 
 def unfit(x: Tensor) -> str | None:

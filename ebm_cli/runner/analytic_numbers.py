@@ -41,7 +41,8 @@ def numbers(energy: Any, trained: TrainedModel, samples: Tensor, data: Dataset |
     for key, value in found.items():
         if value is not None and not math.isfinite(value):
             found[key], reasons[key] = None, f"the value is {value}"
-    return found | {"reasons": reasons}
+    by = getattr(energy, "log_z_by", None)
+    return found | ({"log_z_by": by} if by and found["log_z"] is not None else {}) | {"reasons": reasons}
 
 
 def integrals(energy: Any, model: Any, params: Any, log_det: float, reasons: dict[str, str]) -> dict[str, float | None]:

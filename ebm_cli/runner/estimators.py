@@ -17,7 +17,7 @@ COMMON = ("nll", "nll_error", "log_z", "log_z_error")
 UNITS = dict.fromkeys(COMMON, "nats")
 EXACT = {  # metrics whose numbers have the names in COMMON
     "quadrature": "by quadrature",
-    "enumeration": "by enumeration of all states",
+    "enumeration": "by an exact sum",
 }
 SOURCES = EXACT | {
     "importance": "by importance sampling from the reference",

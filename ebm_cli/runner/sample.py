@@ -140,6 +140,8 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
             sample_files.save(out, trained, drawn.samples, draws.n_samples, [0])
     shown = {key: value for key, value in summary.items() if isinstance(value, float)}
     rows = [[key, console.text(value), analytic_numbers.UNITS.get(key, "")] for key, value in shown.items()]
+    if "log_z_by" in summary:
+        rows[0][2] += f", by {summary['log_z_by']}"
     rows += [[name, console.text(value.item()), ""] for name, value in drawn.info.items()]
     show(rows, [path / "samples.npz", *([out] if out else [])], pictures, drawn, summary["reasons"])
 

@@ -106,6 +106,16 @@ def test_the_potts_energy_counts_equal_neighbors():
     assert energy.log_z == pytest.approx((0.8 * total).logsumexp(0).item(), rel=1e-12)
 
 
+def test_the_method_of_log_z_is_named():
+    """The numbers are equal: those of the methods agree in tests/core."""
+    more = {"graph": "lattice", "periodic": True, "coupling": 0.4, "beta": 1.0} | PLAIN
+    assert Ising(None, shape=[4, 4], field=0.0, **more).log_z_by == "kaufman"
+    assert Ising(None, shape=[4, 40], field=0.1, **more).log_z_by == "transfer_matrix"
+    assert Ising(None, shape=[2, 3, 3], field=0.1, **more).log_z_by == "enumeration"
+    assert Ising(None, shape=[16, 16], field=0.1, **more).log_z_by is None
+    assert Ising(None, shape=[4, 4], field=0.0, **more | {"graph": "full"}).log_z_by == "enumeration"
+
+
 def test_two_states_of_potts_are_an_ising_model_with_half_the_coupling():
     """[x_i = x_j] = (1 + s_i s_j) / 2."""
     potts = Potts(None, shape=[3, 4], n_states=2, periodic=True, coupling=None, beta=0.9)

@@ -22,7 +22,7 @@ def chains(phi, n_chains, n, *, seed=0, dim=1):
 
 
 def measure(samples):
-    return EffectiveSampleSize()(MetricContext(None, {}, None, Rng(0), samples))
+    return EffectiveSampleSize(16)(MetricContext(None, {}, None, Rng(0), samples))
 
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.5, 0.9])
