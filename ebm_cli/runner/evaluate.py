@@ -36,7 +36,7 @@ def evaluate_models(
     """One set of numbers for each seed. Metrics with `final_only` are measured only at the end of training. `tell` gets their names."""
     rows, measured = [], {name: metric for name, metric in metrics.items() if final or not metric.final_only}
     for k, seed in enumerate(trained.rng.seed_list):
-        model, row = trained.select(k), {}
+        model, row, sums = trained.select(k), {}, set()
         part = samples[k] if samples is not None and trained.rng.model_shape else samples
         context = MetricContext(model.model, model.params, dataset, model.rng, part, final, warn, model.reference)
         provides = model.model.provides | dataset.provides
@@ -49,9 +49,24 @@ def evaluate_models(
                 found = str(reason)
             expected = () if lacking else metric.expected(dataset)
             found = dict.fromkeys(metric.units, found) if isinstance(found, str) else found
-            row |= {key: value for key, value in found.items() if key in expected or key not in row}  # two metrics may have a `kl`
+            row = joined(row, found, expected, sums, is_sum=name in estimators.EXACT)
         rows.append(row)
     return rows
+
+
+def joined(row: Numbers, found: Numbers, expected: Collection[str], sums: set[str], *, is_sum: bool) -> Numbers:
+    """A row with the numbers of one more metric, some of which another metric may have given: both have a `kl`, for example.
+
+    A number of an exact sum, whose names are collected in `sums`, stays, and has no error of another metric beside it. Otherwise the last
+    metric that is expected to have it on this dataset gives it.
+    """
+    if is_sum:
+        new = {key for key in found if _number(found[key]) is not None}
+        row = {key: value for key, value in row.items() if key.removesuffix("_error") not in new}
+        sums |= new
+    else:
+        found = {key: value for key, value in found.items() if key.removesuffix("_error") not in sums}
+    return row | {key: value for key, value in found.items() if key in expected or key not in row}
 
 
 def exact(metrics: Mapping[str, Metric], trained: TrainedModel, dataset: Dataset) -> str:

@@ -126,6 +126,25 @@ def test_of_two_metrics_with_one_number_that_which_is_expected_on_this_dataset_g
     assert row == {"a": 1.0, "a_error": "it needs a grid"}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(("found", "kl"), [(2.0, {"kl": 2.0}), ("too many states", {"kl": 1.0, "kl_error": 0.1})])
+def test_the_number_of_an_exact_sum_stays_and_has_no_error_of_another_metric_beside_it(trainer, order, found, kl):
+    class Kl(Recording):
+        def __init__(self, **numbers):
+            super().__init__("kl", final_only=False)
+            self.numbers = numbers
+
+        def expected(self, dataset):
+            return [key for key, value in self.numbers.items() if not isinstance(value, str)]
+
+        def __call__(self, context):
+            return self.numbers
+
+    built, metrics = trainer(), [("enumeration", Kl(kl=found)), ("bridge", Kl(kl=1.0, kl_error=0.1))]
+    (row,) = evaluate.evaluate_models(TrainedModel.of(built), built.dataset, dict(metrics[::order]), None, final=True)
+    assert row == kl
+
+
 @pytest.mark.parametrize(("word", "reason"), [("labels", "the data have no labels"), ("binary", "the events are not binary")])
 def test_a_metric_whose_requirement_is_not_met_is_not_called(trainer, word, reason):
     built, metric = trainer("seeds=2"), Recording("a", final_only=False)
