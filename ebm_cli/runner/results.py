@@ -52,6 +52,7 @@ def finalize_run(
     losses = evaluate.test_loss(trained, experiment.dataset, schema.build(config["objective"]))
     adopted = [estimators.adopt(row, evaluate.exact(metrics, trained, experiment.dataset)) for row in rows]
     absent = dict.fromkeys((key for key in Quadrature.units if key not in estimators.COMMON), "metric=quadrature was not selected")
+    given = {key for row, _ in adopted for key in row}
     rows = [absent | row | loss for (row, _), loss in zip(adopted, losses, strict=True)]  # every summary has the keys of a quadrature
     by = [name for _, name in adopted]
     rows = [
@@ -68,7 +69,7 @@ def finalize_run(
         "metrics": list(config["metric"]),
         "parameters": [trained.select(k).digest for k in range(len(rows))],
         "log_z_by": by,
-        "not_shown": not_shown(metrics, experiment.dataset, absent, by),
+        "not_shown": not_shown(metrics, experiment.dataset, absent, given, by),
         **({"temperature": trained.model.temperature} if trained.model.temperature != 1 else {}),
         "warnings": warnings,
         "measured_with": with_role(config, DRAWS, MEASURES),
@@ -82,14 +83,16 @@ def finalize_run(
     return summary
 
 
-def not_shown(metrics: Mapping[str, Metric], dataset: Dataset, absent: Collection[str], by: Sequence[str]) -> list[str]:
-    """The numbers that tables leave out: those that were not asked for, and those that `log_z` and `nll` repeat.
+def not_shown(
+    metrics: Mapping[str, Metric], dataset: Dataset, absent: Collection[str], given: Collection[str], by: Sequence[str]
+) -> list[str]:
+    """The numbers that tables leave out: those that were not asked for or not given, and those that `log_z` and `nll` repeat.
 
     Bridge sampling has a KL divergence only if the true density is known.
     """
     bridging = [metric for metric in metrics.values() if isinstance(metric, Bridge)]
     asked = {key for metric in metrics.values() for key in (metric.expected(dataset) if metric in bridging else metric.units)}
-    unasked = [key for key in absent if key not in asked]
+    unasked = [key for key in absent if key not in asked or key not in given]
     if not {*estimators.SOURCES} & {*metrics}:
         unasked += estimators.COMMON
     return unasked + [f"{name}_{key}" for name in {*by} for key in estimators.COMMON if {*by} == {name}]
