@@ -222,7 +222,7 @@ def problems(ebm, *words):
 def test_options_that_do_not_work_with_bits_are_refused_and_alternatives_are_named(ebm, tmp_path):
     err = problems(ebm, "dataset=chain_of_bits")
     for group, option, works in (
-        ("energy", "residual_mlp", "binary_mlp or binary_resnet or couplings or ising or rbm"),
+        ("energy", "residual_mlp", "binary_mlp or binary_resnet or couplings or dbm or ising or rbm"),
         ("reference", "gaussian", "bernoulli or bernoulli_mixture or categorical or fair_bits"),
         ("objective", "ssm", "exact or mle or cd or pcd or short_run or nce or energy_discrepancy or pseudo_likelihood or ratio_matching"),
         ("sampler", "mala", "dlp or dmala or flip or gibbs or gwg or own_gibbs"),

@@ -30,7 +30,7 @@ class Magnetization(Metric):
     units: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("magnetization", "magnetization_error", "abs_magnetization", "abs_magnetization_data", "magnetization_time"), ""
     )
-    headline: ClassVar[Sequence[str]] = ("abs_magnetization",)
+    headline: ClassVar[Sequence[str]] = ("abs_magnetization", "magnetization_time")
     best: ClassVar[Mapping[str, Best]] = {"magnetization_time": "min"}
     unaveraged: ClassVar[Sequence[str]] = ("magnetization_error",)
     final_only: ClassVar[bool] = True
@@ -40,14 +40,17 @@ class Magnetization(Metric):
         if not m.isfinite().all():
             return "the samples are not finite"
         data = context.dataset.split("test", self.n_points, context.rng).x
-        found = {"magnetization": m.mean().item(), "abs_magnetization": m.abs().mean().item()}
-        found["abs_magnetization_data"] = of_events(data, 1).abs().mean().item() if len(data) else no_events("test")
+        of_data = of_events(data, 1).abs().mean().item() if len(data) else no_events("test")
         short = m.shape[1] < FEWEST
         reason = SHORT if short else "the magnetization does not change" if (m == m.flatten()[0]).all() else None
-        if reason:
-            return found | dict.fromkeys(("magnetization_error", "magnetization_time"), reason)
-        ess = effective_sample_size(m.unsqueeze(-1)).item()
-        return found | {"magnetization_error": m.std().item() / ess**0.5, "magnetization_time": m.numel() / ess}
+        ess = None if reason else effective_sample_size(m.unsqueeze(-1)).item()
+        return {
+            "magnetization": m.mean().item(),
+            "magnetization_error": reason or m.std().item() / ess**0.5,
+            "abs_magnetization": m.abs().mean().item(),
+            "abs_magnetization_data": of_data,
+            "magnetization_time": reason or m.numel() / ess,
+        }
 
 
 def of_events(x: Tensor, batch: int) -> Tensor:
