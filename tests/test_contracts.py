@@ -608,7 +608,8 @@ def test_the_metrics_that_rank_models():
     assert found == dict.fromkeys([*least.split(), "mode_weight_error", "mode_weight_error_density"], "min") | others
 
 
-SHARED = {"dmala": "dlp"}  # options of one class
+TEMPERED = ("tempered_block_gibbs", "tempered_flip", "tempered_gibbs", "tempered_gwg")
+SHARED = {"dmala": "dlp"} | dict.fromkeys(TEMPERED, "tempered_kernel")  # options of one class
 
 
 def test_sampler_options_are_named_like_their_modules():

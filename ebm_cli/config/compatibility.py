@@ -174,7 +174,7 @@ def trainable(energy: Any) -> bool:
 
 
 def requires(node: Any, group: str) -> frozenset[str]:
-    """What a component requires, together with its own sampler if it has one; no other component inside it is looked at.
+    """What a component requires, together with its own sampler or kernel if it has one; no other component inside it is looked at.
 
     For the node of a group of lists, what any of its components requires. An energy that takes labels requires labels.
     """
@@ -183,7 +183,7 @@ def requires(node: Any, group: str) -> frozenset[str]:
     if group in schema.KINDS_OF_LISTS:
         return frozenset().union(*(getattr(class_of(entry, group), "requires", ()) for entry in node.values()))
     target = class_of(node, group)
-    inner = requires(node["sampler"], "sampler") if "sampler" in node else frozenset()
+    inner = frozenset().union(*(requires(node[key], "sampler") for key in ("sampler", "kernel") if key in node))
     labels = {"labels"} if group == "energy" and getattr(target, "takes_labels", False) else frozenset()
     return getattr(target, "requires", frozenset()) | inner | labels
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ebm_cli.core.contracts import Reference
 from ebm_cli.core.fitted_reference import FittedReference
-from ebm_cli.core.model import Model, expand
+from ebm_cli.core.model import Model, expand, repeated
 from ebm_cli.types import Params
 
 
@@ -73,6 +73,41 @@ class Tempered(Wrapper):
 
     def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         return self.base.score(params, x, noise_level, create_graph=create_graph) / self._t
+
+
+class AtInverseTemperatures(Wrapper):
+    """beta E, with an inverse temperature for each chain. `params` holds `wrapper.beta`, (*m, B).
+
+    With `joint` it is the path of core/block_gibbs.py without a bias, which has block-Gibbs transitions: -log sum_h exp(-beta E(x, h)).
+    """
+
+    def __init__(self, base: Model, *, joint: bool) -> None:
+        super().__init__(base)
+        self.joint = joint
+
+    def energy(self, params: Params, x: Tensor, noise_level: Tensor | None = None) -> Tensor:
+        beta = self._beta(params, x)
+        return self.base.annealed_energy(params, x, beta) if self.joint else beta * self.base.energy(params, x, noise_level)
+
+    def energy_and_score(
+        self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if self.joint:
+            raise TypeError("the path of block Gibbs sampling has no score")
+        energy, score = self.base.energy_and_score(params, x, noise_level, create_graph=create_graph)
+        return self._beta(params, x) * energy, expand(self._beta(params, x), score) * score
+
+    def score(self, params: Params, x: Tensor, noise_level: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        return self.energy_and_score(params, x, noise_level, create_graph=create_graph)[1]
+
+    def sweep(self, params: Params, x: Tensor, u: Tensor, beta: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        if not self.joint or beta is not None:
+            return super().sweep(params, x, u, beta, bias)
+        return self.base.sweep(params, x, u, params["wrapper.beta"], bias)
+
+    def _beta(self, params: Params, x: Tensor) -> Tensor:
+        """beta of every event, (*m, k B), where x holds k events for each chain."""
+        return repeated(params["wrapper.beta"], x.shape[x.ndim - 1 - self.event_ndim])
 
 
 class AtNoiseLevel(Wrapper):

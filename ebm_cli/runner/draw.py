@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ebm_cli import console
+from ebm_cli.config.compatibility import VOCABULARY
 from ebm_cli.core.chain import BLOCK, Draws
 from ebm_cli.core.contracts import Dataset, Sampler
 from ebm_cli.errors import RunFailed, bad
@@ -93,4 +94,7 @@ def check_sampler(sampler: Sampler, trained: TrainedModel) -> None:
         if word in sampler.requires - trained.provides:
             raise bad(f"sampler: {type(sampler).__name__} needs {what}", hint)
     for word in sorted(sampler.requires - trained.provides):
-        raise bad(f"sampler: {type(sampler).__name__} needs {word} events, but those of this run are {trained.space.kind}")
+        works = "sampler=mala" if trained.space.kind == "real" else "sampler=gibbs"
+        if word not in ("real", "binary", "categorical", "discrete"):
+            raise bad(f"sampler: {type(sampler).__name__} needs {VOCABULARY[word].what}, which this energy does not provide", works)
+        raise bad(f"sampler: {type(sampler).__name__} needs {word} events, but those of this run are {trained.space.kind}", works)

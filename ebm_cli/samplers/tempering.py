@@ -9,6 +9,7 @@ through all temperatures in one transition. It is exact in the limit of long cha
 0.2 and the hottest replica moves freely between modes. Cost: K scores per transition.
 It is not suited to short chains from good initial states (cd, pcd): all replicas start at the given x, and until the hot replicas have
 reached their distributions, swaps also move the cold replica away from the model. The energy must be normalizable at all temperatures.
+For discrete events see tempered_kernel.py.
 """
 
 from dataclasses import dataclass

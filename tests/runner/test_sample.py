@@ -210,3 +210,16 @@ def test_start_replaces_the_starting_points_of_the_sampler(drawn):
         m = np.abs((2 * x_of(folder) - 1).mean((1, 2)))
         assert low < m.min()
         assert m.max() < high
+
+
+def test_a_sampler_of_other_events_is_refused_with_one_that_works(ebm):
+    for words, message, hint in (
+        ("energy=ising energy.shape=[3,3] sampler=tempering", "Tempering needs real events", "sampler=gibbs"),
+        ("energy=potts energy.shape=[3,3] energy.n_states=3 sampler=wolff", "Wolff needs binary events", "sampler=gibbs"),
+        ("energy=four_wells sampler=flip", "Flip needs discrete events", "sampler=mala"),
+    ):
+        code, _, err = ebm("sample", *words.split(), *SHORT)
+        assert code == 2
+        assert message in err
+        assert f"hint: {hint}" in err
+        assert ebm("sample", *words.split(), hint, *SHORT, "figure=[]")[0] == 0

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from finite import PLAIN
+from finite import ising as ising_of
 
 from ebm_cli.core import chain, ising
 from ebm_cli.core.chain import Draws
@@ -107,6 +108,6 @@ def test_the_magnetization_against_enumeration():
 
 def test_a_model_without_a_run_is_sampled_from_there():
     """At a high temperature a single transition flips few spins."""
-    energy = Ising(None, shape=(8, 8), graph="lattice", periodic=True, coupling=0.02, field=0.0, beta=1.0)
+    energy = ising_of(0.02, shape=(8, 8))
     samples, _ = TrainedModel.of_target(energy, 0, torch.device("cpu")).draw(Wolff(), Draws(20, 20, 1))
     assert (2 * samples - 1).mean((-1, -2)).abs().min() > 0.7
