@@ -120,7 +120,13 @@ class Ising(DiscreteTarget, nn.Module, Energy, BlockGibbs):
         own = 2 * beta * self.beta * self.fields() + (1 - beta) * bias.view(self.lattice.shape)
         if self.graph == "file":
             return (
-                0.5 * (self._blockwise(s.flatten(1).T, u.flatten(1).T, 2 * self.beta * beta.flatten(), own.flatten(1).T).T + 1)
+                0.5
+                * (
+                    self._blockwise(
+                        s.flatten(1).T.contiguous(), u.flatten(1).T.contiguous(), 2 * self.beta * beta.flatten(), own.flatten(1).T
+                    ).T
+                    + 1
+                )
             ).view_as(x)
         for k in range(self.n_colors):
             drawn = 2 * (u < torch.sigmoid(2 * beta * self.beta * self.neighbor_sum(s) + own)).to(s) - 1

@@ -63,3 +63,13 @@ def test_the_gradient_of_quantized_values_is_that_of_the_values():
     values = torch.tensor([-1.0, 0.3, 0.8], requires_grad=True)
     quantized(values, 3).square().sum().backward()
     torch.testing.assert_close(values.grad, 2 * quantized(values, 3).detach())
+
+
+def test_sites_with_many_neighbors_have_the_same_sums():
+    """A star, whose center has more neighbors than are added one after the other."""
+    graph = Graph(30, np.array([[0, j] for j in range(1, 30)]))
+    torch.manual_seed(0)
+    coupling, s = torch.randn(29).double(), torch.randn(30, 5).double()
+    expected = dense(graph, coupling) @ s
+    for block in graph.blocks:
+        torch.testing.assert_close(graph.sum_at(block, coupling, s), expected[block.sites])
