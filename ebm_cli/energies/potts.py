@@ -91,6 +91,11 @@ class Potts(DiscreteTarget, nn.Module, Energy, BlockGibbs):
         return self._exact.log_z().item() if self._exact.methods else None
 
     @property
+    def log_z_by(self) -> str | None:
+        """The method of `log_z`: transfer_matrix or enumeration."""
+        return next(iter(self._exact.methods), None)
+
+    @property
     def mean_energy(self) -> float | None:
         """The mean of E in nats; None if log Z is not known."""
         return self._exact.mean_energy().item() if self._exact.methods else None

@@ -121,3 +121,6 @@ def test_two_states_of_potts_are_an_ising_model_with_half_the_coupling():
     potts = Potts(None, shape=[3, 4], n_states=2, periodic=True, coupling=None, beta=0.9)
     ising = Ising(None, shape=[3, 4], graph="lattice", periodic=True, coupling=0.5, field=0.0, beta=0.9, **PLAIN)
     assert potts.log_z == pytest.approx(ising.log_z + 0.9 * 24 / 2, rel=1e-9)
+    assert potts.log_z_by == "transfer_matrix"
+    assert Potts(None, shape=[2, 2, 2], n_states=3, periodic=True, coupling=None, beta=0.9).log_z_by == "enumeration"
+    assert Potts(None, shape=[16, 16], n_states=3, periodic=True, coupling=None, beta=0.9).log_z_by is None
