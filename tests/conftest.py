@@ -1,6 +1,7 @@
 """Shared fixtures: the command in this process and in its own process, and small experiments."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,9 @@ from ebm_cli.config import compose
 from ebm_cli.runner.experiment import Experiment
 
 torch.set_num_threads(1)
+for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
+    if signal.getsignal(number) == signal.SIG_IGN:  # in the background of a shell, or under nohup; the tests send these signals
+        signal.signal(number, handler)
 SMALL = ("energy=mlp", "energy.hidden=[16,16]", "trainer.batch_size=32", "metric=quadrature", "device=cpu")
 
 
