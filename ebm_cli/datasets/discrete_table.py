@@ -4,7 +4,7 @@ The values of a column are all that occur in the file, sorted (numbers by their 
 has at most 50 values, text or numbers; with `kind` = binary it has two. `split_seed` alone determines the rows for training, validation and
 test. Equal rows are independent draws of a discrete distribution and need not be in one split. Columns of measurements do not belong here:
 a table of both kinds is read by `dataset=table dataset.categories=onehot`, as real events. dataset.json stores the values of each column,
-which samples and scored rows give by their positions.
+so that files of samples and of rows to score have the values of the table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ class DiscreteTable(FiniteDataset):
                 values = [self.table.categories[name][k] for k in used]
             else:
                 used, position = np.unique(numbers, return_inverse=True)
-                values = [f"{value:g}" for value in used]
+                values = [table_files.label(value) for value in used.tolist()]
             self._check(name, values)
             found.append((values, position))
         return found

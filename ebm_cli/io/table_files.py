@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, Literal, TextIO
 
 import numpy as np
 
-from ebm_cli.errors import bad, nearest
-from ebm_cli.io import compressed, text_tables
+from ebm_cli.errors import MOST_NAMED, bad, nearest
+from ebm_cli.io import compressed, known_values, text_tables
 from ebm_cli.io.cells import Column, Faults, Keys, column, is_missing, refusal
 from ebm_cli.io.coding import Coding
 from ebm_cli.io.file_contents import TEXT, Cells, Content
@@ -113,8 +113,11 @@ def events(
     header_key: str = "",
     named: bool,
     coding: Coding | None = None,
+    known: Sequence[Sequence[str]] | None = None,
 ) -> Table:
     """The table in a file as points with the coordinates `names`, which are made from the columns of the file if there is a `coding`.
+
+    With the `known` values of discrete columns, they are the positions of the cells in these values.
 
     Columns are selected by name if the file has all the names, and by position otherwise. If the names come from the data (`named`), a
     file with a header must have all of them. A first row that has all the names is a header, even if they are numbers.
@@ -130,13 +133,25 @@ def events(
             skipped = 0 if content.names else 1
             content = content._replace(names=first, places=content.places[skipped:], cells=content.cells[skipped:], notes=())
     by_name = content.names and (named or {*names} <= {*content.names})
-    table = _table(path, content, names if by_name else None, Keys(key, header=header_key))
+    categories: Categories = "onehot" if known else "refuse"
+    table = _table(path, content, names if by_name else None, Keys(key, header=header_key), categories=categories)
     if table.values.shape[1] != len(names):
         raise bad(
             f"{key}: {path} has {table.values.shape[1]} columns, but the events have {len(names)}: {', '.join(names)}",
             "give the file exactly these columns, or a header that contains these names",
         )
-    return table
+    return _positions(table, names, known, path, key) if known else table
+
+
+def _positions(table: Table, names: Sequence[str], known: Sequence[Sequence[str]], path: Path, key: str) -> Table:
+    """The table with the positions of its cells in the known values of their columns."""
+    columns = zip(known, table.values.T, table.column_names, strict=True)
+    found = np.stack([known_values.positions(values, cells, table.categories.get(name)) for values, cells, name in columns], -1)
+    for row, j in np.argwhere(np.isnan(found))[:1].tolist():
+        cell, values = table.text(row, row + 1)[0][table.chosen[j]], ", ".join(known[j][:MOST_NAMED])
+        fault = f"{key}: {path.name}, {table.place(row)}, column {names[j]}: {cell!r} is not one of its values"
+        raise bad(fault, f"the column holds one of {values}{', ...' * (len(known[j]) > MOST_NAMED)}")
+    return replace(table, values=found)
 
 
 def _table(
@@ -180,7 +195,7 @@ def _table(
     event_shape = shape if shape and chosen == list(range(width)) else (len(chosen),)
     chosen_names = [names[i] for i in chosen] if names else None
     by_name = {chosen_names[j] if chosen_names else f"x{j}": found for j, found in texts.items()}
-    labels = None if label_at is None else [_label(row[label_at]) for row in cells]
+    labels = None if label_at is None else [label(row[label_at]) for row in cells]
     is_text = compressed.kind(path) in TEXT
     return Table(chosen_names, values, chosen, names, cells, event_shape, places, is_text, notes, by_name, labels)
 
@@ -268,7 +283,7 @@ def _text_of(rows: Cells) -> list[list[str]]:
     return rows if isinstance(rows, list) else [[repr(cell) for cell in row] for row in rows.tolist()]
 
 
-def _label(cell: Any) -> str:
+def label(cell: Any) -> str:
     """A label as text: whole numbers without a point, so that 1 and 1.0 are the same label."""
     text = _text(cell).strip()
     if not text_tables.is_number(text) or not isfinite(float(text)):

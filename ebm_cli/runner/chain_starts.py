@@ -44,6 +44,6 @@ def starts(start: str | None, trained: TrainedModel, dataset: Callable[[], Datas
 def _of_file(path: str, trained: TrainedModel) -> Tensor:
     if not Path(path).expanduser().exists() and "." not in path and "/" not in path:
         raise bad(f"start: {path!r} is neither a known start nor an existing file", nearest(path, (*NAMED, "FILE")))
-    table = table_files.events(path, trained.column_names, key="start", named=False)
+    table = table_files.events(path, trained.column_names, key="start", named=False, known=trained.known_values)
     rows = torch.from_numpy(table.values).reshape(-1, *trained.standardization.mean.shape)
     return trained.standardization.from_data(rows).reshape(-1, *trained.fit["mean"].shape)

@@ -130,5 +130,11 @@ class LoadedRun:
         y = torch.as_tensor(x).detach().cpu().double()
         if tuple(y.shape[1:]) != self.shape or not y.ndim:
             raise bad(f"the events have shape {tuple(y.shape)}; the expected shape is (N, {', '.join(map(str, self.shape))})")
+        if known := self._trained.known_values:
+            n_states = torch.tensor([len(values) for values in known]).reshape(self.shape)
+            wrong = ((y != y.floor()) | (y < 0) | (y >= n_states)).flatten(1).nonzero()[:1].tolist()
+            for row, j in wrong:
+                name, most = self._trained.column_names[j], len(known[j]) - 1
+                raise bad(f"event {row}: its coordinate {name} is {y[row].flatten()[j]:g}, which is none of the states 0 to {most}")
         found = function(y)
         return found if isinstance(x, Tensor) else found.numpy()

@@ -11,7 +11,7 @@ import torch
 
 from ebm_cli.console import say
 from ebm_cli.errors import bad
-from ebm_cli.io import array_files, atomic, inside, table_files
+from ebm_cli.io import array_files, atomic, inside, known_values, table_files
 from ebm_cli.runner.trained_model import TrainedModel
 
 CHUNK = 8192  # number of rows of a CSV file that are text at the same time
@@ -53,10 +53,13 @@ def save(
     """Write the samples in data units, (*m, n_samples, *d), one chain after another. `run` is the folder of the run that `path` is in.
 
     An NPZ file holds them as `x`, with the column names, the indices of the models and the digests of their parameters. A CSV file, of one
-    model, has a header with the column names and a row for each sample.
+    model, has a header with the column names and a row for each sample. A file of a discrete table has the values of its columns; in a run,
+    and in columns of text of an array, these are their positions.
     """
     m = len(trained.rng.model_shape)
     x = trained.standardization.to_data(samples.flatten(m, m + 1)).numpy()[(slice(None),) * m + (slice(n_samples),)]
+    if trained.states and run is None:
+        x = known_values.numbers(trained.states, x) if path.suffix.lower() != ".csv" else np.array(known_values.texts(trained.states, x))
     with inside.replacing(run, path) if run else atomic.replacing(path) as file:
         WRITERS[path.suffix.lower()](
             file, x, trained.column_names, models, [trained.select(k).digest for k in range(trained.rng.model_shape[0] if m else 1)]

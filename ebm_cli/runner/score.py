@@ -35,7 +35,8 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     coding = Coding.from_json(stored.get("coding"))
     if coding and coding.names != [*names]:
         raise bad(f"{run.path.name}: the coding in its dataset.json does not yield its columns", RUN_AGAIN)
-    table = table_files.events(data, names, header=given["header"], key="data", header_key="header", named=stored["named"], coding=coding)
+    options = {"header": given["header"], "key": "data", "header_key": "header", "named": stored["named"]}
+    table = table_files.events(data, names, **options, coding=coding, known=trained.known_values)
     for note in table.notes:
         console.say(f"note: {note}")
     if given["relative_to"] is not None and not 1 <= given["relative_to"] <= len(table.values):
@@ -72,8 +73,8 @@ def log_prob(log_z: float | None, error: float | None, source: str) -> dict[str,
     if log_z is None:
         console.say("log Z is unknown: only energies are written (differences of energies are log-ratios)")
         return {}
-    known = f"with an error of {error:.2g}" if error is not None else "with an unknown error, so there is no column log_prob_error"
-    console.say(f"log Z = {log_z:.6g} nats, {source}, {known}")
+    known = f", with an error of {error:.2g}" if error is not None else ", with an unknown error, so there is no column log_prob_error"
+    console.say(f"log Z = {log_z:.6g} nats, {source}{'' if error is None and source == estimators.SOURCES['enumeration'] else known}")
     column = {"log_prob": lambda energy: -energy - log_z}
     return column if error is None else column | {"log_prob_error": lambda energy: error}
 

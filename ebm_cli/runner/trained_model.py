@@ -20,6 +20,7 @@ from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import Standardization
+from ebm_cli.core.states import levels
 from ebm_cli.core.wrappers import Tempered
 from ebm_cli.errors import bad, printable
 from ebm_cli.references.fair_states import FairStates
@@ -48,6 +49,15 @@ class TrainedModel:
     column_names: Sequence[str]
     space: Space
     selection: Params | None = None  # the `step` of the parameters and their `number`, (*m,), if the validation events selected them
+
+    states: Sequence[Sequence[str]] | None = None  # the values of the columns of a discrete table
+
+    @property
+    def known_values(self) -> Sequence[Sequence[str]] | None:
+        """The values of each discrete coordinate in files, of which events have the positions; None for real events."""
+        if self.space.kind == "real" or self.states:
+            return self.states
+        return [[*map(str, range(k))] for k in levels(self.space, len(self.column_names))]
 
     @property
     def digest(self) -> str:
@@ -93,7 +103,7 @@ class TrainedModel:
         trained = schema.build(config["objective"]).trained(model)
         coordinates = Standardization.from_json(data), rng, data["columns"], space
         selection = {name: stored["trainer"][f"selection.{name}"] for name in ("step", "number")} if config["trainer"]["select"] else None
-        return cls(model, trained, params, carry, fit, reference, *coordinates, selection)
+        return cls(model, trained, params, carry, fit, reference, *coordinates, selection, states_of(run, data, space))
 
     @classmethod
     def of_target(cls, energy: Any, seed: int, device: torch.device) -> "TrainedModel":
@@ -175,6 +185,16 @@ def space_of(stored: Mapping[str, Any]) -> Space:
     """The space of events that dataset.json stores."""
     n_states = stored["n_states"]
     return Space(tuple(stored["shape"]), stored["kind"], tuple(n_states) if isinstance(n_states, list) else n_states)
+
+
+def states_of(run: Run, stored: Mapping[str, Any], space: Space) -> list[list[str]] | None:
+    """The values of the columns of a discrete table, which dataset.json stores."""
+    if (found := stored.get("states")) is None:
+        return None
+    values = [found.get(name, []) for name in stored["columns"]]
+    if space.kind == "real" or tuple(map(len, values)) != tuple(levels(space, len(values))):
+        raise bad(f"{run.path.name}: the states in its dataset.json are not those of its columns", RUN_AGAIN)
+    return values
 
 
 def newest_checkpoint(run: Run) -> Path:

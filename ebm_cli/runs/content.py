@@ -77,7 +77,14 @@ TYPES: dict[str, dict[str, Test]] = {  # of the keys of the JSON files that comm
     "dataset.json": {
         **{"shape": _list_of(lambda size: type(size) is int and size > 0), "kind": _TEXT, "columns": _TEXTS, "named": _is(bool)},
         "n_states": lambda value: all(type(n) is int and n > 0 for n in (value if isinstance(value, list) else [value] if value else [])),
-        **{"sha256": _TEXT, "mean": _is(list, float, int), "scale": _is(list, float, int), "labels": _TEXTS, "coding": _is_coding},
+        **{
+            "sha256": _TEXT,
+            "mean": _is(list, float, int),
+            "scale": _is(list, float, int),
+            "labels": _TEXTS,
+            "coding": _is_coding,
+            "states": _dict_of(_TEXTS),
+        },
     },
     "mirrors.json": {},
 }

@@ -60,3 +60,8 @@ def test_bad_tables_are_refused(table, changes, message, hint):
 def test_a_missing_file():
     with pytest.raises(InputError, match=r"dataset\.path: there is no file"):
         _ = option("categorical_table", path="nowhere.csv").fingerprint
+
+
+def test_large_numbers_are_not_rounded(table):
+    data = table(rows=[("red", 1234567, "no"), ("blue", 1234568, "yes"), ("red", 0.1, "no")])
+    assert data.facts["states"]["size"] == ["0.1", "1234567", "1234568"]

@@ -134,7 +134,7 @@ def test_a_model_without_a_run_is_sampled_with_fixed_spins(ebm, tmp_path):
         ("{0:1,1:1,2:1,3:0}", "every coordinate is fixed", ""),
         ("two.csv", "two.csv has 2 rows", "one row"),
         ("short.csv", "short.csv has 2 cells, but events have 4", ""),
-        ("word.csv", "word.csv, column x1: 'no' is not a number", ""),
+        ("word.csv", "the value of x1 is 0 or 1, not no", ""),
     ],
 )
 def test_other_values_are_refused(run, ebm, fixed, message, hint):
