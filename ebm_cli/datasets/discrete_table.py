@@ -64,7 +64,7 @@ class DiscreteTable(FiniteDataset):
                 values = [self.table.categories[name][k] for k in used]
             else:
                 used, position = np.unique(numbers, return_inverse=True)
-                values = [table_files.label(value) for value in used.tolist()]
+                values = [table_files.as_label(value) for value in used.tolist()]
             self._check(name, values)
             found.append((values, position))
         return found

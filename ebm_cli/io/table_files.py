@@ -195,7 +195,7 @@ def _table(
     event_shape = shape if shape and chosen == list(range(width)) else (len(chosen),)
     chosen_names = [names[i] for i in chosen] if names else None
     by_name = {chosen_names[j] if chosen_names else f"x{j}": found for j, found in texts.items()}
-    labels = None if label_at is None else [label(row[label_at]) for row in cells]
+    labels = None if label_at is None else [as_label(row[label_at]) for row in cells]
     is_text = compressed.kind(path) in TEXT
     return Table(chosen_names, values, chosen, names, cells, event_shape, places, is_text, notes, by_name, labels)
 
@@ -283,7 +283,7 @@ def _text_of(rows: Cells) -> list[list[str]]:
     return rows if isinstance(rows, list) else [[repr(cell) for cell in row] for row in rows.tolist()]
 
 
-def label(cell: Any) -> str:
+def as_label(cell: Any) -> str:
     """A label as text: whole numbers without a point, so that 1 and 1.0 are the same label."""
     text = _text(cell).strip()
     if not text_tables.is_number(text) or not isfinite(float(text)):
