@@ -6,13 +6,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ebm_cli.config import roles
+from ebm_cli.config import option_files, roles
 from ebm_cli.errors import bad
 from ebm_cli.runs import content
 from ebm_cli.runs.run import Run
 
 Numbers = dict[int, float | None]  # by seed; a number of a whole stack is stored under its first seed
 Reasons = dict[int, str]  # why a number is missing, by seed
+
+
+def targets(node: Mapping[str, Any]) -> list[str]:
+    """The classes of a component and of the components in it."""
+    return [node["_target_"], *(name for value in node.values() if isinstance(value, Mapping) for name in targets(value))]
+
+
+def option_of(group: str, node: Mapping[str, Any]) -> str:
+    """The option with these classes; for a class of the user's own its module."""
+    nodes = {name: option_files.node_of(option.path) for name, option in option_files.groups()[group].items()}
+    return next((name for name, own in nodes.items() if targets(own) == targets(node)), node["_target_"].split(".")[-2])
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,8 @@ class RunRecord:
     def settings(self) -> dict[str, str]:
         """The option of every group and every value that affects training or sampling, by dotted key, without the seed."""
         config, choices = dict(self.measured), self.run.read("environment.json").get("choices", {})
-        if (target := config["sampler"]["_target_"]) != self.config["sampler"]["_target_"]:
-            choices["sampler"] = target.split(".")[-2]  # the options of this package are named like their modules
+        if targets(config["sampler"]) != targets(self.config["sampler"]):
+            choices["sampler"] = option_of("sampler", config["sampler"])
         if "path" in config["dataset"]:  # a file is identified by its content
             config["dataset"] = config["dataset"] | {"path": f"sha256:{self.run.read('dataset.json').get('sha256', '')[:10]}"}
         found = {}

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from ebm_cli.commands.compare import plus_minus
-from ebm_cli.config import roles
+from ebm_cli.comparison.record import option_of
+from ebm_cli.config import option_files, roles
 from ebm_cli.io import yaml_text
 from ebm_cli.runs.run import SCHEMA, Run, write
 
@@ -200,6 +201,14 @@ def test_the_sampler_of_training_is_named_if_it_differs_from_the_sampler_of_the_
         {"objective": "pcd", "objective.sampler.step_size": "0.05"},
         {"objective": "nce"},
     ]
+
+
+@pytest.mark.parametrize("option", ["dmala", "tempered_flip", "wolff"])
+def test_a_sampler_is_named_by_its_option(option):
+    """Several options have classes of one module, or the same class around another kernel."""
+    node = option_files.node_of(option_files.groups()["sampler"][option].path)
+    assert option_of("sampler", node) == option
+    assert option_of("sampler", {"_target_": "mine.kernels.Mine"}) == "kernels"
 
 
 def test_differences_in_the_settings_of_metrics_are_noted(make, compare):
