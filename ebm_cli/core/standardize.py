@@ -9,6 +9,7 @@ columns, w(y) = mean + scale * (A u): u are K whitened principal components, and
 density, and log-densities are those of u.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -100,6 +101,14 @@ class Standardization:
         values = (stored[name] for name in ("mean", "scale", "matrix"))
         tensors = (None if value is None else torch.tensor(value, dtype=torch.double) for value in values)
         return cls(*tensors, None if stored["warp"] is None else Warp.from_json(stored["warp"]))
+
+    def is_valid(self, shape: Sequence[int]) -> bool:
+        """Whether the tensors are finite, invertible, and those of events of a shape of the model."""
+        tensors = [value for value in (self.mean, self.scale, self.matrix) if value is not None]
+        finite = all(value.isfinite().all() for value in tensors) and bool((self.scale > 0).all())
+        expected = tuple(shape) if self.matrix is None else (*self.mean.shape, *shape)
+        fits = self.mean.shape == self.scale.shape and tensors[-1].shape == expected
+        return finite and fits and (self.warp is None or self.warp.is_valid((1, self.mean.numel())))
 
     def to_json(self) -> dict[str, Any]:
         matrix, warp = None if self.matrix is None else self.matrix.tolist(), None if self.warp is None else self.warp.to_json()

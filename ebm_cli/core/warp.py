@@ -13,6 +13,7 @@ exponential, lognormal, Cauchy, Student t and bimodal values the best K was abou
 and 70 for 50,000; twice or half as many cost at most about 0.03 nats from N = 400 on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,14 @@ class Warp:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Warp":
         return cls(**{name: torch.tensor(value, dtype=torch.double) for name, value in stored.items()})
+
+    def is_valid(self, sizes: Sequence[int]) -> bool:
+        """Whether the map increases and has one of these numbers of columns."""
+        finite = all(value.isfinite().all() for value in vars(self).values())
+        knots = self.center.shape == self.width.shape and self.v.shape == self.z.shape == self.slope.shape and self.v.ndim == 2
+        fits = knots and self.center.shape == self.v.shape[:1] and len(self.v) in sizes and self.v.shape[1] > 1
+        rising = (self.width, self.slope, self.v.diff(), self.z.diff())
+        return finite and fits and all(bool((part > 0).all()) for part in rising)
 
     def to_json(self) -> dict[str, Any]:
         return {name: value.tolist() for name, value in vars(self).items()}

@@ -81,4 +81,6 @@ def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float |
 
 def of_model(summary: Mapping[str, Any], key: str, model: int) -> float | None:
     """A number of one model of a stack, or of a run with a single model."""
-    return summary["per_seed"][key][model] if key in summary.get("per_seed", ()) else summary.get(key)
+    if key not in (per_seed := summary.get("per_seed", {})):
+        return summary.get(key)
+    return per_seed[key][model] if model < len(per_seed[key]) else None

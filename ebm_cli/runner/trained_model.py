@@ -92,7 +92,7 @@ class TrainedModel:
         if run.state() == "diverged":
             console.say(f"warning: {run.path.name}: {run.read('status.json').get('reason', 'diverged')}")
         shape, stacked = tuple(data["shape"]), bool(config["seeds"])
-        space = space_of(data)
+        space = space_of(run, data)
         check_shapes(run, config, space, stored)
         groups = results_of(stored), "carry", "fit"
         params, carry, fit = ({name: value.to(device) for name, value in stored[group].items()} for group in groups)
@@ -101,7 +101,7 @@ class TrainedModel:
         model = Model(module.to(device), event_ndim=len(shape), stacked=stacked, space=space)
         rng = Rng(tuple(seeds_of(config)) if stacked else config["seed"], device)
         trained = schema.build(config["objective"]).trained(model)
-        coordinates = Standardization.from_json(data), rng, data["columns"], space
+        coordinates = standardization_of(run, data, space), rng, data["columns"], space
         selection = {name: stored["trainer"][f"selection.{name}"] for name in ("step", "number")} if config["trainer"]["select"] else None
         return cls(model, trained, params, carry, fit, reference, *coordinates, selection, states_of(run, data, space))
 
@@ -181,9 +181,23 @@ class TrainedModel:
         return Scene(self.model, self.params, *coordinates, *shown)
 
 
-def space_of(stored: Mapping[str, Any]) -> Space:
+def standardization_of(run: Run, stored: Mapping[str, Any], space: Space) -> Standardization:
+    """The units that dataset.json stores. Refuses tensors that do not fit the events, which would broadcast to wrong numbers."""
+    try:
+        found = Standardization.from_json(stored)
+        fits = found.is_valid(space.shape) and found.mean.numel() == len(stored["columns"])
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError):
+        fits = False
+    if not fits:
+        raise bad(f"{run.path.name}: mean, scale, matrix and warp in its dataset.json do not fit its events", RUN_AGAIN)
+    return found
+
+
+def space_of(run: Run, stored: Mapping[str, Any]) -> Space:
     """The space of events that dataset.json stores."""
     n_states = stored["n_states"]
+    if (stored["kind"] == "categorical") != bool(n_states) or (isinstance(n_states, list) and len(n_states) != len(stored["columns"])):
+        raise bad(f"{run.path.name}: n_states in its dataset.json does not fit its events", RUN_AGAIN)
     return Space(tuple(stored["shape"]), stored["kind"], tuple(n_states) if isinstance(n_states, list) else n_states)
 
 

@@ -36,6 +36,10 @@ def _is(*kinds: type) -> Test:
     return lambda value: isinstance(value, kinds)
 
 
+def _one_of(*words: str) -> Test:
+    return lambda value: isinstance(value, str) and value in words
+
+
 def _list_of(test: Test) -> Test:
     return lambda value: isinstance(value, list) and all(map(test, value))
 
@@ -71,11 +75,17 @@ TYPES: dict[str, dict[str, Test]] = {  # of the keys of the JSON files that comm
     "summary.json": {
         **{"n_steps": lambda value: type(value) is int, "headline": _TEXTS, "unaveraged": _TEXTS, "warnings": _TEXTS, "parameters": _TEXTS},
         **{"log_z_by": _TEXTS, "not_shown": _TEXTS},
+        **dict.fromkeys(("log_z", "log_z_error", "log_z_learned", "nll", "kl"), lambda value: value is None or is_number(value)),
         **{"units": _dict_of(_TEXT), "best": _GROUP, "reasons": _GROUP, "ci95": _GROUP, "measured_with": _dict_of(_GROUP)},
         "per_seed": _dict_of(_list_of(lambda value: value is None or is_number(value))),
     },
     "dataset.json": {
-        **{"shape": _list_of(lambda size: type(size) is int and size > 0), "kind": _TEXT, "columns": _TEXTS, "named": _is(bool)},
+        **{
+            "shape": _list_of(lambda size: type(size) is int and size > 0),
+            "kind": _one_of("real", "binary", "categorical"),
+            "columns": _TEXTS,
+            "named": _is(bool),
+        },
         "n_states": lambda value: all(type(n) is int and n > 0 for n in (value if isinstance(value, list) else [value] if value else [])),
         **{
             "sha256": _TEXT,

@@ -47,6 +47,8 @@ DAMAGES = {
     "summary: cut": (content("summary.json", b'{"kl": '), "summary.json is damaged"),
     "headline: a number": (rewrite("summary.json", headline=5), "headline has a wrong type"),
     "seeds: text": (rewrite("summary.json", per_seed={"kl": ["a"]}), "per_seed has a wrong type"),
+    "log Z: text": (rewrite("summary.json", log_z="x"), "log_z has a wrong type"),
+    "kind: unknown": (rewrite("dataset.json", kind="bits"), "kind has a wrong type"),
     "shape: huge text": (rewrite("dataset.json", shape="2"), "shape has a wrong type"),
     "config: missing": (without("config.yaml"), "config.yaml is missing"),
     "config: a folder": (lambda run: (run / "config.yaml").unlink() or (run / "config.yaml").mkdir(), "config.yaml is not a regular file"),

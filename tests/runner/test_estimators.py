@@ -52,3 +52,7 @@ def test_log_z_of_one_model_of_a_stack_and_its_source():
     assert estimators.log_z(stack, 2) == (7.0, None, "as learned by the objective")
     assert estimators.log_z({"log_z": 1.0, "log_z_error": 0.1, "log_z_by": ["ais"]}, 0)[2].startswith("between the bounds")
     assert estimators.log_z({}, 0)[0] is None
+
+
+def test_a_model_without_a_stored_number_has_none():
+    assert estimators.of_model({"per_seed": {"log_z": [1.0]}}, "log_z", 1) is None
