@@ -186,6 +186,7 @@ def _unknown(key: str, config: Any) -> Problem | None:
             target = str(config.get("_target_", "")).rpartition(".")[2]
             what = f"{target} has no parameter {part!r}" if target else f"there is no key {part!r}"
             inside = [f"{name}.{part}" for name, node in config.items() if not place and isinstance(node, Mapping) and part in node]
+            inside += [last] if not place and path and last in config else []
             if inside:
                 return Problem(f"{key}: {what}", f"did you mean {' or '.join(inside)}?")
             return Problem(f"{key}: {what}", nearest(part, (str(name) for name in config if name not in ("_target_", "hydra")), place))

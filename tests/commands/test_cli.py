@@ -102,6 +102,7 @@ FAULTS = [
     ("sample energy=banana energy.dataset._target_=os.system", f"energy.dataset._target_: os.system {OUTSIDE}", ""),
     ("sample energy=four_wells energy.temperature=-1", "energy.temperature: must be greater than 0, not -1", ""),
     ("sample energy=four_wells seed=x", "seed: must be a whole number, not 'x'", ""),
+    ("sample energy=four_wells draws.n_steps=9", "draws.n_steps: there is no key 'draws'", "did you mean n_steps?"),
     ("sample energy=four_wells model=1", "model: there is no key 'model'", ""),
     ("sample energy=four_wells sampler=mal", "sampler: there is no option 'mal'", "did you mean sampler=mala?"),
     ("sample energy=four_wells dataset=moons", "energy=four_wells reads no data", "energy=exact"),
