@@ -21,7 +21,7 @@ ROLES = {  # by dotted key. The keys below a key have the same role; all keys th
     "metric": MEASURES,
     **dict.fromkeys(("name", "group", "tags"), LABELS),
     **dict.fromkeys(("device", "force", "logger", "figure", "sweep"), EXECUTES),
-    **dict.fromkeys(("trainer.log_every", "trainer.evaluate_every", "trainer.checkpoint_every"), EXECUTES),
+    **dict.fromkeys((f"trainer.{key}" for key in ("log_every", "evaluate_every", "checkpoint_every", "n_snapshots")), EXECUTES),
     **dict.fromkeys(("hydra.launcher", "hydra/launcher", "hydra.sweeper.n_jobs", "hydra.sweeper.n_trials"), EXECUTES),
 }
 SEEDS = ("seed", "seeds")

@@ -16,7 +16,8 @@ class TrainerSettings:
     on the gradient norm of each model; null for no clipping. `select`: the number on the validation events that selects the step whose
     averaged parameters are used (see training/selection.py); null for the last step. `patience`: training ends after so many evaluations
     without a better number. `refit`: whether to train again, on the training and validation events together, for the selected number of
-    steps. `compile`: whether to compile the loss with its gradient as one graph, and the sampler's transition as another.
+    steps. `compile`: whether to compile the loss with its gradient as one graph, and the sampler's transition as another. `n_snapshots`:
+    how often a run of points in the plane keeps its parameters for films (see training/snapshots.py); 0 for never.
     """
 
     n_steps: Natural
@@ -30,6 +31,7 @@ class TrainerSettings:
     patience: Count | None
     refit: bool
     compile: bool
+    n_snapshots: Natural
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,8 @@ class Reference(Protocol):
         return self
 
     def fit(self, x: Tensor, shape: tuple[int, ...], rng: Rng, held_out: Tensor | None = None) -> Params:
-        """The fitted tensors, each of shape (*m, ...). `shape` is that of the events before they became vectors.
-
-        Settings that are chosen by their fit to other points are chosen on `held_out`, (*m, n, d).
+        """The fitted tensors, each of shape (*m, ...). `shape` is that of the events before they became vectors. Settings that are
+        chosen by their fit to other points are chosen on `held_out`, (*m, n, d).
         """
         ...
 
@@ -137,9 +136,8 @@ class Reference(Protocol):
         ...
 
     def tilt(self, params: Params, x: Tensor, u: Tensor, noise_level: Tensor | None = None) -> Tensor:
-        """-log q(x) up to the constant `log_normalizer`, (*m, N).
-
-        `u` are the same events, standardized by the mean and scale of the training data (and of the noise). A network has them already.
+        """-log q(x) up to the constant `log_normalizer`, (*m, N). `u` are the same events, standardized by the mean and scale of the
+        training data (and of the noise); a network has them already.
         """
         return -self.log_prob(params, x)
 
@@ -211,6 +209,10 @@ class Objective(Protocol):
     def loss(self, model: Model, params: Params, x: Tensor, aux: Params) -> tuple[Tensor, Info]:
         """The loss of each sample, (*m, B), and an info that regularizers may read (`energy`, for example). It is a pure function."""
         ...
+
+    def shown(self, model: Model, x: Tensor, aux: Params) -> Params:
+        """Points of a step that films show beside the data, by their name: {"negatives": (*m, n, *d)}, for example."""
+        return {}
 
     def warning(self, row: Mapping[str, Any]) -> str:
         """A warning about the training, from a row of the log, which has the means of the infos; "" if there is none."""

@@ -40,3 +40,7 @@ class ConditionalNoiseContrastive(Objective):
         energy = model.energy(params, aux["points"])
         here, away = energy[..., :n], energy[..., n:].unflatten(-1, (self.n_noise, n))
         return softplus(here.unsqueeze(-2) - away).mean(-2), {"energy": here}
+
+    def shown(self, model: Model, x: Tensor, aux: Params) -> Params:
+        axis = x.ndim - 1 - model.event_ndim
+        return {"noise": aux["points"].narrow(axis, x.shape[axis], aux["points"].shape[axis] - x.shape[axis])}

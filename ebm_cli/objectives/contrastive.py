@@ -55,6 +55,9 @@ class Contrastive(Objective):
         positive, negative = energy.chunk(2, -1)
         return positive - negative, {"energy": positive, "energy_negatives": negative}
 
+    def shown(self, model: Model, x: Tensor, aux: Params) -> Params:
+        return {"negatives": aux["negatives"]}
+
     def trained(self, model: Model) -> Model:
         return model if self.sampler.temperature == 1 else Tempered(model, self.sampler.temperature)
 

@@ -53,6 +53,10 @@ class NoiseContrastive(Objective):
         loss = softplus(-h[..., :n]) + softplus(h[..., n:]).unflatten(-1, (n, self.n_noise)).sum(-1)
         return loss, {"energy": energy[..., :n], "saturation": h[..., :n] > SURE}
 
+    def shown(self, model: Model, x: Tensor, aux: Params) -> Params:
+        axis = x.ndim - 1 - model.event_ndim
+        return {"noise": aux["points"].narrow(axis, x.shape[axis], aux["points"].shape[axis] - x.shape[axis])}
+
     def warning(self, row: Mapping[str, Any]) -> str:
         saturation = row["saturation"] if isinstance(row["saturation"], list) else [row["saturation"]]
         if max(saturation) <= 0.5:

@@ -12,7 +12,7 @@ from ebm_cli.runner.experiment import Experiment
 from ebm_cli.runner.results import DIVERGED
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs.run import Run
-from ebm_cli.training import checkpoint
+from ebm_cli.training import checkpoint, snapshots
 from ebm_cli.training.signals import Stop
 from ebm_cli.training.trainer import Stopwatch, Trainer
 
@@ -21,6 +21,8 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
     """Train to the last step, with rows, evaluations and checkpoints at their intervals."""
     run, settings, metrics = experiment.run, trainer.settings, experiment.metrics()
     rows = run.cut(trainer.state.step)
+    snapshots.cut(run.path, trainer.state.step)
+    snapshots.plan(trainer)
     if trainer.selection and trainer.state.step == trainer.first_step:
         trainer.select()  # a network that starts at the reference is a candidate before it is trained
     if not checkpoint.steps(run.checkpoints):
@@ -55,6 +57,7 @@ def fit(experiment: Experiment, trainer: Trainer, stop: Stop, followers: Sequenc
             raise _diverged(run, min(dead.values()))
         if save:
             asked, stop.save = stop.save, False
+            snapshots.write(run.path, trainer)
             checkpoint.save(run.checkpoints, trainer)
             if asked:
                 run.log(f"saved a checkpoint at step {step}, as requested by a signal")

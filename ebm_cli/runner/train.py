@@ -22,7 +22,7 @@ from ebm_cli.runner.results import DIVERGED
 from ebm_cli.runner.trained_model import TrainedModel
 from ebm_cli.runs import provenance
 from ebm_cli.runs.run import SCHEMA, Run, write
-from ebm_cli.training import checkpoint
+from ebm_cli.training import checkpoint, snapshots
 from ebm_cli.training.resume import Parent
 from ebm_cli.training.signals import Stop
 from ebm_cli.training.trainer import Trainer
@@ -53,7 +53,8 @@ def train(experiment: Experiment, composed: Composed, followers: Sequence[Follow
         summary = None
         try:
             create(experiment, composed)
-            for note in (*getattr(trainer.model.module, "notes", ()), *trainer.reference.notes):
+            of_films = filter(None, [snapshots.too_many(trainer)])
+            for note in (*getattr(trainer.model.module, "notes", ()), *trainer.reference.notes, *of_films):
                 console.say(f"note: {note}")
                 run.log(note)
             resume(trainer, run, parent)

@@ -13,12 +13,13 @@ from ebm_cli.io import inside
 
 ID = re.compile(r"[0-9a-f]{10}")
 STEP = re.compile(r"[0-9]{8,12}")
+SNAPSHOT = re.compile(r"[0-9]{8,12}\.safetensors|\.[0-9]{8,12}\.safetensors\.[0-9]+")  # a file, or its temporary name
 STATES = ("new", "running", "finished", "interrupted", "failed", "diverged")
 FILES = (
     *("config.yaml", "metrics.jsonl", "summary.json", "samples.npz", "dataset.json", "environment.json", "status.json", "mirrors.json"),
     *("train.log", "output.log", ".lock"),
 )
-FOLDERS = ("checkpoints", "figures", "files", "wandb", "tensorboard")
+FOLDERS = ("checkpoints", "snapshots", "figures", "files", "wandb", "tensorboard")
 OF_LOGGERS = ("wandb", "tensorboard")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".gif", ".webp", ".mp4")
 OF_CHECKPOINT = ("state.safetensors", "manifest.json")
@@ -161,6 +162,9 @@ def _entries(path: Path) -> Iterator[tuple[Path, bool]]:
                 ours = step.is_dir() and bool(STEP.fullmatch(step.name.removeprefix(".partial-")))
                 yield step, ours
                 yield from ((file, file.name in OF_CHECKPOINT) for file in (sorted(step.iterdir()) if ours else ()))
+        elif is_folder and name == "snapshots":
+            yield entry, True
+            yield from ((file, bool(SNAPSHOT.fullmatch(file.name)) and not file.is_dir()) for file in sorted(entry.iterdir()))
         elif is_folder and name == "files":
             yield entry, True
             yield from ((file, not file.is_dir()) for file in sorted(entry.iterdir()))

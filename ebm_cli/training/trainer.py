@@ -22,6 +22,7 @@ from ebm_cli.core.rng import Rng
 from ebm_cli.core.standardize import event_scale
 from ebm_cli.errors import bad
 from ebm_cli.training.selection import Selection
+from ebm_cli.training.snapshot_buffer import SnapshotBuffer
 from ebm_cli.types import Info, Params
 
 N_FIT = 10_000  # the mean and scale of the data, the reference and the initial state of the objective are fitted to at most so many points
@@ -69,6 +70,7 @@ class Trainer:
         self.fits_only = fits_only
         self.regularizers, self.rng = regularizers, Rng(seeds, device)
         self.first_step = 0  # the step at which the schedule begins; it is positive if the run continues another run
+        self.snapshots = SnapshotBuffer(frozenset())  # none; what is kept does not change training
         self.origin = 0  # the step at which the parameters were initialized; it is positive if they are refitted
         self._begin(dataset, lambda x, rng: self._fitted(reference, x, rng))
         if settings.refit and not self.learns:
@@ -160,6 +162,8 @@ class Trainer:
         loss, gradient, more = self.value_and_gradient(self.params | label, x, aux)
         norm = torch.linalg.vector_norm(gradient, dim=-1)
         self._update(loss, gradient, norm, age)
+        if state.step in self.snapshots.steps:
+            self.snapshots.take(state.step, state.ema, self.objective.shown(self.model, x, aux), x.ndim - 1 - self.model.event_ndim)
         state.loss_sum += loss
         state.n_summed += 1
         state.info = {"grad_norm": norm} | info | more

@@ -15,7 +15,7 @@ EXPECTED = {
         (f"trainer.{key}" for key in ("n_steps", "batch_size", "ema_decay", "max_grad_norm", "select", "patience", "refit", "compile")),
         TRAINS,
     ),
-    **dict.fromkeys((f"trainer.{key}" for key in ("log_every", "evaluate_every", "checkpoint_every")), EXECUTES),
+    **dict.fromkeys((f"trainer.{key}" for key in ("log_every", "evaluate_every", "checkpoint_every", "n_snapshots")), EXECUTES),
     **dict.fromkeys(("draws", "sampler"), DRAWS),
     "metric": MEASURES,
     **dict.fromkeys(("name", "group", "tags"), LABELS),

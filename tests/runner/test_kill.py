@@ -20,7 +20,7 @@ import torch
 from ebm_cli import __main__
 from ebm_cli.runner import results
 from ebm_cli.runs.run import Run
-from ebm_cli.training import checkpoint
+from ebm_cli.training import checkpoint, snapshots
 from ebm_cli.training.trainer import Trainer
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -140,10 +140,15 @@ def last_step(outputs):
 
 
 def result(run):
-    """Everything that must not depend on whether a run was killed: the last checkpoint, rows and numbers without times, samples."""
+    """What must not depend on whether a run was killed: the last checkpoint, rows and numbers without times, samples, snapshots."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.rows()]
     summary = {key: value for key, value in run.read("summary.json").items() if "second" not in key}
-    return (run.checkpoints / f"{LAST:08d}" / "state.safetensors").read_bytes(), rows, summary, (run.path / "samples.npz").read_bytes()
+    kept = [
+        (step, {name: value.numpy().tobytes() for name, value in (params | points).items()})
+        for step, params, points in snapshots.read(run.path)
+    ]
+    state = (run.checkpoints / f"{LAST:08d}" / "state.safetensors").read_bytes()
+    return state, rows, summary, (run.path / "samples.npz").read_bytes(), kept
 
 
 def assert_same(run, other):
@@ -151,6 +156,7 @@ def assert_same(run, other):
         assert ours == theirs
     assert run.read("status.json")["state"] == "finished"
     assert not list(run.path.rglob(".partial-*"))
+    assert [step for step, *_ in snapshots.read(run.path)] == snapshots.spaced(60, LAST)
 
 
 def resumed_at(run):

@@ -83,12 +83,14 @@ def trained(tmp_path_factory):
 
 def test_the_run_folder(trained):
     path = trained("experiment=smoke", "device=cpu")
-    names = "checkpoints config.yaml dataset.json environment.json figures metrics.jsonl samples.npz status.json summary.json train.log"
-    assert sorted(entry.name for entry in path.iterdir()) == [".lock", *names.split()]
+    folders = ("checkpoints", "figures", "snapshots")
+    names = "config.yaml dataset.json environment.json metrics.jsonl samples.npz status.json summary.json train.log"
+    assert sorted(entry.name for entry in path.iterdir()) == sorted((".lock", *folders, *names.split()))
     assert re.fullmatch(r"moons-ssm-s0-[0-9a-f]{10}", path.name)
     assert [folder.name for folder in sorted((path / "checkpoints").iterdir())] == ["00000150", "00000200"]
     for folder in (path / "checkpoints").iterdir():
         assert sorted(file.name for file in folder.iterdir()) == ["manifest.json", "state.safetensors"]
+    assert [file.name for file in sorted((path / "snapshots").iterdir())] == [f"{step:08d}.safetensors" for step in (50, 100, 150, 200)]
     assert {figure.name for figure in (path / "figures").iterdir()} >= {"density.png", "energy.png", "training.png"}
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in (path / "figures").iterdir())
     assert read(path / "status.json")["state"] == "finished"
