@@ -603,7 +603,8 @@ def test_the_metrics_that_rank_models():
         module, _, name = node["_target_"].rpartition(".")
         found |= vars(import_module(module))[name].best
     others = {"pseudo_nll": "min", "ess": "max", "ess_per_draw": "max", "c2st_accuracy": 0.5, "short_run_energy_gap": 0.0}
-    least = "kl nll ais_nll_upper fisher ksd2 mmd2 sliced_wasserstein short_run_sliced_wasserstein r_hat"
+    least = "kl nll ais_nll_upper fisher ksd2 mmd2 sliced_wasserstein short_run_sliced_wasserstein r_hat magnetization_time"
+    least += " mean_error mean_error_max covariance_error covariance_error_max"
     others |= dict.fromkeys(("auroc", "average_precision", "auroc_score_norm", "average_precision_score_norm"), "max")
     assert found == dict.fromkeys([*least.split(), "mode_weight_error", "mode_weight_error_density"], "min") | others
 

@@ -303,7 +303,7 @@ def test_bad_input_is_refused_by_verbs_that_take_a_run(refused, trained, monkeyp
 def test_the_allowed_packages_apply_to_the_sampler_of_an_objective(refused):
     err = refused("train", "objective=pcd", "sampler._target_=os.system")
     assert f"error: sampler._target_: os.system {OUTSIDE}" in err
-    assert f"error: objective.sampler._target_: os.system {OUTSIDE}" in err
+    assert err.count(OUTSIDE) == 1  # a mistake in a shared component is told once
     assert "hint: it is set by sampler._target_" in refused("train", "objective=pcd", "objective.sampler._target_=os.system")
 
 
