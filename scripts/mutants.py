@@ -54,11 +54,12 @@ def passes(tests: Sequence[str], mutant: dict[str, Any] | None = None) -> bool:
         process = SERVER.Process(target=run_tests, args=(folder, tests))
         process.start()
         process.join(LIMIT_S)
-        if process.exitcode not in (0, 1):
-            end = f"ended with {process.exitcode}" if process.exitcode is not None else f"did not end within {LIMIT_S} s"
+        if process.exitcode is None:  # a mistake without an end is found too
+            print(f"{' '.join(tests)} did not end within {LIMIT_S} s", flush=True)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            raise RuntimeError(f"{' '.join(tests)} {end}:\n{Path(folder, 'output').read_text()[-2000:]}")
+        elif process.exitcode not in (0, 1):
+            raise RuntimeError(f"{' '.join(tests)} ended with {process.exitcode}:\n{Path(folder, 'output').read_text()[-2000:]}")
         return process.exitcode == 0
 
 
