@@ -65,6 +65,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
     if problems:
         raise InputError(*problems)
     out = sample_files.check_out(given["out"])
+    sample_files.keep_data(out, run.config())
     if out is None:
         run.check_writable("sample")
     experiment = Experiment.load(run, pick_device(given["device"]))

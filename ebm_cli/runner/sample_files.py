@@ -2,9 +2,9 @@
 
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -45,6 +45,13 @@ def check_out(out: str | None) -> Path | None:
     if not path.parent.is_dir():
         raise bad(f"out: there is no folder {str(path.parent)!r}")
     return path
+
+
+def keep_data(out: Path | None, config: Mapping[str, Any]) -> None:
+    """Refuse to replace the data file of a run."""
+    data = Path(str(config["dataset"].get("path") or "")).expanduser()
+    if out and data.is_file() and out.exists() and out.samefile(data):
+        raise bad(f"out: {out.name} is the data file of the run, and would be replaced", f"out={out.with_name('new_' + out.name)}")
 
 
 def save(

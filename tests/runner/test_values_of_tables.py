@@ -126,3 +126,15 @@ def test_a_column_of_numbers_and_texts():
     found = known_values.positions(known, np.array([0, 1, 2, 3]), ["a", "01", "2.50", "b"])
     np.testing.assert_array_equal(found, [2, 0, 1, np.nan])
     np.testing.assert_array_equal(known_values.positions(known, np.array([2.5, 0.0])), [1, np.nan])
+
+
+def test_the_data_file_of_a_run_is_not_replaced(run, ebm):
+    before = Path("table.csv").read_bytes()
+    written("few.csv", ROWS[:2], ("color", "answer", "sign"))
+    Path("link.csv").symlink_to("table.csv")
+    for out in ("table.csv", "link.csv"):
+        for words in (("score", "last", "data=few.csv"), ("sample", "last", "n_samples=4", "n_steps=2")):
+            code, _, err = ebm(*words, f"out={out}")
+            assert code == 2
+            assert f"out: {out} is the data file of the run, and would be replaced\nhint: out=new_{out}" in err
+    assert Path("table.csv").read_bytes() == before
