@@ -132,7 +132,8 @@ class FiniteDataset(Dataset):
         for name, wanted in (("test", n_test), ("validation", n_validation)):
             if wanted and not len(rows[name]):
                 message = f"dataset.{name}: it has {wanted} of {n} events, but more are equal to each other, and equal events stay together"
-                raise bad(message, f"raise dataset.{name}, or use dataset.{name}=0")
+                apart = ", or dataset.equal_rows=apart if they are independent measurements" * hasattr(self, "equal_rows")
+                raise bad(message, f"raise dataset.{name}, or use dataset.{name}=0{apart}")
         if omitted is not None:
             rows |= {name: rows[name][~omitted[rows[name]]] for name in ("train", "validation")}
             if len(rows["train"]) < 2:

@@ -685,3 +685,11 @@ def test_many_rows_are_dequantized_and_mapped(transform):
     dataset = table("large.npy", transform=transform)
     assert dataset.steps.tolist() == [1] * 5 + [0.01] * 5
     assert dataset.split("train", 10**6, Rng(0)).x.isfinite().all()
+
+
+def test_a_table_of_a_few_distinct_rows_is_told_how_to_split_them(tmp_path):
+    np.save(tmp_path / "bits.npy", np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T.repeat(50, 0))
+    with pytest.raises(InputError, match="more are equal to each other") as refused:
+        table(tmp_path / "bits.npy", test=0.05).split("test", 10, Rng(0))
+    assert "or dataset.equal_rows=apart if they are independent measurements" in refused.value.problems[0].hint
+    assert len(table(tmp_path / "bits.npy", test=0.05, equal_rows="apart").split("test", 10, Rng(0)).x)
