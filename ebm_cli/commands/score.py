@@ -19,7 +19,7 @@ principal components (dataset.n_components), both are those of the components of
   dataset.path  the new path of the data file, if it has moved; quantile reads the file
 
 log_prob_error is the error of log_prob due to that of log Z, the same for all rows: an estimate if log Z is from quadrature, half the width
-of a 95 % interval if it is from metric=ais. It is absent if log Z was learned by the objective."""
+of a 95 % interval if it is from metric=ais. It is absent if log Z is an exact sum."""
 
 from collections.abc import Sequence
 from pathlib import Path

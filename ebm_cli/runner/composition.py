@@ -5,7 +5,7 @@
     negation    E(y) = w_0 E_0(y) - sum_{k>0} w_k E_k(y)      high density where the first run has it and the others do not
     tempering   E(y) = E_0(y)                                 a single run
 
-The energy is then divided by T. log Z is known only for a mixture with T = 1 whose Z_k were measured rather than learned. Each run has its
+The energy is then divided by T. log Z is known only for a mixture with T = 1. It needs the measured log Z of each run. Each run has its
 own standardized coordinates, u_k = (y - mean_k) / scale_k, and the composition uses those of the first run. The energies are the same
 functions of y as before, and Z_k is an integral over y:
 
@@ -67,8 +67,7 @@ class Composition(Analytic):
                 raise bad(f"energy.runs: events of {run.path.name} have shape {here}, those of {folders[0].path.name} {there}")
         super().__init__(first.fit["mean"], first.fit["scale"])
         self.how, self.temperature, self._standardization, self._names = how, temperature, first.standardization, first.column_names
-        found = [log_z_of(*of) for of in zip(folders, members, models or [0] * len(runs), strict=True)] if how == "mixture" else []
-        log_zs, self.normalized = [log_z for log_z, _ in found], all(measured for _, measured in found)
+        log_zs = [log_z_of(*of) for of in zip(folders, members, models or [0] * len(runs), strict=True)] if how == "mixture" else []
         self.members = nn.ModuleList([Member(member, first.standardization) for member in members])
         weight = torch.tensor(weights or [1.0] * len(runs), dtype=torch.double)
         if how == "mixture":
@@ -96,7 +95,7 @@ class Composition(Analytic):
 
     @property
     def log_z(self) -> float | None:
-        return 0.0 if self.how == "mixture" and self.temperature == 1 and self.normalized else None
+        return 0.0 if self.how == "mixture" and self.temperature == 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         energies = torch.stack([member(x) for member in self.members], -1)
@@ -147,10 +146,10 @@ def check(runs: Sequence[str], how: str, weights: Sequence[float] | None, models
             )
 
 
-def log_z_of(run: Run, trained: TrainedModel, model: int) -> tuple[float, bool]:
-    """log Z of a run's energy in data units, from its summary, and whether it was measured rather than learned by the objective."""
+def log_z_of(run: Run, trained: TrainedModel, model: int) -> float:
+    """The measured log Z of a run's energy in data units, from its summary."""
     summary = evaluate.stored_numbers(run, trained, model)
-    found, error, _ = estimators.log_z(summary, model)
+    found, _, _ = estimators.log_z(summary, model)
     if found is None or not math.isfinite(found):
         reasons = summary.get("reasons", {}).get("log_z")
         reason = (reasons[model] if isinstance(reasons, list) else reasons) or "it has not been measured"
@@ -161,4 +160,4 @@ def log_z_of(run: Run, trained: TrainedModel, model: int) -> tuple[float, bool]:
             f"energy.how=mixture needs log Z of {run.path.name}, which is unknown: {reason}",
             f"{measure}energy.how=product, which does not need it",
         )
-    return found, error is not None
+    return found

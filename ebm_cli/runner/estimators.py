@@ -71,10 +71,13 @@ def _is_number(value: Any) -> bool:
 
 
 def log_z(summary: Mapping[str, Any], model: int) -> tuple[float | None, float | None, str]:
-    """log Z of one model of a run, its error if it is known, both in nats, and its source: a metric, or else the objective."""
+    """The measured log Z of one model of a run, its error if it is not exact, both in nats, and the metric that it is from.
+
+    None if it was not measured. A log Z that the objective learned has no error estimate, and is wrong before training has converged.
+    """
     found = of_model(summary, "log_z", model)
     if found is None:
-        return of_model(summary, "log_z_learned", model), None, "as learned by the objective"
+        return None, None, ""
     by = dict(enumerate(summary.get("log_z_by", ()))).get(model, "")
     return found, of_model(summary, "log_z_error", model), SOURCES.get(by, "by an unknown estimator")
 

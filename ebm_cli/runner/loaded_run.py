@@ -71,7 +71,7 @@ class LoadedRun:
 
     @property
     def log_z(self) -> float | None:
-        """log Z in nats, by quadrature, else from the bounds of AIS, else as learned by the objective; None if it is unknown.
+        """log Z in nats, as it was measured; None if it is unknown.
 
         It is unknown if it was measured on other parameters than those that were loaded.
         """

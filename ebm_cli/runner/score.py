@@ -42,7 +42,7 @@ def scored_lines(experiment: Experiment, trained: TrainedModel, given: Mapping[s
     if given["relative_to"] is not None and not 1 <= given["relative_to"] <= len(table.values):
         raise bad(f"relative_to: {data} has no row {given['relative_to']}", f"rows are numbered from 1 to {len(table.values)}")
     columns: dict[str, Column] = {"energy": lambda energy: energy}
-    columns |= log_prob(*estimators.log_z(evaluate.stored_numbers(run, trained, given["model"]), given["model"]))
+    columns |= log_prob(run, evaluate.stored_numbers(run, trained, given["model"]), given["model"])
     asked = [*columns, *(name for name, key in (("log_ratio", "relative_to"), ("accepted", "quantile")) if given[key] is not None)]
     asked += ["score_norm"] * given["score_norm"]
     if given["features"]:
@@ -68,10 +68,15 @@ def check_has_energy(run: Run, trained: TrainedModel) -> None:
         raise bad(f"{run.path.name} gives no energy for a row: its network {what}", "train with energy=mlp to score rows")
 
 
-def log_prob(log_z: float | None, error: float | None, source: str) -> dict[str, Column]:
-    """The columns of the log-density. There are none if log Z is unknown."""
+def log_prob(run: Run, summary: Mapping[str, Any], model: int) -> dict[str, Column]:
+    """The columns of the log-density. There are none if log Z was not measured."""
+    log_z, error, source = estimators.log_z(summary, model)
     if log_z is None:
         console.say("log Z is unknown: only energies are written (differences of energies are log-ratios)")
+        if (learned := estimators.of_model(summary, "log_z_learned", model)) is not None:
+            console.say(
+                f"log Z = {learned:.4g}, as the objective learned it, has an unknown error; `ebm evaluate {run.id}` can measure it"
+            )
         return {}
     known = f", with an error of {error:.2g}" if error is not None else ", with an unknown error, so there is no column log_prob_error"
     console.say(f"log Z = {log_z:.6g} nats, {source}{'' if error is None and source == estimators.SOURCES['enumeration'] else known}")

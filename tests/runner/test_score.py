@@ -113,10 +113,11 @@ def test_the_source_of_log_z_is_named(changed, scored):
 BOUNDS = ("lower", "lower_error", "upper", "upper_error")
 
 
-def test_a_learned_log_z_has_no_error(world, scored):
+def test_a_learned_log_z_is_told_and_not_used(world, scored):
     columns, err = scored(world("learned"), load_wine().data[:4])
-    assert list(columns) == ["energy", "log_prob"]
-    assert "as learned by the objective, with an unknown error, so there is no column log_prob_error" in err
+    assert list(columns) == ["energy"]
+    assert "log Z is unknown: only energies are written" in err
+    assert "as the objective learned it, has an unknown error" in err
 
 
 def test_ratios_to_a_reference_need_no_log_z(world, scored):
