@@ -1,8 +1,8 @@
 """The cells of the columns of a file: numbers, missing values, categories, dates, and faults.
 
-A cell that is not a number is missing if it is empty or one of the usual words (text_tables.MISSING). Of the other cells of a column,
-at least half are dates in a column of dates; a fraction of at least `TEXT` is text in a column of categories, and all of them together
-take at most `MOST_VALUES` values (2, 3, 4, more). In other columns, cells of text are faults.
+A cell that is not a number is missing if it is empty or one of the usual words (text_tables.MISSING). Of the other cells of a column, at
+least half are dates in a column of dates, or numbers with commas in a column of these; a fraction of at least `TEXT` is text in a column
+of categories, and all of them together take at most `MOST_VALUES` values (2, 3, 4, more). In other columns, cells of text are faults.
 """
 
 import math
@@ -24,7 +24,9 @@ DATE = re.compile(  # 2024-01-31, 2024/1/31 12:00, 31.01.2024, 01/31/24, 31-Jan-
     re.IGNORECASE,
 )
 
-Kind = Literal["numbers", "categories", "texts", "dates", "faults"]
+COMMAS = re.compile(r"[+-]?(\d+(\.\d{3})*)?,\d+(e[+-]?\d+)?", re.IGNORECASE)  # 4,25 and 1.234,5; also 1,234
+
+Kind = Literal["numbers", "categories", "texts", "dates", "commas", "faults"]
 
 
 class Keys(NamedTuple):
@@ -72,6 +74,8 @@ def column(cells: Sequence[str]) -> Column:
     present = len(texts) + int(np.count_nonzero(~np.isnan(numbers)))
     if 2 * sum(DATE.fullmatch(cells[i].strip()) is not None for i in texts) >= present:
         return Column("dates", numbers, None, texts)
+    if 2 * sum(COMMAS.fullmatch(cells[i].strip()) is not None for i in texts) >= present:
+        return Column("commas", numbers, None, texts)
     values = sorted({cell.strip() for cell in cells if not is_missing(cell)})
     if len(texts) < TEXT * present or (len(values) > MOST_VALUES and 2 * len(texts) < present):
         return Column("faults", numbers, None, sorted(texts + infinite))
@@ -125,6 +129,8 @@ def refusal(where: str, faults: Faults, chosen: Sequence[int], names: Sequence[s
         )
     if of("dates"):
         hints.append(f"dates ({of('dates')}) are not read: convert them to numbers, for example to days since the first one")
+    if of("commas"):
+        hints.append(f"numbers are read with a decimal point and without commas: rewrite those of {of('commas')}")
     if not hints or of("faults"):
         hints.append("correct or remove these rows")
     good = [i for i in chosen if i not in kinds]

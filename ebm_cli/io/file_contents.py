@@ -45,7 +45,9 @@ def content(path: Path, header: bool | None, key: str, header_key: str, *, numbe
         return readers[kind](path, key)
     except (OSError, ValueError, EOFError, csv.Error, pickle.UnpicklingError, zipfile.BadZipFile, *compressed.FAULTS) as error:
         message = f"{key}: {path.name} cannot be read: {str(error).splitlines()[0]}"
-        raise bad(message, "the file must hold plain numbers; pickled objects are not read") from None
+        incomplete = isinstance(error, (EOFError, zipfile.BadZipFile, *compressed.FAULTS))
+        hint = "the file is damaged or incomplete" if incomplete else "the file must hold plain numbers; pickled objects are not read"
+        raise bad(message, hint) from None
 
 
 def _arrays(path: Path) -> Any:

@@ -167,12 +167,12 @@ def _table(
     """The chosen columns of what a file holds."""
     names, places, cells, shape, notes = content
     if not len(cells):
-        raise bad(f"{keys.file}: {path.name} has no rows")
+        raise bad(f"{keys.file}: {path.name} has no rows", "give a file with one event per row")
     width = len(names) if names else len(cells[0])
     ragged = [i for i, row in enumerate(cells) if len(row) != width] if isinstance(cells, list) else []
     if ragged:
         found = f"{len(cells[ragged[0]])} cells instead of {width} ({len(ragged)} such rows)"
-        raise bad(f"{keys.file}: {path.name}, line {places[ragged[0]]}: {found}")
+        raise bad(f"{keys.file}: {path.name}, line {places[ragged[0]]}: {found}", "give every row one cell for each column")
     label_at = None if label is None else _position(label, names, width, keys.label)
     if columns is None:
         index = _is_index(names, cells) and width > 1

@@ -74,9 +74,7 @@ def log_prob(run: Run, summary: Mapping[str, Any], model: int) -> dict[str, Colu
     if log_z is None:
         console.say("log Z is unknown: only energies are written (differences of energies are log-ratios)")
         if (learned := estimators.of_model(summary, "log_z_learned", model)) is not None:
-            console.say(
-                f"log Z = {learned:.4g}, as the objective learned it, has an unknown error; `ebm evaluate {run.id}` can measure it"
-            )
+            console.say(f"log Z = {learned:.4g}, as the objective learned it, has an unknown error; `ebm evaluate {run.id}` can measure it")
         return {}
     known = f", with an error of {error:.2g}" if error is not None else ", with an unknown error, so there is no column log_prob_error"
     console.say(f"log Z = {log_z:.6g} nats, {source}{'' if error is None and source == estimators.SOURCES['enumeration'] else known}")

@@ -327,6 +327,15 @@ def test_dates_are_refused_with_a_hint(dates):
         assert "dataset.columns=[a]" in found
 
 
+@pytest.mark.parametrize("cells", [("5,1", "4,25"), ("1.234,5", "12,0"), ("1,234", "-3,5e2")])
+def test_numbers_with_commas_are_neither_faults_without_a_word_nor_categories(cells):
+    Path("commas.csv").write_text("a;size\n" + "".join(f"{i};{cells[i % 2]}\n" for i in range(40)))
+    for categories in ("refuse", "onehot"):
+        found = refusal("commas.csv", categories=categories)
+        assert "numbers are read with a decimal point and without commas: rewrite those of size" in found
+        assert "dataset.columns=[a]" in found
+
+
 def labelled(kinds=("setosa", "virginica", "versicolor"), n=60):
     rows = np.random.default_rng(3).standard_normal((n, 2)).tolist()
     Path("labels.csv").write_text("a,kind,b\n" + "".join(f"{a!r},{kinds[i % len(kinds)]},{b!r}\n" for i, (a, b) in enumerate(rows)))
