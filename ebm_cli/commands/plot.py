@@ -35,6 +35,7 @@ def main(words: Sequence[str]) -> int:
     given = compose.amend({"model": 0, **path}, [word for word in overrides if word not in typed])
     check_whole("model", given["model"])
 
+    from ebm_cli.config import schema
     from ebm_cli.core.device import pick_device
     from ebm_cli.runner import estimators, evaluate, sample_files
     from ebm_cli.runner.experiment import Experiment
@@ -47,7 +48,8 @@ def main(words: Sequence[str]) -> int:
     samples = sample_files.load(run.path / "samples.npz", trained, given["model"])
     log_z = estimators.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
     data, rows = experiment.data_if_available(), run.rows()
-    scene = trained.scene(data, samples, log_z, run.path.name, rows=rows, tracked=experiment.tracked())
+    known = {"rows": rows, "tracked": experiment.tracked(), "sampler": schema.build(experiment.config["sampler"])}
+    scene = trained.scene(data, samples, log_z, run.path.name, **known)
     pictures = save_figures(run.figures, experiment.figures(), scene)
     for picture in pictures.saved:
         console.show(f"Picture saved to {picture}")

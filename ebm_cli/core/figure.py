@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.core.contracts import Dataset
+from ebm_cli.core import style
+from ebm_cli.core.contracts import Dataset, Sampler
+from ebm_cli.core.fitted_reference import FittedReference
 from ebm_cli.core.model import Model, tensors
 from ebm_cli.core.pointwise import in_chunks
 from ebm_cli.core.rng import Rng
@@ -45,6 +47,8 @@ class Scene:
     tracked: Mapping[str, str]  # the numbers that a training curve may show, in order of priority, with their units
     frame: Sequence[Sequence[float]] | None = None  # two ranges, (2, 2), of a picture of an analytic energy; None for a trained model
     kind: str = "real"  # the kind of the events, as in `Space`: real, binary or categorical
+    reference: FittedReference | None = None  # the reference distribution of the model
+    sampler: Sampler | None = None  # the sampler of the run
 
     @classmethod
     def of(
@@ -153,11 +157,25 @@ class Scene:
         u = self.standardization.from_data(y).to(self.draws)
         return (in_chunks(lambda part: self.model.energy(self.params, part), u) - self.standardization.log_warp(y)).numpy()
 
-    def score(self, y: Tensor) -> np.ndarray:
-        """s at points y (N, *d) in data units, (N, d), per unit of the model: arrows have the angle of standardized columns."""
+    def energies(self, u: Tensor) -> np.ndarray:
+        """The finite energies in data units, in nats, of events u (N, *d) in the coordinates of the model."""
+        u = u[u.flatten(1).isfinite().all(1)]
+        found = in_chunks(lambda part: self.model.energy(self.params, part), u.to(self.draws))
+        found = (found - self.standardization.log_warp(self.standardization.to_data(u))).numpy()
+        return found[np.isfinite(found)]
+
+    def score(self, y: Tensor, noise_level: float | None = None) -> np.ndarray:
+        """s at points y (N, *d) in data units, (N, d), per unit of the model: arrows have the angle of standardized columns.
+
+        `noise_level` is in the units of the model, for a model that takes one.
+        """
         units = self.standardization
         u = units.from_data(y).to(self.draws)
-        found = in_chunks(lambda part: self.model.score(self.params, part), u)
+
+        def of(part: Tensor) -> Tensor:
+            return self.model.score(self.params, part, None if noise_level is None else part.new_full((len(part),), noise_level))
+
+        found = in_chunks(of, u)
         if units.changes_energy:  # the gradient of the energy in data units, per unit of the model
             found = units.score_of(found, y) / units.slope(y)
         return found.flatten(1).numpy()
@@ -187,7 +205,8 @@ class Figure(Protocol):
 
     def save(self, scene: Scene, path: Path) -> None:
         """Write the file. An animation overrides this."""
-        drawing = self.plot(scene)
-        if drawing is None:
-            raise TypeError(f"{type(self).__name__}.plot returned None, not a matplotlib figure")
-        drawing.savefig(path, dpi=130, bbox_inches="tight")
+        with style.applied():
+            drawing = self.plot(scene)
+            if drawing is None:
+                raise TypeError(f"{type(self).__name__}.plot returned None, not a matplotlib figure")
+            drawing.savefig(path, dpi=style.DPI, bbox_inches="tight")

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from ebm_cli.core import style
 from ebm_cli.core.figure import Scene
 
-BLUE, RED = "#1f4e79", "#b03a2e"
+BLUE, RED = style.SAMPLES, style.DATA
 
 
 def plane(scene: Scene) -> str | None:
@@ -30,9 +31,10 @@ def is_analytic(scene: Scene) -> bool:
     return scene.frame is not None and scene.log_z is not None
 
 
-def scatter(axis: Axes, points: np.ndarray) -> None:
+def scatter(axis: Axes, points: np.ndarray, color: str = style.SAMPLES, **more: Any) -> None:
     """Draw points (n, 2). The more points there are, the smaller they are drawn."""
-    axis.scatter(*points.T, s=np.clip(8000 / len(points), 2, 16), alpha=0.5, linewidths=0, color=BLUE)
+    size = np.clip(8000 / max(len(points), 1), 2, 16)
+    axis.scatter(*points.T, **{"s": size, "alpha": 0.5, "linewidths": 0, "color": color, "rasterized": True} | more)
 
 
 def image(axis: Axes, scene: Scene, values: np.ndarray, **style: Any) -> Any:

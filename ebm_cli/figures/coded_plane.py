@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure as Drawing
 from torch import Tensor
 
+from ebm_cli.core import style
 from ebm_cli.core.figure import Figure, Scene
 from ebm_cli.core.states import parts, states
 from ebm_cli.datasets.binary_plane import BinaryPlane
@@ -43,7 +44,7 @@ class CodedPlane(Figure):
             most = max(value.max() for value in values.values())
             for place, (title, value) in zip(axis, values.items(), strict=True):
                 box = [end for ends in dataset.grid for end in ends]
-                image = place.imshow(value.T, origin="lower", extent=box, vmin=0, vmax=most, cmap="magma", interpolation="nearest")
+                image = place.imshow(value.T, origin="lower", extent=box, vmin=0, vmax=most, cmap=style.DENSITY, interpolation="nearest")
                 place.set_title(title)
             drawing.colorbar(image, ax=axis, label="share of the events" if values is rows else f"probability of a cell, {n} x {n}")
         return drawing

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from ebm_cli.core import style
 from ebm_cli.core.figure import Figure, Scene
 from ebm_cli.figures._axes import aspect, frame, image, is_analytic, plane, scatter
 
@@ -30,13 +31,14 @@ def _beside_data(scene: Scene) -> Drawing:
     drawing = Drawing(figsize=(9.6, 1 + (height + 0.5) * (1 + bool(densities))), layout="compressed")
     drawing.suptitle(scene.title)
     axes = drawing.subplots(1 + bool(densities), 2, squeeze=False, sharex=True, sharey=True)
-    for axis, points, title in zip(axes[0], (scene.data, scene.samples), ("data", "samples of the model"), strict=True):
-        scatter(axis, points)
+    shown = ("data", scene.data, style.DATA), ("samples of the model", scene.samples, style.SAMPLES)
+    for axis, (title, points, color) in zip(axes[0], shown, strict=True):
+        scatter(axis, points, color)
         axis.set_title(f"{title}, n = {len(points)}")
     if densities:
         most = max(density.max() for density in densities.values())
         for axis, (title, density) in zip(axes[1], densities.items(), strict=True):
-            mesh = image(axis, scene, density, vmin=0, vmax=most, cmap="magma")
+            mesh = image(axis, scene, density, vmin=0, vmax=most, cmap=style.DENSITY)
             axis.set_title(title)
         drawing.colorbar(mesh, ax=axes[1], label="density per unit area")
     for axis in axes.flat:
@@ -52,7 +54,7 @@ def _analytic(scene: Scene) -> Drawing:
     scatter(left, scene.samples)
     left.set_title(f"samples, n = {len(scene.samples)}")
     density = np.exp(-scene.energy(scene.grid()[2]) - scene.log_z)
-    drawing.colorbar(image(right, scene, density, cmap="magma"), ax=right, label="density per unit area")
+    drawing.colorbar(image(right, scene, density, cmap=style.DENSITY), ax=right, label="density per unit area")
     right.set_title("exact density")
     for axis in (left, right):
         frame(axis, scene, equal=comparable)

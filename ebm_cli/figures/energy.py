@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
+from ebm_cli.core import style
 from ebm_cli.core.figure import Figure, Scene
 from ebm_cli.figures._axes import aspect, frame, plane
 
@@ -34,7 +35,7 @@ class Energy(Figure):
             inside = np.isfinite(energy)  # elsewhere p = 0: these places stay white
             cut = min(np.quantile(energy[inside], 0.9), SHOWN) or 1.0  # 1 if the energy is constant
             shown = np.ma.masked_where(~inside, np.minimum(energy, cut))
-            contours = axis.contourf(x, y, shown, levels=np.linspace(0, cut, 31), cmap="viridis_r")
+            contours = axis.contourf(x, y, shown, levels=np.linspace(0, cut, 31), cmap=style.ENERGY)
             drawing.colorbar(contours, ax=axis, label=f"E(x) - min E, nats (cut at {cut:.3g})", ticks=MaxNLocator(6))
         _, _, points = scene.grid(N_ARROWS)
         score = scene.score(points)
@@ -44,6 +45,6 @@ class Energy(Figure):
             color = "white" if scene.has_energy else "black"
             axis.quiver(*points.numpy().T, *arrows.T, color=color, alpha=0.8, width=0.0025)
         what = "energy and score field" if scene.has_energy else "score field"
-        drawing.suptitle(f"{scene.title}\n{what}, arrow length log(1 + |s|)", fontsize="medium")
+        drawing.suptitle(f"{scene.title}\n{what}, arrow length log(1 + |s|)")
         frame(axis, scene, equal=0.5 < aspect(scene) < 2)  # a narrower picture would leave no room for the title
         return drawing

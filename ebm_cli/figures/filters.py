@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from matplotlib.figure import Figure as Drawing
 
+from ebm_cli.core import style
 from ebm_cli.core.figure import Figure, Scene
 
 MOST = 144  # hidden units that are shown: the first ones
@@ -42,8 +43,8 @@ class Filters(Figure):
         for axis in axes.flat:
             axis.set_axis_off()
         for axis, image in zip(axes.flat, images, strict=False):
-            shown = axis.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+            shown = axis.imshow(image, cmap=style.SIGNED, vmin=-most, vmax=most, interpolation="nearest")
         drawing.colorbar(shown, ax=axes, label="weight", shrink=0.8)
         which = f"{len(images)} of {n_all} hidden units" if n_all > len(images) else f"{n_all} hidden units"
-        drawing.suptitle(f"{scene.title}\nweights of {which}", fontsize="medium")
+        drawing.suptitle(f"{scene.title}\nweights of {which}")
         return drawing

@@ -6,8 +6,9 @@ from math import ceil
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from ebm_cli.core import style
 from ebm_cli.core.figure import Figure, Scene
-from ebm_cli.figures._axes import BLUE, RED, sides
+from ebm_cli.figures._axes import sides
 
 MOST = 12  # maximum number of columns that are shown
 
@@ -35,11 +36,11 @@ class Marginals(Figure):
                 continue
             sets = {"samples": scene.samples[:, i]} | ({} if scene.data is None else {"data": scene.data[:, i]})
             bins = bins_of(np.concatenate(list(sets.values())), discrete=scene.kind != "real")
-            axis.hist(sets["samples"], bins=bins, density=True, label="samples", color=BLUE, histtype="stepfilled", alpha=0.6)
+            axis.hist(sets["samples"], bins=bins, density=True, label="samples", color=style.SAMPLES, histtype="stepfilled", alpha=0.6)
             if "data" in sets:
-                axis.hist(sets["data"], bins=bins, density=True, label="data", color=RED, histtype="step")
+                axis.hist(sets["data"], bins=bins, density=True, label="data", color=style.DATA, histtype="step")
             axis.set(title=scene.column_names[i], yticks=[])
-        axes.flat[0].legend(fontsize="small")
+        axes.flat[0].legend()
         drawing.supylabel("density" if scene.kind == "real" else "frequency")
         return drawing
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from ebm_cli.core import style
 from ebm_cli.core.figure import Figure, Scene
-from ebm_cli.figures._axes import RED
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Training(Figure):
         if key:
             measured = [row for row in scene.rows if row.get(key) is not None]
             values, unit = np.array([row[key] for row in measured], dtype=float), scene.tracked[key]
-            style = {"marker": "o", "markersize": 3, "linewidth": 1, "color": None if values.ndim > 1 else RED}
-            axes[1].plot([row["step"] for row in measured], values, **style)
+            look = {"marker": "o", "markersize": 3, "linewidth": 1, "color": None if values.ndim > 1 else style.DATA}
+            axes[1].plot([row["step"] for row in measured], values, **look)
             positive = np.isfinite(values).any() and np.nanmin(values) > 0
             axes[1].set(ylabel=f"{key}, {unit}" if unit else key, yscale="log" if positive else "linear")
         axes[-1].set(xlabel="training step")

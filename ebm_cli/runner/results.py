@@ -108,7 +108,8 @@ def draw_figures(
 ) -> None:
     """Draw figures of the first model of a run."""
     run, log_z = experiment.run, estimators.of_model(summary, "log_z", 0)
-    scene = trained.scene(data, samples, log_z, experiment.title(), rows=run.rows(), tracked=experiment.tracked())
+    known = {"rows": run.rows(), "tracked": experiment.tracked(), "sampler": schema.build(experiment.config["sampler"])}
+    scene = trained.scene(data, samples, log_z, experiment.title(), **known)
     with console.waiting("plotting"):
         pictures = save_figures(run.figures, figures, scene, chosen(experiment.config["figure"]))
     for name in pictures.failed:

@@ -97,7 +97,7 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
     pictures = []
     if out is None:  # pictures show only samples that are stored in the run
         log_z = estimators.of_model(evaluate.stored_numbers(run, trained, given["model"]), "log_z", given["model"])
-        scene = trained.scene(experiment.data_if_available(), drawn.samples, log_z, run.path.name, rows=run.rows())
+        scene = trained.scene(experiment.data_if_available(), drawn.samples, log_z, run.path.name, rows=run.rows(), sampler=sampler)
         figures = {name: figure for name, figure in experiment.figures().items() if figure.shows_samples}
         pictures = save_figures(run.figures, figures, scene).saved
     show([[name, f"{value.item():.4g}", ""] for name, value in drawn.info.items()], [path], pictures, drawn)
@@ -133,9 +133,8 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     own_data = data if chosen["energy"] == "exact" else None
     of_plane = own_data is None and trained.space.kind == "real"
     frame = analytic_numbers.frame(energy, drawn.samples) if of_plane else None
-    pictures = save_folder(
-        path, typed, trained, drawn, summary, figures, trained.scene(own_data, drawn.samples, log_z, path.name, frame=frame)
-    )
+    scene = trained.scene(own_data, drawn.samples, log_z, path.name, frame=frame, sampler=sampler)
+    pictures = save_folder(path, typed, trained, drawn, summary, figures, scene)
     if out is not None:
         with reporting(out, "out"):
             sample_files.save(out, trained, drawn.samples, draws.n_samples, [0])

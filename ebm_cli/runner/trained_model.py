@@ -174,10 +174,11 @@ class TrainedModel:
         rows: Sequence[Mapping[str, Any]] = (),
         tracked: Mapping[str, str] | None = None,
         frame: Sequence[Sequence[float]] | None = None,
+        sampler: Sampler | None = None,
     ) -> Scene:
         """The scene of one model, from which figures are drawn. Names and the title are escaped, as matplotlib reads $...$ as a formula."""
         coordinates = self.rng, self.standardization, [_label(name) for name in self.column_names]
-        shown = dataset, samples, log_z, rows, _label(title), tracked or {}, frame, self.space.kind
+        shown = dataset, samples, log_z, rows, _label(title), tracked or {}, frame, self.space.kind, self.reference, sampler
         return Scene(self.model, self.params, *coordinates, *shown)
 
 

@@ -144,11 +144,8 @@ EXACTLY = [
     ("ebm evaluate last metric.quadrature.", "metric.quadrature.tolerance="),
     ("ebm evaluate last metric=sliced_wasserstein metric.s", "metric.sliced_wasserstein."),
     ("ebm evaluate last n_", "n_samples= n_chains= n_steps="),
-    (
-        "ebm plot last figure=",
-        "figure=coded_plane figure=density figure=energy figure=filters figure=lattices figure=marginals figure=samples figure=training",
-    ),
-    ("ebm plot last figure=[density,en", "figure=[density,energy] figure=[density,energy,"),
+    ("ebm plot last figure=", " ".join(f"figure={name}" for name in sorted(option_files.groups()["figure"]))),
+    ("ebm plot last figure=[density,fi", "figure=[density,filters] figure=[density,filters,"),
     ("ebm plot last --con", "--config-dir"),
     ("ebm plot last --config-dir ", "two words/"),
     ("ebm evaluate --config-dir=", "--config-dir=two words/"),
