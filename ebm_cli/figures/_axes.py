@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from ebm_cli.core import style
@@ -55,3 +56,23 @@ def aspect(scene: Scene) -> float:
     """The width of the frame divided by its height."""
     (a, b), (c, d) = scene.box
     return (b - a) / (d - c)
+
+
+def contours(axis: Axes, scene: Scene, n: int = 15, most: float = 12.0) -> None:
+    """Draw n contours of the energy, from its minimum to `most` nats above it, or to its 90 % quantile if that is lower."""
+    x, y, points = scene.grid()
+    energy = scene.energy(points).reshape(len(y), len(x))
+    inside = np.isfinite(energy)
+    if not inside.any() or np.ptp(energy[inside]) == 0:
+        return
+    energy = np.ma.masked_where(~inside, energy - energy[inside].min())
+    end = min(most, float(np.quantile(energy.compressed(), 0.9)) or most)
+    axis.contourf(x, y, np.minimum(energy, end), levels=np.linspace(0, end, n), colors=colormaps["Greys_r"](np.linspace(0.55, 1, n)))
+
+
+def arrows(axis: Axes, points: np.ndarray, score: np.ndarray, color: str) -> None:
+    """Draw the score (N, 2) at points (N, 2) as arrows of the length log(1 + |s|)."""
+    length = np.linalg.norm(score, axis=1, keepdims=True)
+    directions = np.divide(score, length, out=np.zeros_like(score), where=length > 0) * np.log1p(length)
+    if length.any():
+        axis.quiver(*points.T, *directions.T, color=color, alpha=0.8, width=0.0025 if len(points) > 300 else 0.006)

@@ -35,7 +35,8 @@ class Energies(Figure):
         inner = np.concatenate([values for name, values in sets.items() if name != "reference"])
         low, high = np.quantile(inner, [0.001, 0.999])
         room = MARGIN * (high - low) or 0.5
-        bins = np.linspace(min(low, inner.min()) - room / 3, high + room, 61)
+        n_bins = int(np.clip(2 * len(sets["samples"]) ** 0.5, 20, 60))
+        bins = np.linspace(min(low, inner.min()) - room / 3, high + room, n_bins + 1)
         drawing = Drawing(figsize=(7.2, 4.4), layout="constrained")
         axis = drawing.subplots()
         drawing.suptitle(scene.title)

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ebm_cli.core import style
 from ebm_cli.core.figure import Figure, Scene
-from ebm_cli.figures._axes import aspect, frame, plane
+from ebm_cli.figures._axes import arrows, aspect, frame, plane
 
 N_ARROWS = 22  # number of arrows per axis
 SHOWN = 25.0  # energies are cut at this height above the minimum, in nats: samples do not have higher energies
@@ -38,12 +38,7 @@ class Energy(Figure):
             contours = axis.contourf(x, y, shown, levels=np.linspace(0, cut, 31), cmap=style.ENERGY)
             drawing.colorbar(contours, ax=axis, label=f"E(x) - min E, nats (cut at {cut:.3g})", ticks=MaxNLocator(6))
         _, _, points = scene.grid(N_ARROWS)
-        score = scene.score(points)
-        length = np.linalg.norm(score, axis=1, keepdims=True)
-        arrows = np.divide(score, length, out=np.zeros_like(score), where=length > 0) * np.log1p(length)
-        if length.any():
-            color = "white" if scene.has_energy else "black"
-            axis.quiver(*points.numpy().T, *arrows.T, color=color, alpha=0.8, width=0.0025)
+        arrows(axis, points.numpy(), scene.score(points), color="white" if scene.has_energy else "black")
         what = "energy and score field" if scene.has_energy else "score field"
         drawing.suptitle(f"{scene.title}\n{what}, arrow length log(1 + |s|)")
         frame(axis, scene, equal=0.5 < aspect(scene) < 2)  # a narrower picture would leave no room for the title
