@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "compare runs side by side, as means over seeds: final results, or results at equal cost",
     "show": "print a run's config, environment and results",
     "plot": "draw the pictures of a run again",
+    "animate": "make a film of training or of sampling",
     "list": "describe the options of every config group",
     "rm": "remove runs",
     "completion": "print the completion script of a shell: bash, zsh or fish",

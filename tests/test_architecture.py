@@ -11,7 +11,7 @@ ROOT = Path(ebm_cli.__file__).parent
 COMPONENTS = "datasets energies references objectives samplers regularizers optimizers metrics"
 LAYERS = [  # a package or module imports only from itself and from lower layers
     *("errors types", "console core io", COMPONENTS, "config runs", "figures loggers training"),
-    *("comparison runner", "sweeps", "commands plugins", "__init__ __main__"),
+    *("comparison runner", "films sweeps", "commands plugins", "__init__ __main__"),
 ]
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names.split()}
 USES_HYDRA = {"config", "sweeps", "commands", "plugins"}

@@ -35,4 +35,5 @@ class Usage:
         keys = {key: Leaf(value) for key, value in (word.split("=", 1) for word in words if "=" in word)}
         described = re.findall(r"^ +([a-z]\w*(?:\.\w+)*)  +(.*)", body, re.MULTILINE)
         keys |= {key: Leaf(keys.get(key, Leaf()).text, comment) for key, comment in described}
-        return cls(flags, [word for word in words if word.isupper() or "|" in word], "..." in words, keys, re.split(r"[.:;\n]", body)[0])
+        places = [word for word in words if "=" not in word and (word.isupper() or "|" in word)]
+        return cls(flags, places, "..." in words, keys, re.split(r"[.:;\n]", body)[0])

@@ -122,18 +122,19 @@ def of_verb(word: str, given: Sequence[str], usage: Usage, flags: Mapping[str, s
     hidden = ("energy", "dataset") if "energy" in usage.keys and not analytic else ()
     keys = {key: leaf for key, leaf in usage.keys.items() if key.partition(".")[0] not in hidden}
     every = option_files.groups(folders(given))
-    groups = {group: options for group, options in every.items() if group in keys}
+    groups = {group: options for group, options in every.items() if group in keys and "|" not in keys[group].text}
     train = option_files.conf_dir() / "train.yaml"
     line = {}
     if analytic:
         groups["energy"] = {name: option for name, option in groups["energy"].items() if is_analytic(target_of(option.path))}
         line = {group: option for group, option in option_files.train_defaults().items() if group in groups and group != "energy"}
     line |= {key: value for key, _, value in (place.partition("=") for place in places) if key in groups}
-    run = None if analytic or "n_samples" not in keys else catalog.find_any(places[0])
+    samples = bool({"n_samples", "n_frames"} & keys.keys())
+    run = None if analytic or not samples else catalog.find_any(places[0])
     if run:
         yaml_text.load_tree(run.config_text())  # refuses a file that would take too long to read
-    stored = read(run.path / "config.yaml" if run else train) if "n_samples" in keys else {}
-    tree: Tree = dict(stored.get("draws", {}))  # the usage does not name all of these keys
+    stored = read(run.path / "config.yaml" if run else train) if samples else {}
+    tree: Tree = dict(stored.get("draws", {})) if "n_samples" in keys else {}  # the usage does not name all of these keys
     for key, leaf in keys.items():
         group, _, below = key.partition(".")
         if below.isupper():  # sampler.KEY, metric.NAME.KEY
@@ -164,7 +165,8 @@ def assignments(word: str, tree: Tree, groups: Mapping[str, Mapping[str, option_
     if key not in groups and (last in ("path", "couplings") or (isinstance(leaf, Leaf) and leaf.text == "FILE")):
         return {f"{key}={name}": "" for name in named("FILE", value)}
     target = below["_target_"].text if "_target_" in below else PLAIN.get(place, "" if dot else ROOT)
-    known = types.DEVICES if last == "device" else values_of(target, last)
+    listed = leaf.text.split("|") if isinstance(leaf, Leaf) and "|" in leaf.text else values_of(target, last)
+    known = types.DEVICES if last == "device" else listed
     options = {name: option.description for name, option in groups[key].items()} if key in groups else dict.fromkeys(known, "")
     opened = re.match(r"(.*[,\[])?", value)[0]
     left = {name: what for name, what in options.items() if name not in re.findall(r"[\w-]+", opened)}

@@ -30,7 +30,10 @@ from ebm_cli.errors import bad
 from ebm_cli.runs import run
 from ebm_cli.sweeps import slots
 
-EXTRAS = {"flow": "zuko", "parquet": "pyarrow", "optuna": "optuna", "slurm": "submitit", "ray": "ray", "tensorboard": "tensorboard"}
+EXTRAS = {
+    **{"flow": "zuko", "parquet": "pyarrow", "optuna": "optuna", "slurm": "submitit", "ray": "ray", "tensorboard": "tensorboard"},
+    "video": "imageio_ffmpeg",
+}
 WANDB_MODES = ("online", "offline", "disabled", "shared")
 LEAST_FREE = 1.0  # GB that should be free on the disk of the outputs folder
 PATIENCE = 20  # seconds that nvidia-smi may take; it is slow on a busy machine
