@@ -25,7 +25,7 @@ COMMANDS = {
     "runs": "list runs and their results",
     "compare": "compare runs side by side, as means over seeds: final results, or results at equal cost",
     "show": "print a run's config, environment and results",
-    "plot": "draw the pictures of a run again",
+    "plot": "draw the pictures of a run or of a group again",
     "animate": "make a film of training or of sampling",
     "list": "describe the options of every config group",
     "rm": "remove runs",

@@ -1,12 +1,15 @@
-"""usage: ebm plot RUN [figure=NAME] [model=K] [dataset.path=FILE] [--config-dir DIR]
+"""usage: ebm plot RUN|NAME [figure=NAME] [model=K] [dataset.path=FILE] [--config-dir DIR] [--metric METRIC]
 
-Draw the pictures of a run again, from its checkpoint and its stored samples.
+Draw the pictures of a run again, from its checkpoint and its stored samples; or pictures of a group of runs or of a sweep: curves with
+intervals over the seeds (curves), a heat map over two settings (heat_map), parallel coordinates over more (parallel).
 
   RUN               an id, a unique prefix, a path, or `last`
   figure            an option of `ebm list figure` or of the run's config, or several: [density,energy]; by default the figures of the run
   model             the index of a model in a stack (default: 0)
   dataset.path      the new path of the data file, if it has moved
-  --config-dir DIR  a folder with options of your own"""
+  --config-dir DIR  a folder with options of your own
+  NAME              a group or the id of a sweep; its pictures are in outputs/figures/NAME
+  --metric METRIC   for a group: a number of the summaries; by default the one by which `ebm compare` orders the runs"""
 
 from collections.abc import Sequence
 
@@ -14,10 +17,15 @@ from ebm_cli import console
 from ebm_cli.commands._words import check_whole, dirs_of, run_and_words
 from ebm_cli.config import compose, option_files
 from ebm_cli.errors import OWN, InputError, Problem, RunFailed, bad, nearest
+from ebm_cli.runs import catalog
 
 
 def main(words: Sequence[str]) -> int:
     dirs, words = dirs_of(words)
+    if words and words[0] != "last" and "/" not in words[0] and words[0] in catalog.groups():
+        from ebm_cli.commands._group_pictures import plot_group
+
+        return plot_group(words)
     run, overrides, _ = run_and_words(words, __doc__, ["--config-dir"])
     run.check_writable("plot")
     stored = run.config()

@@ -82,10 +82,10 @@ class Comparison:
         return {seed: number - first.found[key][seed] for seed, number in row.found[key].items() if seed in first.found[key]}
 
 
-def compare(runs: Sequence[Run], wanted: Sequence[str], budget: Budget | None = None) -> Comparison:
-    """Compare runs by the metrics `wanted`, by default the headline metrics of the runs. Raises `InputError` if there are not two rows."""
+def compare(runs: Sequence[Run], wanted: Sequence[str], budget: Budget | None = None, *, least: int = 2) -> Comparison:
+    """Compare runs by the metrics `wanted`, by default the headline metrics of the runs. Raises `InputError` for less than `least` rows."""
     entries = [RunRecord.of(run) for run in runs]
-    rows, metrics = in_rows(entries), columns(entries, wanted, budget)
+    rows, metrics = in_rows(entries, least), columns(entries, wanted, budget)
     for row in rows:
         row.look_up(metrics, budget)
     wins = {key: value for entry in entries for key, value in entry.summary.get("best", {}).items()}
@@ -126,7 +126,7 @@ def columns(entries: Sequence[RunRecord], wanted: Sequence[str], budget: Budget 
     return [*dict.fromkeys([*(wanted or headline), budget.cost if budget else "train_seconds"])]
 
 
-def in_rows(entries: Sequence[RunRecord]) -> list[Row]:
+def in_rows(entries: Sequence[RunRecord], least: int = 2) -> list[Row]:
     """Group runs that differ only in their seed into rows, and find the settings that distinguish each row from the others."""
     rows: dict[frozenset[tuple[str, str]], Row] = {}
     for entry in entries:
@@ -136,7 +136,7 @@ def in_rows(entries: Sequence[RunRecord]) -> list[Row]:
                 both = f"{other.run.path} and {entry.run.path} have the same settings"
                 raise bad(f"{both}: seed {min(double)} would count twice", "name only one of the two")
         row.entries.append(entry)
-    if len(rows) < 2:
+    if len(rows) < least:
         what = f"{len(entries)} runs that differ only in their seed" if len(entries) > 1 else "one run"
         raise bad(
             f"a comparison needs at least two rows, but there is only one: {what}",
