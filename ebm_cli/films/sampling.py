@@ -19,7 +19,7 @@ from ebm_cli.runner.trained_model import TrainedModel
 COLORS = style.CYCLE[:6]  # of the chains, in turn
 LANDSCAPE = LinearSegmentedColormap.from_list("landscape", ["#ffffff", "#b8b8b8", "#6e6e6e"])
 SHOWN = 12.0  # energies are cut at this height above the minimum, in nats
-TAIL = 0.04  # the share of the transitions, the last ones, that is drawn thick
+TAIL, PATH = 0.04, 0.4  # the shares of the transitions, the last ones, that are drawn thick and thin
 N_GRID = 160  # number of grid points of the landscape per axis
 N_ARROWS = 22  # number of arrows per axis, if the model has no energy
 
@@ -72,7 +72,7 @@ def pictures(scene: Scene, chains: Chains, n_frames: int) -> Iterator[np.ndarray
     tails = axis.add_collection(LineCollection([], colors=colors, linewidths=1.8), autolim=False)
     heads = axis.scatter(*chains.x[0].T, s=45, color=colors, edgecolors="white", linewidths=1.0, zorder=5)
     for n in dict.fromkeys(np.linspace(0, n_steps, n_frames).round().astype(int).tolist()):
-        paths.set_segments(chains.x[: n + 1].swapaxes(0, 1))
+        paths.set_segments(chains.x[max(0, n - round(PATH * n_steps)) : n + 1].swapaxes(0, 1))
         tails.set_segments(chains.x[max(0, n - round(TAIL * n_steps)) : n + 1].swapaxes(0, 1))
         heads.set_offsets(chains.x[n])
         yield canvas.pixels(scene.title, f"transition {n} of {n_steps}{_reported(chains, n)}")
