@@ -27,7 +27,7 @@ from ebm_cli.runner.plot import Pictures
 from ebm_cli.runs.run import Run
 from ebm_cli.sweeps import processes
 
-PATIENCE = 120  # seconds; on an idle machine each sweep takes less than ten
+PATIENCE = 300  # seconds; on an idle machine each sweep takes less than ten, and compiling a network half a minute
 OPTION = """# Sliced score matching that misbehaves
 _target_: rogue.Rogue
 directions: rademacher

@@ -9,6 +9,7 @@ that has overfitted gives its training data lower energies, so that they exceed 
 from dataclasses import dataclass
 from fractions import Fraction as Ratio
 from math import lgamma
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
@@ -27,6 +28,7 @@ class Calibration(Figure):
 
     n_points: Count
     fewest: Count
+    shows_samples: ClassVar[bool] = False
 
     def lacking(self, scene: Scene) -> str | None:
         if scene.dataset is None:

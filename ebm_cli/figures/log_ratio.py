@@ -5,7 +5,7 @@ Places where both densities are below a share of the largest density are left gr
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Gt, Lt
@@ -23,6 +23,7 @@ class LogRatio(Figure):
     """`share`: places where both densities are below this share of the largest are left out."""
 
     share: Annotated[float, Gt(0), Lt(1)]
+    shows_samples: ClassVar[bool] = False
 
     def lacking(self, scene: Scene) -> str | None:
         if not scene.is_plane:
