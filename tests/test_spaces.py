@@ -22,9 +22,9 @@ DIRS = ("--config-dir", str(OPTIONS))
 SHAPES = {"real": (2,), "image": (1, 8, 8), "binary": (16,), "labelled": (2,)}
 OBJECTIVES = {"real": "ssm", "image": "dsm", "binary": "pcd", "labelled": "nce"}
 FIGURES = {  # the figures that apply to each space
-    "real": "calibration density energies energy likelihood_step log_ratio mode_weights training trajectories".split(),
-    "image": "calibration energies marginals mean_image nearest_images training trajectories".split(),
-    "binary": "calibration energies marginals rows training trajectories".split(),
+    "real": ["calibration", "density", "energies", "energy", "likelihood_step", "log_ratio", "mode_weights", "training", "trajectories"],
+    "image": ["calibration", "energies", "marginals", "mean_image", "nearest_images", "training", "trajectories"],
+    "binary": ["calibration", "energies", "marginals", "rows", "training", "trajectories"],
     "labelled": ["density", "training"],
 }
 OF_NO_SAMPLES = {"calibration", "energy", "log_ratio", "training"}  # `ebm sample` does not draw them again
