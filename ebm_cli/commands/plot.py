@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
     stored = run.config()
     path = {"dataset": {"path": stored["dataset"]["path"]}} if "path" in stored["dataset"] else {}
     typed = [word for word in overrides if word.startswith("figure=")]
-    names = typed[-1].partition("=")[2].strip("[]").split(",") if typed else []
+    names = typed[0].partition("=")[2].strip("[]").split(",") if typed else []
     options = option_files.groups(dirs)["figure"]
     known = stored["figure"] | {name: option_files.node_of(options[name].path) for name in names if name in options}
     for name in names:
