@@ -15,6 +15,7 @@ from ebm_cli.errors import InputError
 CASES = [
     *(("enumeration", {"sides": [3, 4], "spread": 0.7, "field": 0.2}), ("transfer_matrix", {"sides": [3, 4], "spread": 0.7, "field": 0.2})),
     *(("coupling", {"sides": [3, 3], "field": 0.1}), ("coupling", {"sides": [4, 3], "periodic": [False, True]})),
+    ("coupling", {"sides": [3], "beta": 0.8, "field": 0.3, "periodic": False}),  # draws from the past to the future would be far off
     *(("transfer_matrix", {"sides": [9]}), ("coupling", {"sides": [2, 2, 2]}), ("enumeration", {"sides": [2, 2, 2], "spread": 1.0})),
 ]
 
