@@ -137,6 +137,13 @@ def test_a_line_that_fails_has_a_reason(script):
     assert reason.startswith("error: dataset.columns: columns that are linear functions of others")
 
 
+def test_standardized_columns_have_mean_zero_and_standard_deviation_one(script):
+    x = np.random.default_rng(0).standard_normal((50, 2)) * [3, 1e-3] + [5, -7]
+    z = script.standardized(x)
+    np.testing.assert_allclose([z.mean(0), z.std(0)], [[0, 0], [1, 1]], atol=1e-9)
+    np.testing.assert_allclose(np.corrcoef(x.T, z.T)[[0, 1], [2, 3]], 1)
+
+
 def test_a_detector_gets_standardized_columns(script):
     """KNN's score is the distance to the fifth neighbor, so that it depends on the scale of the columns."""
     pytest.importorskip("pyod")
