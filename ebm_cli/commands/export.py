@@ -21,7 +21,7 @@ from ebm_cli import console
 from ebm_cli.commands._words import check_whole, run_and_words
 from ebm_cli.config import compose
 from ebm_cli.errors import bad, nearest
-from ebm_cli.io import atomic
+from ebm_cli.io import atomic, out_files
 
 SUFFIXES = {"dimod": ".json", "coo": ".coo", "npz": ".npz"}
 MOST_BITS = 16
@@ -43,8 +43,8 @@ def main(words: Sequence[str]) -> int:
     out = Path(f"couplings-{run.id}{suffix}" if given["out"] is None else str(given["out"])).expanduser()
     if out.suffix.lower() != suffix:
         raise bad(f"out: {out.name} is not a {suffix} file, and to={given['to']} writes one", f"out={out.with_suffix(suffix)}")
-    if not out.parent.is_dir():
-        raise bad(f"out: there is no folder {str(out.parent)!r}")
+    out_files.check(str(out), (suffix,))
+    out_files.keep_inputs(out, run.config())
 
     from ebm_cli.runner import export
 

@@ -28,7 +28,7 @@ from ebm_cli import console
 from ebm_cli.commands._words import check_whole, run_and_words
 from ebm_cli.config import compose
 from ebm_cli.errors import bad
-from ebm_cli.io import atomic, streams, table_files
+from ebm_cli.io import atomic, out_files, streams, table_files
 
 OTHERS = (".tsv", ".dat", ".arff", ".npy", ".npz", ".parquet", ".gz", ".xz", ".bz2")  # file types that can be read but not written
 
@@ -58,14 +58,14 @@ def main(words: Sequence[str]) -> int:
         raise bad(f"out: {out.name} is not a CSV file, and scores are written as CSV", f"out={out.with_suffix('.csv')}")
 
     from ebm_cli.core.device import pick_device
-    from ebm_cli.runner import sample_files, score
+    from ebm_cli.runner import score
     from ebm_cli.runner.experiment import Experiment
     from ebm_cli.runner.trained_model import TrainedModel
 
     q = given["quantile"]
     if q is not None and not (type(q) is float and score.LEAST <= q < 1):
         raise bad(f"quantile: must be a fraction of at least {score.LEAST:g} and below 1, not {q!r}", "for example quantile=0.01")
-    sample_files.keep_data(out, {"dataset": stored["dataset"] | given.get("dataset", {})})
+    out_files.keep_inputs(out, stored | {"dataset": stored["dataset"] | given.get("dataset", {})})
     experiment = Experiment.load(run, pick_device(given["device"]), {"dataset": stored["dataset"] | given.get("dataset", {})})
     trained = TrainedModel.load(run, experiment.device).select(given["model"])
     lines = score.scored_lines(experiment, trained, given)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from ebm_cli.errors import RunFailed, bad
+from ebm_cli.io import out_files
 
 SUFFIXES = (".gif", ".mp4")
 N_COLORS = 64
@@ -24,14 +25,8 @@ HELD = 2.0  # seconds for which the last picture is shown
 
 def check_out(out: str | None) -> Path | None:
     """The path in `out`, or None. What cannot be written is refused here, before anything is drawn."""
-    if out is None:
-        return None
-    path = Path(out).expanduser()
-    if path.suffix.lower() not in SUFFIXES:
-        raise bad(f"out: {path.name} has an unknown file type", f"use one of {', '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise bad(f"out: there is no folder {str(path.parent)!r}")
-    if path.suffix.lower() == ".mp4" and ffmpeg() is None:
+    path = out_files.check(out, SUFFIXES)
+    if path and path.suffix.lower() == ".mp4" and ffmpeg() is None:
         raise bad("out: MP4 files need ffmpeg, which is not installed", "pip install 'ebm-cli[video]', or name a .gif file")
     return path
 

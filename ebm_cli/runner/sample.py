@@ -26,7 +26,7 @@ from ebm_cli.core.contracts import Dataset
 from ebm_cli.core.device import pick_device
 from ebm_cli.core.figure import Scene
 from ebm_cli.errors import InputError, Problem, bad
-from ebm_cli.io import yaml_text
+from ebm_cli.io import out_files, yaml_text
 from ebm_cli.io.atomic import reporting
 from ebm_cli.runner import analytic_numbers, energy_files, estimators, evaluate, fixed, sample_files
 from ebm_cli.runner.chain_starts import starts
@@ -64,8 +64,8 @@ def sample_run(run: Run, settings: Mapping[str, Any]) -> None:
     given = schema.check_signature(keys, {key: value for key, value in settings.items() if key != "sampler"}, "", problems)
     if problems:
         raise InputError(*problems)
-    out = sample_files.check_out(given["out"])
-    sample_files.keep_data(out, run.config())
+    out = out_files.check(given["out"], sample_files.WRITERS)
+    out_files.keep_inputs(out, run.config())
     if out is None:
         run.check_writable("sample")
     experiment = Experiment.load(run, pick_device(given["device"]))
@@ -107,7 +107,8 @@ def sample_energy(settings: Mapping[str, Any], chosen: Mapping[str, str], words:
     """Draw samples from an analytic energy. `chosen` holds the options of the groups on the command line."""
     typed = check(as_typed(settings, words, keys), chosen)
     figures = {name: schema.build(node) for name, node in typed.pop("figure").items()}
-    out, device, started = sample_files.check_out(typed.pop("out")), pick_device(typed["device"]), time.perf_counter()
+    out, device, started = out_files.check(typed.pop("out"), sample_files.WRITERS), pick_device(typed["device"]), time.perf_counter()
+    out_files.keep_inputs(out, typed)
     energy, sampler = schema.build(typed["energy"], at="energy", space=None), schema.build(typed["sampler"])
     for note in getattr(energy, "notes", ()):
         console.say(f"note: {note}")

@@ -2,9 +2,9 @@
 
 import io
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -33,25 +33,6 @@ def _npz(file: BinaryIO, x: np.ndarray, columns: Sequence[str], models: Sequence
 
 Writer = Callable[[BinaryIO, np.ndarray, Sequence[str], Sequence[int], Sequence[str]], None]
 WRITERS: dict[str, Writer] = {".csv": _csv, ".npy": _npy, ".npz": _npz}
-
-
-def check_out(out: str | None) -> Path | None:
-    """The path in `out`, or None. An invalid path is refused here, before the samples are drawn."""
-    if out is None:
-        return None
-    path = Path(out).expanduser()
-    if path.suffix.lower() not in WRITERS:
-        raise bad(f"out: {path.name} has an unknown file type", f"use one of {', '.join(WRITERS)}")
-    if not path.parent.is_dir():
-        raise bad(f"out: there is no folder {str(path.parent)!r}")
-    return path
-
-
-def keep_data(out: Path | None, config: Mapping[str, Any]) -> None:
-    """Refuse to replace the data file of a run."""
-    data = Path(str(config["dataset"].get("path") or "")).expanduser()
-    if out and data.is_file() and out.exists() and out.samefile(data):
-        raise bad(f"out: {out.name} is the data file of the run, and would be replaced", f"out={out.with_name('new_' + out.name)}")
 
 
 def save(

@@ -129,3 +129,17 @@ def test_what_cannot_be_exported_is_refused(ebm, words, message, hint):
     assert message in err
     assert hint in err
     assert not list(Path().iterdir())
+
+
+def test_a_file_that_the_model_was_read_from_is_not_replaced(ebm):
+    text = "0 1 0.5\n1 2 -0.3\n0 0 0.1\n"
+    Path("mine.coo").write_text(text)
+    words = ("dataset=ising", "dataset.sides=[3]", "energy=ising", "energy.couplings=mine.coo", "objective=pseudo_likelihood", *SMALL)
+    assert ebm("train", *words)[0] == 0
+    np.savez("mine.npz", edges=np.array([[0, 1]]), couplings=np.array([0.5]), fields=np.zeros(2))
+    sample = ("sample", "energy=ising", "energy.couplings=mine.npz", "n_samples=4", "n_steps=2")
+    for line, out in ((("export", "last", "to=coo"), "mine.coo"), (sample, "mine.npz")):
+        before = Path(out).read_bytes()
+        code, _, err = ebm(*line, f"out={out}")
+        assert (code, Path(out).read_bytes()) == (2, before)
+        assert f"out: {out} is an input of this model, and would be replaced\nhint: out=new_{out}" in err

@@ -136,5 +136,5 @@ def test_the_data_file_of_a_run_is_not_replaced(run, ebm):
         for words in (("score", "last", "data=few.csv"), ("sample", "last", "n_samples=4", "n_steps=2")):
             code, _, err = ebm(*words, f"out={out}")
             assert code == 2
-            assert f"out: {out} is the data file of the run, and would be replaced\nhint: out=new_{out}" in err
+            assert f"out: {out} is an input of this model, and would be replaced\nhint: out=new_{out}" in err
     assert Path("table.csv").read_bytes() == before
